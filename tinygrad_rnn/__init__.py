@@ -1,0 +1,167 @@
+"""tinygrad_rnn: a small autodiff framework for recurrent networks.
+
+Every operation on a :class:`Tensor` runs at once through a Numba kernel and is recorded as a node of a graph that knows names,
+scopes and time steps. From the recorded, unrolled graph come gradients of every order, listings and pictures.
+"""
+
+from . import errors
+from .errors import (
+    AnomalyError,
+    DisconnectedError,
+    DTypeError,
+    GradientError,
+    ImmutableError,
+    PlaceholderError,
+    ShapeError,
+    StaleError,
+)
+from .grad.anomaly import detect_anomaly
+from .grad.checkpoint import checkpoint
+from .grad.forward import jvp
+from .grad.reverse import grad, value_and_grad, vjp
+from .grad.second import hessian, hvp, jacobian
+from .graph import Graph, graph, trace
+from .ops import interop, methods  # noqa: F401  (they give tensors their methods)
+from .ops.create import (
+    arange,
+    eye,
+    from_dlpack,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    parameter,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .ops.elementwise import (
+    abs,
+    add,
+    ceil,
+    clip,
+    cos,
+    divide,
+    elementwise,
+    elu,
+    equal,
+    erf,
+    exp,
+    expm1,
+    floor,
+    floor_divide,
+    gelu,
+    greater,
+    greater_equal,
+    isfinite,
+    isinf,
+    isnan,
+    leaky_relu,
+    less,
+    less_equal,
+    log,
+    log1p,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    mod,
+    multiply,
+    negative,
+    not_equal,
+    power,
+    relu,
+    round,
+    rsqrt,
+    sigmoid,
+    sign,
+    sin,
+    softplus,
+    sqrt,
+    square,
+    subtract,
+    tanh,
+    where,
+)
+from .ops.reduce import (
+    all,
+    any,
+    argmax,
+    argmin,
+    cumsum,
+    logsumexp,
+    max,
+    mean,
+    min,
+    norm,
+    prod,
+    std,
+    sum,
+    var,
+)
+from .ops.linalg import (
+    einsum,
+    matmul,
+    outer,
+)
+from .ops.shape import (
+    broadcast_to,
+    chunk,
+    concatenate,
+    expand,
+    expand_dims,
+    flatten,
+    flip,
+    moveaxis,
+    pad,
+    repeat,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    tile,
+    transpose,
+)
+from .ops.index import (
+    gather,
+    masked_fill,
+    one_hot,
+    take,
+)
+from .ops.neural import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    dropout,
+    huber_loss,
+    layer_norm,
+    log_softmax,
+    mse_loss,
+    softmax,
+)
+from .scope import no_grad, scope, steps, timestep
+from .tensor import Spec, Tensor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AnomalyError", "DTypeError", "DisconnectedError", "GradientError", "Graph", "ImmutableError", "PlaceholderError",
+    "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any", "arange", "argmax", "argmin",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to", "ceil", "checkpoint", "chunk", "clip",
+    "concatenate", "cos", "cross_entropy", "cumsum", "detect_anomaly", "divide", "dropout", "einsum", "elementwise",
+    "elu", "equal", "erf", "errors", "exp", "expand", "expand_dims", "expm1", "eye", "flatten", "flip", "floor",
+    "floor_divide", "from_dlpack", "full", "full_like", "gather", "gelu", "grad", "graph", "greater", "greater_equal",
+    "hessian", "huber_loss", "hvp", "isfinite", "isinf", "isnan", "jacobian", "jvp", "layer_norm", "leaky_relu",
+    "less", "less_equal", "linspace", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsumexp", "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mod",
+    "moveaxis", "mse_loss", "multiply", "negative", "no_grad", "norm", "not_equal", "one_hot", "ones", "ones_like",
+    "outer", "pad", "parameter", "power", "prod", "relu", "repeat", "reshape", "roll", "round", "rsqrt", "scope",
+    "sigmoid", "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "steps",
+    "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "transpose",
+    "value_and_grad", "var", "vjp", "where", "zeros", "zeros_like",
+]  # fmt: skip

@@ -1,0 +1,85 @@
+"""The errors that users see: each says the operation, what was expected, what came, where, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = [
+    "AnomalyError",
+    "DisconnectedError",
+    "DTypeError",
+    "GradientError",
+    "ImmutableError",
+    "PlaceholderError",
+    "ShapeError",
+    "StaleError",
+]
+
+
+class ShapeError(ValueError):
+    """Shapes, axes or sizes that an operation cannot work on.
+
+    Attributes
+    ----------
+    op : str
+        Name of the operation that refused.
+    inputs : tuple of Tensor
+        What it was given, so that the graph up to the failure can still be drawn.
+    """
+
+    op: str = ""
+    inputs: tuple[Any, ...] = ()
+
+
+class DTypeError(TypeError):
+    """A dtype that an operation does not take."""
+
+
+class PlaceholderError(TypeError):
+    """The value of a symbolic tensor was asked for while a function is being traced."""
+
+
+class ImmutableError(TypeError):
+    """An attempt to write into a tensor in place."""
+
+
+class GradientError(RuntimeError):
+    """A gradient that does not exist: an integer tensor, an op without a rule, a missing cotangent."""
+
+
+class DisconnectedError(GradientError):
+    """A tensor that the output does not depend on."""
+
+
+class StaleError(GradientError):
+    """A parameter was assigned after the graph that is being differentiated had used its old value."""
+
+
+class AnomalyError(FloatingPointError):
+    """NaN or infinity, found under ``detect_anomaly``.
+
+    Attributes
+    ----------
+    node : Tensor
+        The first node that produced it.
+    """
+
+    node: Tensor | None = None
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def fail(kind: type[E], what: str, *, expected: str = "", got: str = "", hint: str = "") -> E:
+    """Compose an error of type `kind` from its parts; the caller raises it."""
+    lines = [what]
+    if expected:
+        lines.append(f"  expected: {expected}")
+    if got:
+        lines.append(f"  got:      {got}")
+    if hint:
+        lines.append(f"  hint:     {hint}")
+    return kind("\n".join(lines))

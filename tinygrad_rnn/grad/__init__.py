@@ -1,0 +1,1 @@
+"""Differentiation: ``reverse`` (grad, backward, vjp), ``forward`` (jvp), ``second`` (Jacobians, Hessians), ``checkpoint``, ``anomaly``."""

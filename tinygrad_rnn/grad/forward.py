@@ -1,0 +1,100 @@
+"""Forward mode: tangents travel through the recorded nodes from the first to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+
+from ..errors import GradientError, ShapeError, fail
+from ..ops.core import apply, as_tensor, cast
+from ..ops.create import zeros_like
+from ..ops.elementwise import add, vanishes
+from ..ops.shape import broadcast_to
+from ..scope import current, using
+from ..tensor import Tensor, describe, leaf
+from .reverse import _dependent
+
+__all__ = ["jvp"]
+
+
+def jvp(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], *, create_graph: bool = False) -> Any:
+    """The value of ``fn(*primals)`` and its derivative in the direction of `tangents`, in one forward pass.
+
+    Parameters
+    ----------
+    fn : callable
+        Gives a tensor, or a tuple or list of tensors.
+    primals, tangents : sequences of tensors
+        Inputs and directions, of equal shapes.
+    create_graph : bool
+        Record the tangents, so that they can be differentiated. Always so while a function is being traced.
+
+    Raises
+    ------
+    GradientError
+        If an operation on the way has no derivative.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> y, slope = tg.jvp(lambda x: x * x, [3.0], [1.0])
+    >>> y.item(), slope.item()
+    (9.0, 6.0)
+    """
+    inputs = [as_tensor(p) for p in primals]
+    inputs = [t if t.is_symbolic else leaf(t.data, name=t.name) for t in inputs]
+    directions = [_direction(t, v) for t, v in zip(inputs, tangents, strict=True)]
+    y = fn(*inputs)
+    outputs = [y] if isinstance(y, Tensor) else list(y)
+    recorded = create_graph or any(t.is_symbolic for t in outputs)
+    with using(replace(current(), recording=recorded)):
+        results = push_tangents(outputs, dict(zip([t.serial for t in inputs], directions, strict=True)))
+    return y, results[0] if isinstance(y, Tensor) else results
+
+
+def _direction(t: Tensor, tangent: Any) -> Tensor:
+    if not t.is_float:
+        raise fail(GradientError, f"jvp: {describe(t)} has no tangent", expected="a float tensor")
+    tangent = cast(as_tensor(tangent), t.dtype)
+    if tangent.shape != t.shape:
+        raise fail(ShapeError, f"jvp: tangent of {describe(t)}", expected=str(t.shape), got=str(tangent.shape))
+    return tangent
+
+
+def push_tangents(outputs: list[Tensor], tangents: dict[int, Tensor]) -> list[Tensor]:
+    """Tangents of `outputs`, given those of some nodes by serial number."""
+    nodes, active = _dependent(outputs, set(tangents))
+    for serial in sorted(active):
+        node = nodes.get(serial)
+        if node is not None and serial not in tangents:
+            tangents[serial] = _through(node, tangents)
+    return [tangents[t.serial] if t.serial in tangents else zeros_like(t) for t in outputs]
+
+
+def _through(node: Tensor, tangents: dict[int, Tensor]) -> Tensor:
+    op, inputs, params = node.op, node.inputs, node.params
+    moving = [(i, tangents[t.serial]) for i, t in enumerate(inputs) if t.serial in tangents]
+    if op.jvp == "linear":
+        by_place = dict(moving)
+        return apply(op, tuple(by_place.get(i, zeros_like(t) if t.is_float else t) for i, t in enumerate(inputs)), params)
+    if op.jvp == "multilinear":
+        parts = [apply(op, (*inputs[:i], v, *inputs[i + 1 :]), params) for i, v in moving]
+    elif op.jvp == "diagonal":
+        parts = [_diagonal(op.vjp[i], v, node) for i, v in moving]  # type: ignore
+    elif callable(op.jvp):
+        parts = [op.jvp(i, v, node, *inputs, **params) for i, v in moving]
+    else:
+        raise fail(GradientError, f"jvp: '{op.name}' has no forward rule", got=describe(node))
+    total = parts[0]
+    for part in parts[1:]:
+        total = add(total, part)
+    return total
+
+
+def _diagonal(rule: Any, tangent: Tensor, node: Tensor) -> Tensor:
+    """An elementwise op's Jacobian is diagonal, so its rule serves forwards as well."""
+    if rule is vanishes:
+        return zeros_like(node)
+    return broadcast_to(rule(broadcast_to(tangent, node.shape), node, *node.inputs), node.shape)

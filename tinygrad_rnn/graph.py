@@ -1,0 +1,355 @@
+"""Graph: a view of everything that some outputs were computed from, in order.
+
+A graph copies nothing and keeps its outputs alive and nothing else. All that it offers takes time linear in its size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .errors import DTypeError, PlaceholderError, ShapeError, fail
+from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf
+
+__all__ = ["Graph", "graph", "trace"]
+
+
+class Graph:
+    """What ``outputs`` were computed from. Made by :func:`graph` and :func:`trace`.
+
+    Attributes
+    ----------
+    outputs : tuple of Tensor
+    nodes : tuple of Tensor
+        Every node, each after its inputs.
+    placeholders : tuple of Tensor
+        The inputs of a traced function, in the order of its arguments.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor], placeholders: Sequence[Tensor] = (), structure: Any = None) -> None:
+        self.outputs = tuple(outputs)
+        self.nodes = _reach(self.outputs)
+        given = {t.serial for t in placeholders}
+        loose = [t for t in self.nodes if t.op is PLACEHOLDER and t.serial not in given]
+        self.placeholders = (*placeholders, *loose)
+        self._structure = structure
+
+    # What is in it --------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.nodes)
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Data that went in: placeholders and constants, but neither parameters nor numbers in expressions."""
+        return tuple(t for t in self.nodes if t.is_leaf and t.op is not PARAMETER and t.op is not LITERAL)
+
+    @cached_property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Leaves that are trained."""
+        return tuple(t for t in self.nodes if t.op is PARAMETER)
+
+    @cached_property
+    def edges(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """``(input, node)`` for every use of a node by another."""
+        return tuple((i, t) for t in self.nodes for i in t.inputs)
+
+    @cached_property
+    def ids(self) -> dict[int, str]:
+        """A path for each node's serial number, as ``t3/lstm0/f``: unique, and the same for the same program."""
+        seen: Counter[str] = Counter()
+        ids = {}
+        for t in self.nodes:
+            path = _path(t)
+            seen[path] += 1
+            ids[t.serial] = path if seen[path] == 1 else f"{path}_{seen[path]}"
+        return ids
+
+    def by_name(self, name: str) -> tuple[Tensor, ...]:
+        """Nodes of that name, in order: a quantity of a recurrent network has one per time step."""
+        return self._names.get(name, ())
+
+    def by_scope(self, scope: str) -> tuple[Tensor, ...]:
+        """Nodes recorded inside a scope, given as a path like ``"encoder/lstm0"``."""
+        path = tuple(scope.split("/"))
+        return tuple(t for t in self.nodes if t.scope[: len(path)] == path)
+
+    def by_time(self, time: int | None) -> tuple[Tensor, ...]:
+        """Nodes recorded in a time step; None for those outside of any."""
+        return self._times.get(time, ())
+
+    @cached_property
+    def times(self) -> tuple[int, ...]:
+        """The time steps that occur, in order."""
+        return tuple(sorted(t for t in self._times if t is not None))
+
+    def counts(self) -> Counter[str]:
+        """How many nodes there are of each op."""
+        return Counter(t.op.name for t in self.nodes)
+
+    @cached_property
+    def _names(self) -> dict[Any, tuple[Tensor, ...]]:
+        return _grouped(self.nodes, lambda t: t.name)
+
+    @cached_property
+    def _times(self) -> dict[Any, tuple[Tensor, ...]]:
+        return _grouped(self.nodes, lambda t: t.time)
+
+    # How it is shown --------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        steps = f", {len(self.times)} time steps" if self.times else ""
+        return f"<Graph of {len(self)} nodes, {len(self.parameters)} parameters{steps}>"
+
+    def __str__(self) -> str:
+        return self.listing()
+
+    def listing(self, limit: int | None = 200) -> str:
+        """One line per node: id, what made it from what, shape and dtype. Beyond `limit` lines the middle is left out."""
+        rows = list(self.nodes)
+        if limit is not None and len(rows) > limit:
+            head, tail = rows[: limit // 2], rows[len(rows) - limit // 2 :]
+        else:
+            head, tail = rows, []
+        width = max((len(self.ids[t.serial]) for t in [*head, *tail]), default=0)
+        lines = [self._line(t, width) for t in head]
+        if tail:
+            lines.append(f"... {len(rows) - len(head) - len(tail)} more ...")
+            lines += [self._line(t, width) for t in tail]
+        return "\n".join([repr(self), *lines])
+
+    def _line(self, t: Tensor, width: int) -> str:
+        arguments = [self.ids[i.serial] for i in t.inputs]
+        arguments += [f"{k}={_shown(v)}" for k, v in t.params.items()]
+        mark = " <- output" if any(t is o for o in self.outputs) else ""
+        call = str(t.item()) if t.op is LITERAL else f"{t.op.name}({', '.join(arguments)})"
+        return f"  {self.ids[t.serial]:<{width}} = {call}  {t.shape} {t.dtype}{mark}"
+
+    def to_json(self, *, values: bool = False) -> str:
+        """The graph as JSON: a list of nodes, each with its op, inputs by position, parameters, shape and provenance.
+
+        Parameters
+        ----------
+        values : bool
+            Include what the leaves hold, as nested lists.
+        """
+        position = {t.serial: k for k, t in enumerate(self.nodes)}
+        nodes = [_node_json(t, self.ids[t.serial], [position[i.serial] for i in t.inputs], values) for t in self.nodes]
+        outputs = [position[t.serial] for t in self.outputs]
+        placeholders = [position[t.serial] for t in self.placeholders if t.serial in position]
+        return json.dumps({"version": 1, "nodes": nodes, "outputs": outputs, "placeholders": placeholders}, allow_nan=True)
+
+    def _repr_svg_(self) -> str | None:
+        from . import viz
+
+        return viz.draw(self)._repr_svg_()
+
+    # How it is evaluated ----------------------------------------------------------------------------------------------
+
+    def __call__(self, *arrays: Any) -> Any:
+        """Compute the outputs anew from values for the placeholders, and from the parameters as they are now.
+
+        Returns
+        -------
+        What the traced function returned, with tensors that hold values.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If an array does not fit its placeholder.
+        """
+        if len(arrays) != len(self.placeholders):
+            raise TypeError(f"graph: expected {len(self.placeholders)} arrays, one per placeholder; got {len(arrays)}")
+        values: dict[int, Any] = {t.serial: _fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
+        last = {i.serial: t.serial for t in self.nodes for i in t.inputs}
+        kept = {t.serial for t in self.outputs}
+        for t in self.nodes:
+            if t.serial not in values:
+                values[t.serial] = _evaluate(t, values)
+            for i in t.inputs:
+                if last[i.serial] == t.serial and i.serial not in kept:
+                    values.pop(i.serial, None)
+        results = [leaf(values[t.serial], name=t.name) for t in self.outputs]
+        return _rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
+
+
+def graph(outputs: Tensor | Sequence[Tensor]) -> Graph:
+    """The graph of everything that `outputs` were computed from.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> w, x = tg.parameter([2.0], name="w"), tg.tensor([3.0], name="x")
+    >>> print(tg.graph((w * x).named("y")))
+    <Graph of 3 nodes, 1 parameters>
+      w = parameter()  (1,) float32
+      x = constant()  (1,) float32
+      y = multiply(w, x)  (1,) float32 <- output
+    """
+    listed = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    for t in listed:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"graph: expected tensors, got {type(t).__name__}")
+    return Graph(listed)
+
+
+def trace(fn: Any, *specs: Any) -> Graph:
+    """Record `fn` over placeholders, which have shape and dtype but no value.
+
+    Parameters
+    ----------
+    fn : callable
+        Takes tensors; gives a tensor, or nested tuples, lists and dicts of tensors.
+    specs : Spec, shape, or array
+        For each argument: a :class:`Spec`, a shape (float32), or an array or tensor to take both from.
+
+    Returns
+    -------
+    Graph
+        To be drawn, printed, differentiated, and called with arrays.
+
+    Raises
+    ------
+    PlaceholderError
+        If `fn` asks a placeholder for its value, as ``if x > 0`` does.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> g = tg.trace(lambda x: tg.grad((x * x).sum(), x), (2,))
+    >>> g([1.0, 2.0]).tolist()
+    [2.0, 4.0]
+    """
+    names = _argument_names(fn, len(specs))
+    placeholders = [leaf(_spec(s), PLACEHOLDER, name=n) for s, n in zip(specs, names, strict=True)]
+    result = fn(*placeholders)
+    outputs: list[Tensor] = []
+    structure = _flattened(result, outputs)
+    return Graph(outputs, placeholders, structure)
+
+
+def _spec(given: Any) -> Spec:
+    if isinstance(given, Spec):
+        return given
+    if isinstance(given, int | tuple | list):
+        return Spec(tuple([given] if isinstance(given, int) else given))
+    array = given if isinstance(given, Tensor) else np.asarray(given)
+    return Spec(array.shape, array.dtype)
+
+
+def _argument_names(fn: Any, count: int) -> list[str]:
+    code = getattr(fn, "__code__", None)
+    names = list(code.co_varnames[: code.co_argcount]) if code else []
+    return [names[k] if k < len(names) else f"x{k}" for k in range(count)]
+
+
+def _flattened(result: Any, outputs: list[Tensor]) -> Any:
+    """The nesting of `result`, with a number for each tensor, which is added to `outputs`."""
+    if isinstance(result, Tensor):
+        outputs.append(result)
+        return len(outputs) - 1
+    if isinstance(result, dict):
+        return {k: _flattened(v, outputs) for k, v in result.items()}
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        return type(result)(*(_flattened(v, outputs) for v in result))
+    if isinstance(result, tuple | list):
+        return type(result)(_flattened(v, outputs) for v in result)
+    raise TypeError(f"trace: the function must give tensors, in tuples, lists or dicts; got {type(result).__name__}")
+
+
+def _rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
+    if isinstance(structure, int):
+        return next(results)
+    if isinstance(structure, dict):
+        return {k: _rebuilt(v, results) for k, v in structure.items()}
+    parts = [_rebuilt(v, results) for v in structure]
+    return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
+
+
+def _reach(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    nodes = {t.serial: t for t in outputs}
+    stack = list(outputs)
+    while stack:
+        for t in stack.pop().inputs:
+            if t.serial not in nodes:
+                nodes[t.serial] = t
+                stack.append(t)
+    return tuple(nodes[s] for s in sorted(nodes))
+
+
+def _path(t: Tensor) -> str:
+    time = () if t.time is None else (f"t{t.time}",)
+    direction = ("grad",) if t.place.backward else ()
+    return "/".join([*direction, *time, *t.scope, t.name or t.op.name])
+
+
+def _grouped(nodes: Sequence[Tensor], key: Any) -> dict[Any, tuple[Tensor, ...]]:
+    groups: dict[Any, list[Tensor]] = {}
+    for t in nodes:
+        groups.setdefault(key(t), []).append(t)
+    return {k: tuple(v) for k, v in groups.items()}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value).replace("slice(None, None, None)", ":")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _node_json(t: Tensor, path: str, inputs: list[int], values: bool) -> dict[str, Any]:
+    node: dict[str, Any] = {
+        "id": path, "op": t.op.name, "inputs": inputs, "params": {k: _plain(v) for k, v in t.params.items()},
+        "shape": list(t.shape), "dtype": t.dtype.name, "name": t.name, "scope": list(t.scope), "time": t.time,
+        "direction": t.direction, "source": str(t.source),
+    }  # fmt: skip
+    if values and t.is_leaf and not t.is_symbolic:
+        node["value"] = t.tolist()
+    return node
+
+
+def _plain(value: Any) -> Any:
+    """A parameter of an op in JSON's terms; slices and others become tagged objects."""
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if value is Ellipsis:
+        return {"ellipsis": True}
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, np.random.Generator):
+        return {"generator": type(value.bit_generator).__name__}
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"to_json: cannot write a parameter of type {type(value).__name__}")
+
+
+def _fitting(t: Tensor, value: Any) -> np.ndarray:
+    array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype != t.dtype:
+        if not np.can_cast(array.dtype, t.dtype, "same_kind") and not (t.is_float and array.dtype.kind in "iub"):
+            raise fail(DTypeError, f"graph: placeholder {describe(t)}", expected=str(t.dtype), got=str(array.dtype))
+        array = array.astype(t.dtype)
+    if array.shape != t.shape:
+        raise fail(ShapeError, f"graph: placeholder {describe(t)}", expected=str(t.shape), got=str(array.shape))
+    return array
+
+
+def _evaluate(t: Tensor, values: dict[int, Any]) -> np.ndarray:
+    if t.is_symbolic and t.is_leaf:
+        raise fail(PlaceholderError, f"graph: {describe(t)} has no value", hint="pass an array for each placeholder")
+    if t.op.run is None:
+        return t.data
+    try:
+        return np.asarray(t.op.run(*[values[i.serial] for i in t.inputs], **t.params))
+    except (ValueError, IndexError) as error:
+        raise type(error)(f"{t.op.name}: {error}\n  node:     {describe(t)}\n  recorded at {t.source}") from None

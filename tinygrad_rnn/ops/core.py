@@ -1,0 +1,184 @@
+"""How an operation is declared, found and applied.
+
+Every op is an :class:`~tinygrad_rnn.tensor.Op` in the ``registry``; calling one goes through :func:`apply`, which runs the kernel at
+once, or only the shape rule where an input is symbolic, and records the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from ..errors import DTypeError, ShapeError, fail
+from ..tensor import CONSTANT, DEFAULT_FLOAT, DETACH, LITERAL, Op, Spec, Tensor, context, describe, leaf, record
+
+__all__ = ["NO_PARAMS", "apply", "as_tensor", "define", "quiet", "registry"]
+
+NO_PARAMS: dict[str, Any] = {}
+registry: dict[str, Op] = {DETACH.name: DETACH}
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_KINDS = "fiub"
+_PYTHON_NUMBERS = (bool, int, float, np.generic)
+
+
+def define(
+    name: str,
+    *,
+    run: Callable[..., Any],
+    shape: Callable[..., Spec],
+    vjp: Any,
+    jvp: Any = None,
+    formula: str,
+    symbol: str = "",
+    plain: bool = False,
+) -> Op:
+    """Enter an op into the registry; see :class:`Op` for what each part means."""
+    return register(Op(name, run, shape, vjp, jvp, formula, symbol, plain=plain))
+
+
+def register(op: Op) -> Op:
+    if op.name in registry:
+        raise ValueError(f"op '{op.name}' is registered already; choose another name")
+    registry[op.name] = op
+    return op
+
+
+def quiet(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a NumPy function without floating-point warnings: NaN and infinity are values here."""
+
+    @wraps(run)
+    def silent(*arrays: Any, **params: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return run(*arrays, **params)
+
+    return silent
+
+
+def apply(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = NO_PARAMS) -> Tensor:
+    """Run `op` on tensors and record it."""
+    arrays = []
+    symbolic = False
+    for t in inputs:
+        arrays.append(t.data)
+        symbolic = symbolic or type(t.data) is Spec
+    assert op.run is not None and op.shape is not None
+    try:
+        if symbolic:
+            data = op.shape(*(t.spec for t in inputs), **params)
+        else:
+            data = op.run(*arrays, **params)
+    except (ValueError, IndexError) as error:
+        raise refusal(op, inputs, params, error) from None
+    if type(data) is not np.ndarray and not symbolic:
+        data = np.asarray(data)
+    return record(op, inputs, params, data)
+
+
+def refusal(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], error: Exception) -> Exception:
+    """What to raise for inputs that an op refused: the shape rule's words where it has some, and what the inputs were."""
+    assert op.shape is not None
+    try:
+        op.shape(*(t.spec for t in inputs), **params)
+    except (ValueError, IndexError) as better:
+        error = better
+    text = str(error) if str(error).startswith(op.name) else f"{op.name}: {error}"
+    given = "".join(f"\n  input {k}:  {describe(t)}" for k, t in enumerate(inputs))
+    full = type(error)(f"{text}{given}\n  {context()}")
+    if isinstance(full, ShapeError):
+        full.op, full.inputs = op.name, inputs
+    return full
+
+
+# Inputs -----------------------------------------------------------------------------------------------------------------
+
+
+def as_array(data: Any, dtype: Any = None) -> np.ndarray:
+    """An array of a dtype that tensors have: Python floats become float32, NumPy arrays keep their dtype."""
+    array = np.asarray(data, dtype=dtype)
+    if dtype is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
+        array = array.astype(DEFAULT_FLOAT)
+    check_dtype(array.dtype)
+    return array
+
+
+def check_dtype(dtype: np.dtype) -> None:
+    """Raise for a dtype that no op takes."""
+    if dtype.kind not in _KINDS or (dtype.kind == "f" and dtype not in _FLOATS) or not dtype.isnative:
+        raise fail(
+            DTypeError,
+            f"tensors of dtype {dtype} are not supported",
+            expected="float32, float64, a native integer type, or bool",
+            hint="convert it first, as with .astype(np.float32)",
+        )
+
+
+def as_tensor(data: Any) -> Tensor:
+    """A tensor as it is, anything else as a constant."""
+    if isinstance(data, Tensor):
+        return data
+    if isinstance(data, _PYTHON_NUMBERS):
+        return leaf(as_array(data), LITERAL)
+    if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
+        raise fail(
+            DTypeError,
+            "a list of tensors is not a tensor",
+            hint="use tg.stack or tg.concatenate, which record the operation",
+        )
+    return leaf(np.array(as_array(data)), CONSTANT)
+
+
+def literal(number: Any, dtype: np.dtype) -> Tensor:
+    """A Python number as a constant that takes its dtype from its partner: it never promotes float32."""
+    if dtype.kind == "f":
+        return leaf(np.asarray(number, dtype), LITERAL)
+    if isinstance(number, float | np.floating):
+        return leaf(np.asarray(number, DEFAULT_FLOAT), LITERAL)
+    if dtype.kind == "b" and not isinstance(number, bool | np.bool_):
+        return leaf(np.asarray(number, np.int64), LITERAL)
+    return leaf(np.asarray(number, dtype), LITERAL)
+
+
+def promoted(inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    """Tensors of one dtype: numbers follow tensors, integers follow floats, float32 follows float64."""
+    tensors = [t for t in inputs if not isinstance(t, _PYTHON_NUMBERS)]
+    if not tensors:
+        return promoted(tuple(as_tensor(t) for t in inputs))
+    tensors = [as_tensor(t) for t in tensors]
+    dtype = result_dtype([t.dtype for t in tensors])
+    numbers = [literal(t, dtype) for t in inputs if isinstance(t, _PYTHON_NUMBERS)]
+    dtype = result_dtype([dtype, *(t.dtype for t in numbers)])
+    taken, given = iter(tensors), iter(numbers)
+    return tuple(cast(next(given if isinstance(t, _PYTHON_NUMBERS) else taken), dtype) for t in inputs)
+
+
+def result_dtype(dtypes: list[np.dtype]) -> np.dtype:
+    """The widest float among `dtypes` if there is one, else NumPy's promotion of the integers."""
+    floats = [d for d in dtypes if d.kind == "f"]
+    return max(floats, key=lambda d: d.itemsize) if floats else np.result_type(*dtypes)
+
+
+def cast(x: Tensor, dtype: Any) -> Tensor:
+    """`x` with another dtype, as a recorded operation; itself where the dtype is the same."""
+    dtype = np.dtype(dtype)
+    if x.dtype == dtype:
+        return x
+    check_dtype(dtype)
+    return apply(CAST, (x,), {"dtype": dtype})
+
+
+def _cast_vjp(g: Tensor, y: Tensor, x: Tensor, dtype: np.dtype) -> Tensor:
+    return cast(g, x.dtype)
+
+
+CAST = define(
+    "cast",
+    run=quiet(lambda x, dtype: x.astype(dtype)),
+    shape=lambda x, dtype: Spec(x.shape, dtype),
+    vjp=(_cast_vjp,),
+    jvp="linear",
+    formula=r"{0}",
+)

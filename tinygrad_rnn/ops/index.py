@@ -1,0 +1,439 @@
+"""Indexing: slices (views), integer arrays (gathers), masks, and functional updates.
+
+An index is split into a hashable template, kept with the op, and integer tensors, which are inputs of the node, so that a traced
+function can index with its own inputs. Gathers and slices run in NumPy, which checks bounds; their gradients accumulate
+into one buffer in the engine, through :class:`Placed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import DTypeError, ShapeError, fail
+from ..kernels.scatter import add_rows
+from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
+from .core import apply, as_tensor, cast, check_dtype, define, literal
+from .elementwise import where
+from .shape import normalize_axes, reshape
+
+__all__ = ["gather", "masked_fill", "one_hot", "take"]
+
+ARRAY = "array"  # stands in a template for the next integer tensor
+
+
+@dataclass(slots=True)
+class Placed:
+    """A cotangent that is zero except at an index: what the gradient of an indexing is, before it is added up."""
+
+    value: Any
+    template: tuple[Any, ...]
+    indices: tuple[Tensor, ...]
+
+
+def fill(template: tuple[Any, ...], indices: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+    """The index that NumPy understands."""
+    if not indices:
+        return template  # also a single integer, the index of most loops over time
+    given = iter(indices)
+    return tuple([next(given) if type(part) is str else part for part in template])
+
+
+def _split(x: Tensor, index: Any) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
+    parts = index if isinstance(index, tuple) else (index,)
+    template: list[Any] = []
+    tensors: list[Tensor] = []
+    for part in parts:
+        if part is None or part is Ellipsis or isinstance(part, slice | int) and not isinstance(part, bool):
+            template.append(_plain(part) if isinstance(part, slice) else part)
+        elif isinstance(part, np.integer):
+            template.append(int(part))
+        else:
+            for array in _index_arrays(x, part):
+                template.append(ARRAY)
+                tensors.append(array)
+    return tuple(template), tuple(tensors)
+
+
+def _plain(part: slice) -> slice:
+    if type(part.start) in _INDEX_TYPES and type(part.stop) in _INDEX_TYPES and type(part.step) in _INDEX_TYPES:
+        return part
+    return slice(*(None if n is None else int(n) for n in (part.start, part.stop, part.step)))
+
+
+_INDEX_TYPES = (int, type(None))
+
+
+def _index_arrays(x: Tensor, part: Any) -> tuple[Tensor, ...]:
+    t = part if isinstance(part, Tensor) else leaf(np.array(part if np.size(part) else np.asarray(part, np.int64)))
+    if t.dtype.kind == "b":
+        if t.is_symbolic:
+            raise t._no_value("the places where it is true")
+        return tuple(leaf(places) for places in np.nonzero(t.data)) if t.ndim else (leaf(np.zeros(int(t.data), np.int64)),)
+    if t.dtype.kind not in "iu":
+        raise fail(
+            DTypeError, f"indexing {describe(x)} with a tensor of dtype {t.dtype}", expected="integers or booleans",
+            hint="convert the index with .astype(int)",
+        )  # fmt: skip
+    return (t,)
+
+
+def getitem(x: Any, index: Any) -> Tensor:
+    """``x[index]`` with integers, slices, None, ``...``, integer arrays and boolean masks, as in NumPy.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range: it says the position, the value and the axis.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.reshape(tg.arange(6), 2, 3)
+    >>> x[:, ::-1].tolist(), x[[0, 1], [2, 0]].tolist(), x[x > 3].tolist()
+    ([[2, 1, 0], [5, 4, 3]], [2, 3], [4, 5])
+    """
+    x = as_tensor(x)
+    if type(index) is int:
+        return apply(SLICE, (x,), {"index": index})
+    _check_masks(x, index)
+    template, tensors = _split(x, index)
+    if not tensors:
+        return apply(SLICE, (x,), {"index": template})
+    return apply(INDEX, (x, *tensors), {"index": template})
+
+
+def _check_masks(x: Tensor, index: Any) -> None:
+    """Refuse a mask of another shape than the axes that it covers; nonzero() would lose its shape."""
+    axis = 0
+    for part in index if isinstance(index, tuple) else (index,):
+        mask = part.data if isinstance(part, Tensor) else np.asarray(part) if isinstance(part, list | np.ndarray) else None
+        if part is Ellipsis:
+            return
+        if mask is None or mask.dtype.kind != "b":
+            axis += part is not None
+            continue
+        covered = x.shape[axis : axis + mask.ndim]
+        if mask.shape != covered:
+            raise fail(IndexError, f"indexing {describe(x)} with a mask", expected=f"shape {covered}", got=str(mask.shape))
+        axis += mask.ndim
+
+
+def _result_shape(x: Spec, index: tuple[Any, ...], arrays: tuple[Spec, ...]) -> tuple[int, ...]:
+    dummy = np.broadcast_to(np.empty((), bool), x.shape)
+    zeros = tuple(np.broadcast_to(np.intp(0), a.shape) for a in arrays)
+    if 0 in x.shape and arrays:  # an empty axis admits no index, not even zero: stretch it to one
+        dummy = np.broadcast_to(np.empty((), bool), tuple(max(n, 1) for n in x.shape))
+    return dummy[fill(index, zeros)].shape
+
+
+def _index_shape(x: Spec, *arrays: Spec, index: tuple[Any, ...]) -> Spec:
+    try:
+        return Spec(_result_shape(x, index, arrays), x.dtype)
+    except IndexError as error:
+        raise IndexError(f"indexing shape {x.shape}: {error}") from None
+
+
+def _slice_run(x: np.ndarray, index: tuple[Any, ...]) -> Any:
+    return x[index]
+
+
+def _index_run(x: np.ndarray, *arrays: np.ndarray, index: tuple[Any, ...]) -> Any:
+    try:
+        return x[fill(index, arrays)]
+    except IndexError as error:
+        raise IndexError(_explain_index(x.shape, index, arrays) or str(error)) from None
+
+
+def _explain_index(shape: tuple[int, ...], index: tuple[Any, ...], arrays: tuple[np.ndarray, ...]) -> str:
+    """Name the first index that is out of range, with its position and its axis."""
+    given, axis = iter(arrays), 0
+    kept = sum(part is not None and part is not Ellipsis for part in index)
+    for part in index:
+        if part is Ellipsis:
+            axis += len(shape) - kept
+        elif part is not None:
+            if type(part) is str and axis < len(shape):
+                array = next(given)
+                n = shape[axis]
+                wrong = np.argwhere((array < -n) | (array >= n))
+                if len(wrong):
+                    place = tuple(int(k) for k in wrong[0])
+                    return f"index {array[place]} at position {place} is out of range for axis {axis} of size {n}"
+            axis += 1
+    return ""
+
+
+SLICE = define(
+    "slice",
+    run=_slice_run,
+    shape=_index_shape,
+    vjp=(lambda g, y, x, index: Placed(g, index, ()),),
+    jvp="linear",
+    formula=r"{0}_{{[\cdot]}}",
+    plain=True,
+    symbol="[ ]",
+)
+INDEX = define(
+    "index",
+    run=_index_run,
+    shape=_index_shape,
+    vjp=lambda wanted, g, y, x, *indices, index: [Placed(g, index, indices)],
+    jvp="linear",
+    formula=r"{0}_{{[{1}]}}",
+    plain=True,
+    symbol="[ ]",
+)
+
+# Accumulation -----------------------------------------------------------------------------------------------------------------
+
+
+def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndarray, ...], value: np.ndarray) -> None:
+    """``target[index] += value`` where an index that occurs twice counts twice."""
+    if not indices:
+        target[template] += value
+        return
+    index = indices[0]
+    if template == (ARRAY,) and target.ndim == 2 and target.flags.c_contiguous and value.dtype == target.dtype:
+        if index.size and (index.min() < -len(target) or index.max() >= len(target)):
+            raise IndexError(_explain_index(target.shape, template, indices))
+        index = np.where(index < 0, index + len(target), index).astype(np.int64).reshape(-1)
+        add_rows()(target, index, np.ascontiguousarray(value).reshape(index.size, target.shape[1]))
+        return
+    with np.errstate(all="ignore"):
+        np.add.at(target, fill(template, indices), value)
+
+
+def _assemble_run(*arrays: np.ndarray, shape: tuple[int, ...], places: Any) -> np.ndarray:
+    out = np.zeros(shape, arrays[0].dtype)
+    given = iter(arrays)
+    with np.errstate(all="ignore"):
+        for template in places:
+            value = next(given)
+            add_at(out, template, tuple(next(given) for part in template if type(part) is str), value)
+    return out
+
+
+def _assemble_vjp(wanted: list[int], g: Tensor, y: Tensor, *inputs: Tensor, shape: Any, places: Any) -> list[Tensor]:
+    found, position = {}, 0
+    for template in places:
+        count = sum(type(part) is str for part in template)
+        found[position] = (template, inputs[position + 1 : position + 1 + count])
+        position += 1 + count
+    return [_at_place(g, *found[i]) for i in wanted]
+
+
+def _at_place(g: Tensor, template: tuple[Any, ...], indices: tuple[Tensor, ...]) -> Tensor:
+    return apply(INDEX, (g, *indices), {"index": template}) if indices else apply(SLICE, (g,), {"index": template})
+
+
+ASSEMBLE = define(
+    "assemble",
+    run=_assemble_run,
+    shape=lambda *specs, shape, places: Spec(shape, specs[0].dtype),
+    vjp=_assemble_vjp,
+    jvp="linear",
+    formula=r"\sum_k \mathrm{{place}}({0}, \ldots)",
+)
+
+
+def assemble(parts: list[Placed], shape: tuple[int, ...]) -> Tensor:
+    """Zeros of `shape` with every part added at its index: one node however many parts there are."""
+    inputs = tuple(t for part in parts for t in (part.value, *part.indices))
+    return apply(ASSEMBLE, inputs, {"shape": shape, "places": tuple(part.template for part in parts)})
+
+
+# Functional updates ----------------------------------------------------------------------------------------------------------
+
+
+def _update_run(x: np.ndarray, value: np.ndarray, *arrays: np.ndarray, index: Any, mode: str) -> np.ndarray:
+    out = x.copy()
+    try:
+        if mode == "set":
+            out[fill(index, arrays)] = value
+        elif 0 not in np.shape(out[fill(index, arrays)]):
+            add_at(out, index, arrays, np.broadcast_to(value, np.shape(out[fill(index, arrays)])))
+    except IndexError as error:
+        raise IndexError(_explain_index(x.shape, index, arrays) or str(error)) from None
+    return out
+
+
+def _update_shape(x: Spec, value: Spec, *arrays: Spec, index: Any, mode: str) -> Spec:
+    place = _result_shape(x, index, arrays)
+    try:
+        fits = np.broadcast_shapes(place, value.shape) == place
+    except ValueError:
+        fits = False
+    if not fits:
+        raise fail(
+            ShapeError, f"at[].{mode}: a value of shape {value.shape}", expected=f"one that broadcasts to {place}, the place"
+        )
+    return Spec(x.shape, x.dtype)
+
+
+def _update_vjp(wanted: list[int], g: Tensor, y: Tensor, x: Tensor, value: Tensor, *indices: Tensor, index: Any, mode: str):
+    place = _at_place(g, index, indices)
+    if mode == "set" and indices:  # where an index occurs twice, the last value stays and has the gradient
+        place = where(apply(LAST_WRITE, indices, {"index": index, "shape": x.shape}), place, 0)
+    rules = [lambda: _cleared(g, index, indices) if mode == "set" else g, lambda: place]
+    return [rules[i]() for i in wanted]
+
+
+def _cleared(g: Tensor, index: Any, indices: tuple[Tensor, ...]) -> Tensor:
+    return apply(UPDATE, (g, literal(0, g.dtype), *indices), {"index": index, "mode": "set"})
+
+
+UPDATE = define(
+    "update",
+    run=_update_run,
+    shape=_update_shape,
+    vjp=_update_vjp,
+    jvp="linear",
+    formula=r"{0}[\cdot \leftarrow {1}]",
+)
+
+
+def _last_write_run(*arrays: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
+    order = np.full(shape, -1, np.int64)
+    place = order[fill(index, arrays)]
+    numbers = np.arange(place.size).reshape(place.shape)
+    order[fill(index, arrays)] = numbers
+    return np.asarray(order[fill(index, arrays)] == numbers)
+
+
+LAST_WRITE = define(
+    "last_write",
+    run=_last_write_run,
+    shape=lambda *arrays, index, shape: Spec(_result_shape(Spec(shape), index, arrays), np.dtype(bool)),
+    vjp="its result is boolean",
+    formula=r"\mathrm{{last}}({0})",
+)
+
+
+class At:
+    """``t.at[index]``: functional updates of a tensor, which stays as it is.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.zeros(3)
+    >>> x.at[1].set(5.0).tolist(), x.at[[0, 0]].add(1.0).tolist()
+    ([0.0, 5.0, 0.0], [2.0, 0.0, 0.0])
+    """
+
+    def __init__(self, x: Tensor, index: Any = ...) -> None:
+        self._x, self._index = x, index
+
+    def __getitem__(self, index: Any) -> At:
+        return At(self._x, index)
+
+    def set(self, value: Any) -> Tensor:
+        """A copy with `value` at the index; of values for one place the last stays."""
+        return self._update(value, "set")
+
+    def add(self, value: Any) -> Tensor:
+        """A copy with `value` added at the index; values for one place are all added."""
+        return self._update(value, "add")
+
+    def _update(self, value: Any, mode: str) -> Tensor:
+        x = self._x
+        value = cast(as_tensor(value), x.dtype)
+        _check_masks(x, self._index)
+        template, tensors = _split(x, self._index)
+        return apply(UPDATE, (x, value, *tensors), {"index": template, "mode": mode})
+
+
+# By name ------------------------------------------------------------------------------------------------------------------
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+    """Entries at integer `indices` along `axis` (of the flattened tensor by default).
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.take([10.0, 20.0, 30.0], [2, 0]).tolist()
+    [30.0, 10.0]
+    """
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    k = normalize_axes("take", (axis,), x.ndim)[0]
+    return x[(slice(None),) * k + (as_tensor(indices),)]
+
+
+def gather(x: Any, indices: Any, axis: int) -> Tensor:
+    """For each place of `indices` the entry of `x` at that index along `axis`, the other positions being its own.
+
+    As NumPy's ``take_along_axis`` and PyTorch's ``gather``.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.gather([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis=1).tolist()
+    [[2.0], [3.0]]
+    """
+    x, indices = as_tensor(x), as_tensor(indices)
+    k = normalize_axes("gather", (axis,), x.ndim)[0]
+    if indices.ndim != x.ndim or any(a > b and j != k for j, (a, b) in enumerate(zip(indices.shape, x.shape))):
+        raise fail(
+            ShapeError, f"gather: indices of shape {indices.shape} for {x.shape} along axis {k}",
+            expected="as many axes, none longer than the tensor's but the one gathered along",
+        )  # fmt: skip
+    own = [np.arange(n).reshape([-1 if a == j else 1 for a in range(x.ndim)]) for j, n in enumerate(indices.shape)]
+    return x[tuple(indices if j == k else own[j] for j in range(x.ndim))]
+
+
+def one_hot(indices: Any, classes: int, dtype: Any = DEFAULT_FLOAT) -> Tensor:
+    """Rows of zeros with a one at each index.
+
+    Raises
+    ------
+    IndexError
+        If an index is negative or not less than `classes`.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.one_hot([1, 0], 3).tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    """
+    indices = as_tensor(indices)
+    if indices.dtype.kind not in "iu":
+        raise fail(DTypeError, f"one_hot: {describe(indices)}", expected="integers")
+    dtype = np.dtype(dtype)
+    check_dtype(dtype)
+    return apply(ONE_HOT, (indices,), {"classes": int(classes), "dtype": dtype})
+
+
+def _one_hot_run(indices: np.ndarray, classes: int, dtype: np.dtype) -> np.ndarray:
+    wrong = np.argwhere((indices < 0) | (indices >= classes))
+    if len(wrong):
+        place = tuple(int(k) for k in wrong[0])
+        raise IndexError(f"one_hot: index {indices[place]} at position {place} is out of range for {classes} classes")
+    out = np.zeros((indices.size, classes), dtype)
+    out[np.arange(indices.size), indices.reshape(-1)] = 1
+    return out.reshape(*indices.shape, classes)
+
+
+ONE_HOT = define(
+    "one_hot",
+    run=_one_hot_run,
+    shape=lambda indices, classes, dtype: Spec((*indices.shape, classes), dtype),
+    vjp="its input is an integer index",
+    formula=r"\mathrm{{onehot}}({0})",
+)
+
+
+def masked_fill(x: Any, mask: Any, value: Any) -> Tensor:
+    """`x` with `value` where `mask` is true.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.masked_fill([1.0, 2.0], [True, False], -1.0).tolist()
+    [-1.0, 2.0]
+    """
+    return where(mask, value, x)

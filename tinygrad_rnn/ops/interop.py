@@ -1,0 +1,92 @@
+"""NumPy's protocols: its functions on tensors record our operations; arrays come out without a copy where that is safe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from . import elementwise as e
+from . import index, linalg, reduce, shape
+
+_UFUNCS: dict[Any, Any] = {
+    np.add: e.add, np.subtract: e.subtract, np.multiply: e.multiply, np.true_divide: e.divide, np.power: e.power,
+    np.float_power: e.power, np.floor_divide: e.floor_divide, np.remainder: e.mod, np.negative: e.negative,
+    np.positive: lambda x: x, np.absolute: e.abs, np.fabs: e.abs, np.sign: e.sign, np.square: e.square, np.sqrt: e.sqrt,
+    np.reciprocal: lambda x: 1 / x, np.exp: e.exp, np.expm1: e.expm1, np.log: e.log, np.log1p: e.log1p, np.sin: e.sin,
+    np.cos: e.cos, np.tanh: e.tanh, np.maximum: e.maximum, np.minimum: e.minimum, np.floor: e.floor, np.ceil: e.ceil,
+    np.rint: e.round, np.equal: e.equal, np.not_equal: e.not_equal, np.less: e.less, np.less_equal: e.less_equal,
+    np.greater: e.greater, np.greater_equal: e.greater_equal, np.logical_and: e.logical_and,
+    np.logical_or: e.logical_or, np.logical_xor: e.logical_xor, np.logical_not: e.logical_not, np.isnan: e.isnan,
+    np.isinf: e.isinf, np.isfinite: e.isfinite, np.bitwise_and: e.bitwise_and, np.bitwise_or: e.bitwise_or,
+    np.bitwise_xor: e.bitwise_xor, np.invert: e.invert, np.left_shift: e.left_shift, np.right_shift: e.right_shift,
+    np.matmul: linalg.matmul,
+}  # fmt: skip
+
+_FUNCTIONS: dict[Any, Any] = {
+    np.sum: reduce.sum, np.mean: reduce.mean, np.prod: reduce.prod, np.max: reduce.max, np.min: reduce.min,
+    np.var: reduce.var, np.std: reduce.std, np.argmax: reduce.argmax, np.argmin: reduce.argmin, np.cumsum: reduce.cumsum,
+    np.any: reduce.any, np.all: reduce.all, np.linalg.norm: reduce.norm,
+    np.dot: linalg.matmul, np.outer: linalg.outer, np.einsum: linalg.einsum,
+    np.reshape: shape.reshape, np.ravel: shape.flatten, np.transpose: shape.transpose, np.swapaxes: shape.swapaxes,
+    np.moveaxis: shape.moveaxis, np.broadcast_to: shape.broadcast_to, np.expand_dims: shape.expand_dims,
+    np.squeeze: shape.squeeze, np.concatenate: shape.concatenate, np.stack: shape.stack, np.split: shape.split,
+    np.flip: shape.flip, np.roll: shape.roll, np.pad: shape.pad, np.repeat: shape.repeat, np.tile: shape.tile,
+    np.where: e.where, np.clip: e.clip, np.round: e.round, np.take: index.take, np.take_along_axis: index.gather,
+    np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: lambda x: x.size,
+}  # fmt: skip
+
+
+def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    function = _UFUNCS.get(ufunc) if method == "__call__" else None
+    if function is None or kwargs:
+        raise TypeError(_refusal(ufunc.__name__ + ("" if method == "__call__" else f".{method}"), kwargs))
+    return function(*inputs)
+
+
+def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    ours = _FUNCTIONS.get(function)
+    if ours is None:
+        raise TypeError(_refusal(function.__name__, {}))
+    return ours(*args, **kwargs)
+
+
+def _refusal(name: str, kwargs: dict[str, Any]) -> str:
+    options = f" with {', '.join(kwargs)}" if kwargs else ""
+    return (
+        f"np.{name}{options} on a tensor cannot be recorded\n"
+        f"  hint:     use an operation of tinygrad_rnn, or np.{name}(t.numpy()) for the value alone"
+    )
+
+
+def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    array = self.numpy()
+    if dtype is not None and array.dtype != dtype:
+        if copy is False:
+            raise ValueError(f"a tensor of dtype {array.dtype} becomes {np.dtype(dtype)} only by a copy")
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def _dlpack(self: Tensor, **kwargs: Any) -> Any:
+    if kwargs.get("copy") is False:
+        raise BufferError("a tensor is exported as a copy, since its consumer could write into it")
+    kwargs.pop("copy", None)
+    return self.numpy().copy().__dlpack__(**kwargs)
+
+
+def _dlpack_device(self: Tensor) -> tuple[int, int]:
+    return self.numpy().__dlpack_device__()
+
+
+def install() -> None:
+    """Give the protocols to the class."""
+    for name, method in {
+        "__array_ufunc__": _array_ufunc, "__array_function__": _array_function, "__array__": _array,
+        "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device,
+    }.items():  # fmt: skip
+        setattr(Tensor, name, method)
+
+
+install()

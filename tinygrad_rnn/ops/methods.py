@@ -1,0 +1,92 @@
+"""What tensors can do: the operators and methods of :class:`Tensor`, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from . import elementwise as e
+from . import index, linalg, neural, reduce, shape
+from .core import as_tensor, cast
+
+_SQUARE, _ROOT = 2, 0.5
+
+
+def _power(x: Tensor, exponent: Any) -> Tensor:
+    if type(exponent) in (int, float) and x.is_float:
+        if exponent == _SQUARE:
+            return e.square(x)
+        if exponent == _ROOT:
+            return e.sqrt(x)
+    return e.power(x, exponent)
+
+
+def _iterate(x: Tensor) -> Iterator[Tensor]:
+    return iter([x[k] for k in range(len(x))])
+
+
+def _contains(x: Tensor, value: Any) -> bool:
+    return bool(reduce.any(e.equal(x, value)))
+
+
+def _logic(bits: Callable[..., Tensor], truth: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def function(*inputs: Any) -> Tensor:
+        return (truth if any(as_tensor(t).is_float for t in inputs) else bits)(*inputs)
+
+    return function
+
+
+def _reflected(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda self, other: function(other, self)
+
+
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": e.add, "sub": e.subtract, "mul": e.multiply, "truediv": e.divide, "floordiv": e.floor_divide, "mod": e.mod,
+    "pow": _power, "matmul": linalg.matmul, "and": _logic(e.bitwise_and, e.logical_and),
+    "or": _logic(e.bitwise_or, e.logical_or), "xor": _logic(e.bitwise_xor, e.logical_xor), "lshift": e.left_shift,
+    "rshift": e.right_shift, "divmod": lambda a, b: (e.floor_divide(a, b), e.mod(a, b)),
+}  # fmt: skip
+
+_SPECIAL: dict[str, Any] = {
+    "__neg__": e.negative, "__pos__": lambda x: x, "__abs__": e.abs, "__invert__": _logic(e.invert, e.logical_not),
+    "__lt__": e.less, "__le__": e.less_equal, "__gt__": e.greater, "__ge__": e.greater_equal, "__eq__": e.equal,
+    "__ne__": e.not_equal, "__getitem__": index.getitem, "__iter__": _iterate, "__contains__": _contains,
+    "__rpow__": _reflected(e.power),
+    "__round__": lambda x, digits=0: e.round(x) if not digits else e.round(x * 10.0**digits) / 10.0**digits,
+}  # fmt: skip
+
+_METHODS: dict[str, Any] = {
+    "abs": e.abs, "exp": e.exp, "expm1": e.expm1, "log": e.log, "log1p": e.log1p, "sqrt": e.sqrt, "rsqrt": e.rsqrt,
+    "square": e.square, "sign": e.sign, "sin": e.sin, "cos": e.cos, "tanh": e.tanh, "sigmoid": e.sigmoid, "relu": e.relu,
+    "leaky_relu": e.leaky_relu, "elu": e.elu, "softplus": e.softplus, "gelu": e.gelu, "erf": e.erf,
+    "maximum": e.maximum, "minimum": e.minimum, "clip": e.clip, "floor": e.floor, "ceil": e.ceil, "round": e.round,
+    "isnan": e.isnan, "isinf": e.isinf, "isfinite": e.isfinite, "pow": _power,
+    "sum": reduce.sum, "mean": reduce.mean, "prod": reduce.prod, "max": reduce.max, "min": reduce.min, "var": reduce.var,
+    "std": reduce.std, "logsumexp": reduce.logsumexp, "norm": reduce.norm, "argmax": reduce.argmax,
+    "argmin": reduce.argmin, "cumsum": reduce.cumsum, "any": reduce.any, "all": reduce.all,
+    "matmul": linalg.matmul, "outer": linalg.outer,
+    "reshape": shape.reshape, "transpose": shape.transpose, "swapaxes": shape.swapaxes, "moveaxis": shape.moveaxis,
+    "broadcast_to": shape.broadcast_to, "expand": shape.expand, "expand_dims": shape.expand_dims,
+    "squeeze": shape.squeeze, "flatten": shape.flatten, "ravel": shape.flatten, "split": shape.split, "chunk": shape.chunk,
+    "flip": shape.flip, "roll": shape.roll, "pad": shape.pad, "repeat": shape.repeat, "tile": shape.tile,
+    "take": index.take, "gather": index.gather, "masked_fill": index.masked_fill, "one_hot": index.one_hot,
+    "softmax": neural.softmax, "log_softmax": neural.log_softmax,
+    "astype": cast, "float": lambda x: cast(x, np.float32), "double": lambda x: cast(x, np.float64),
+    "T": property(shape.transpose), "at": property(index.At),
+}  # fmt: skip
+
+
+def install() -> None:
+    """Give the operators and methods to the class."""
+    for name, function in _OPERATORS.items():
+        setattr(Tensor, f"__{name}__", function)
+        if f"__r{name}__" not in _SPECIAL:
+            setattr(Tensor, f"__r{name}__", _reflected(function))
+    for name, function in (_SPECIAL | _METHODS).items():
+        setattr(Tensor, name, function)
+
+
+install()

@@ -1,0 +1,410 @@
+"""Softmax and normalisation, losses, and dropout. Classes and features are on the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ..errors import DTypeError, ShapeError, fail
+from ..kernels import rows
+from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe
+from .core import apply, as_tensor, cast, define, promoted
+from .elementwise import abs as absolute
+from .elementwise import exp, log, rsqrt, softplus, square, where
+from .index import gather, one_hot
+from .reduce import mean, sum, var
+from .rowwise import RowKernels
+from .shape import expand_dims, normalize_axes, squeeze
+
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "huber_loss", "layer_norm",
+    "log_softmax", "mse_loss", "softmax",
+]  # fmt: skip
+
+REDUCTIONS = ("mean", "sum", "none")
+
+# Softmax --------------------------------------------------------------------------------------------------------------------
+
+
+def _along(kernels: RowKernels) -> Any:
+    def run(x: np.ndarray, axis: int) -> np.ndarray:
+        return kernels[x.dtype](x, axis=axis) if x.size else x.copy()
+
+    return run
+
+
+SOFTMAX = define(
+    "softmax",
+    run=_along(RowKernels("softmax", rows.softmax, "(n)->(n)")),
+    shape=lambda x, axis: x,
+    vjp=(lambda g, y, x, axis: y * (g - sum(g * y, axis, keepdims=True)),),
+    jvp=lambda i, t, y, x, axis: y * (t - sum(t * y, axis, keepdims=True)),
+    formula=r"\mathrm{{softmax}}({0})",
+)
+LOG_SOFTMAX = define(
+    "log_softmax",
+    run=_along(RowKernels("log_softmax", rows.log_softmax, "(n)->(n)")),
+    shape=lambda x, axis: x,
+    vjp=(lambda g, y, x, axis: g - exp(y) * sum(g, axis, keepdims=True),),
+    jvp=lambda i, t, y, x, axis: t - sum(t * exp(y), axis, keepdims=True),
+    formula=r"\ln \mathrm{{softmax}}({0})",
+)
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """``exp(x) / sum(exp(x))`` along `axis`, without overflow.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.softmax([1000.0, 1000.0]).tolist()
+    [0.5, 0.5]
+    """
+    x = _float(x)
+    return apply(SOFTMAX, (x,), {"axis": normalize_axes("softmax", (axis,), x.ndim)[0]})
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """Logarithm of :func:`softmax`, exact where the softmax itself would be rounded to zero.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.log_softmax([0.0, 1000.0]).tolist()
+    [-1000.0, 0.0]
+    """
+    x = _float(x)
+    return apply(LOG_SOFTMAX, (x,), {"axis": normalize_axes("log_softmax", (axis,), x.ndim)[0]})
+
+
+# Layer normalisation -------------------------------------------------------------------------------------------------------
+
+_normalize_rows = RowKernels("normalize", rows.normalize, "(n),()->(n)")
+
+
+def _normalize_run(x: np.ndarray, eps: float) -> np.ndarray:
+    return _normalize_rows[x.dtype](x, x.dtype.type(eps)) if x.size else x.copy()
+
+
+def _normalize_rule(g: Tensor, y: Tensor, x: Tensor, eps: float) -> Tensor:
+    scale = rsqrt(var(x, -1, keepdims=True) + eps)
+    return scale * (g - mean(g, -1, keepdims=True) - y * mean(g * y, -1, keepdims=True))
+
+
+NORMALIZE = define(
+    "normalize",
+    run=_normalize_run,
+    shape=lambda x, eps: x,
+    vjp=(_normalize_rule,),
+    jvp=lambda i, t, y, x, eps: _normalize_rule(t, y, x, eps),  # its Jacobian is symmetric
+    formula=r"\mathrm{{norm}}({0})",
+)
+
+
+def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift (Ba, Kiros and Hinton, 2016).
+
+    Parameters
+    ----------
+    x : tensor (..., features)
+    weight, bias : tensors (features,), optional
+    eps : float
+        Added to the variance.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.layer_norm([1.0, 3.0], eps=0.0).tolist()
+    [-1.0, 1.0]
+    """
+    x = _float(x)
+    if not x.ndim:
+        raise fail(ShapeError, "layer_norm: the tensor has no axis to normalise", expected="(..., features)")
+    y = apply(NORMALIZE, (x,), {"eps": float(eps)})
+    for what, parameter in (("weight", weight), ("bias", bias)):
+        if parameter is not None and as_tensor(parameter).shape != x.shape[-1:]:
+            raise fail(
+                ShapeError, f"layer_norm: {what} for features of {describe(x)}",
+                expected=str(x.shape[-1:]), got=str(as_tensor(parameter).shape),
+            )  # fmt: skip
+    if weight is not None:
+        y = y * weight
+    return y if bias is None else y + bias
+
+
+# Losses ----------------------------------------------------------------------------------------------------------------------
+
+_cross_entropy_rows = RowKernels("cross_entropy", rows.cross_entropy, "(n),()->()", "fif")
+
+
+def _cross_entropy_run(x: np.ndarray, target: np.ndarray) -> Any:
+    classes = x.shape[-1]
+    if target.size and (target.min() < 0 or target.max() >= classes):
+        place = tuple(int(k) for k in np.argwhere((target < 0) | (target >= classes))[0])
+        raise IndexError(
+            f"cross_entropy: target {target[place]} at position {place} is out of range for {classes} classes"
+        )
+    return _cross_entropy_rows[x.dtype](x, target) if target.size else np.zeros(target.shape, x.dtype)
+
+
+def _cross_entropy_shape(x: Spec, target: Spec) -> Spec:
+    if not x.ndim or x.shape[:-1] != target.shape:
+        raise fail(
+            ShapeError, f"cross_entropy: logits {x.shape} and targets {target.shape}",
+            expected="logits (..., classes) and integer targets (...), or probabilities (..., classes)",
+        )  # fmt: skip
+    return Spec(target.shape, x.dtype)
+
+
+def _surplus(x: Tensor, target: Tensor) -> Tensor:
+    return softmax(x) - one_hot(target, x.shape[-1], x.dtype)
+
+
+CROSS_ENTROPY = define(
+    "cross_entropy",
+    run=_cross_entropy_run,
+    shape=_cross_entropy_shape,
+    vjp=(
+        lambda g, y, x, target: expand_dims(g, -1) * _surplus(x, target),
+        lambda g, y, x, target: g,  # targets are integers: never asked for
+    ),
+    jvp=lambda i, t, y, x, target: sum(t * _surplus(x, target), -1),
+    formula=r"\mathrm{{CE}}({0}, {1})",
+    symbol="cross-entropy",
+)
+
+
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    *,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross-entropy of logits against classes or probabilities, in nats.
+
+    Parameters
+    ----------
+    logits : tensor (..., classes)
+    target : integer tensor (...), or tensor of probabilities (..., classes)
+    ignore_index : int, optional
+        Integer targets of this value count for nothing, in the mean too.
+    label_smoothing : float
+        Share of the target that is spread evenly over the classes (Szegedy et al., 2016).
+    reduction : "mean", "sum" or "none"
+
+    Raises
+    ------
+    IndexError
+        If a target is not a class.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.cross_entropy([[0.0, 0.0], [0.0, 0.0]], [0, 1]).item()
+    0.6931471824645996
+    """
+    logits, target = _float(logits), as_tensor(target)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
+    if target.is_float:
+        if ignore_index is not None:
+            raise fail(DTypeError, "cross_entropy: ignore_index goes with integer targets", got=describe(target))
+        return _soft_cross_entropy(logits, target, label_smoothing, reduction)
+    if ignore_index is None:
+        return reduced(_hard_cross_entropy(logits, target, label_smoothing), reduction)
+    kept = target != ignore_index
+    loss = _hard_cross_entropy(logits, where(kept, target, 0), label_smoothing)
+    loss = where(kept, loss, 0)
+    if reduction == "mean":
+        return sum(loss) / cast(sum(kept), loss.dtype)
+    return reduced(loss, reduction)
+
+
+def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    target = cast(target, np.int64)
+    loss = apply(CROSS_ENTROPY, (logits, target))
+    if not smoothing:
+        return loss
+    chosen = squeeze(gather(logits, expand_dims(target, -1), -1), -1)
+    return loss + smoothing * (chosen - mean(logits, -1))
+
+
+def _soft_cross_entropy(logits: Tensor, target: Tensor, smoothing: float, reduction: str) -> Tensor:
+    if target.shape != logits.shape:
+        raise fail(ShapeError, "cross_entropy: probabilities", expected=str(logits.shape), got=str(target.shape))
+    if smoothing:
+        target = (1 - smoothing) * target + smoothing / logits.shape[-1]
+    return reduced(-sum(target * log_softmax(logits), -1), reduction)
+
+
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """A loss summed, averaged, or as it is."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}; got {reduction!r}")
+    return {"mean": mean, "sum": sum, "none": lambda x: x}[reduction](loss)
+
+
+def _pair(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
+    prediction = _float(prediction)
+    a, b = promoted((prediction, target))
+    if a.shape != b.shape:
+        raise fail(
+            ShapeError, f"{name}: prediction {a.shape} and target {b.shape}", expected="equal shapes",
+            hint="reshape one of them; broadcasting a loss is almost always a mistake",
+        )  # fmt: skip
+    return a, b
+
+
+def binary_cross_entropy(probability: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+    """``-(t log p + (1 - t) log(1 - p))``, in nats; infinite where a certain prediction is wrong.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.binary_cross_entropy([0.5, 1.0], [1.0, 1.0], reduction="none").tolist()
+    [0.6931471824645996, 0.0]
+    """
+    p, t = _pair("binary_cross_entropy", probability, target)
+    return reduced(_xlogy(t, p) + _xlogy(1 - t, 1 - p), reduction)
+
+
+def _xlogy(t: Tensor, p: Tensor) -> Tensor:
+    return where(t == 0, 0, -t * log(where(t == 0, 1, p)))
+
+
+def binary_cross_entropy_with_logits(logits: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+    """Binary cross-entropy of ``sigmoid(logits)``, in nats, exact for large logits of either sign.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.binary_cross_entropy_with_logits([0.0, 100.0], [1.0, 0.0], reduction="none").tolist()
+    [0.6931471824645996, 100.0]
+    """
+    x, t = _pair("binary_cross_entropy_with_logits", logits, target)
+    return reduced(t * softplus(-x) + (1 - t) * softplus(x), reduction)
+
+
+def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+    """Squared error ``(prediction - target)^2``.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.mse_loss([1.0, 2.0], [1.0, 4.0]).item()
+    2.0
+    """
+    a, b = _pair("mse_loss", prediction, target)
+    return reduced(square(a - b), reduction)
+
+
+def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
+    """Half the squared error where it is at most `delta` away, linear beyond (Huber, 1964).
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.huber_loss([0.5, 4.0], [0.0, 0.0], reduction="none").tolist()
+    [0.125, 3.5]
+    """
+    a, b = _pair("huber_loss", prediction, target)
+    if delta <= 0:
+        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
+    distance = absolute(a - b)
+    return reduced(where(distance <= delta, 0.5 * square(a - b), delta * (distance - 0.5 * delta)), reduction)
+
+
+# Dropout -----------------------------------------------------------------------------------------------------------------
+
+
+class Draws:
+    """Generators that were drawn from, each with its state before the first draw."""
+
+    def __init__(self) -> None:
+        self.before: dict[int, tuple[np.random.Generator, Any]] = {}
+
+    def note(self, generator: np.random.Generator) -> None:
+        self.before.setdefault(id(generator), (generator, generator.bit_generator.state))
+
+    @contextmanager
+    def replayed(self) -> Iterator[None]:
+        """Draw the same numbers again within the block; the generators then go on where they were."""
+        now = [(g, g.bit_generator.state) for g, _ in self.before.values()]
+        try:
+            for generator, state in self.before.values():
+                generator.bit_generator.state = state
+            yield
+        finally:
+            for generator, state in now:
+                generator.bit_generator.state = state
+
+
+_witness: ContextVar[Draws | None] = ContextVar("tinygrad_rnn_draws", default=None)
+
+
+@contextmanager
+def witnessed() -> Iterator[Draws]:
+    """Note which generators the block draws from."""
+    token = _witness.set(Draws())
+    try:
+        draws = _witness.get()
+        assert draws is not None
+        yield draws
+    finally:
+        _witness.reset(token)
+
+
+def _mask_run(x: np.ndarray, p: float, generator: np.random.Generator) -> np.ndarray:
+    draws = _witness.get()
+    if draws is not None:
+        draws.note(generator)
+    kept = generator.random(x.shape, x.dtype) >= p
+    return kept / x.dtype.type(1 - p) if p < 1 else np.zeros(x.shape, x.dtype)
+
+
+DROPOUT_MASK = define(
+    "dropout_mask",
+    run=_mask_run,
+    shape=lambda x, p, generator: x,
+    vjp="it is random and takes only the shape of its input",
+    formula=r"\mathrm{{mask}}",
+)
+
+
+def dropout(x: Any, p: float = 0.5, *, generator: np.random.Generator) -> Tensor:
+    """Set entries to zero with probability `p` and scale the others by ``1 / (1 - p)`` (Srivastava et al., 2014).
+
+    Parameters
+    ----------
+    x : tensor
+    p : float
+        Probability of zero.
+    generator : numpy.random.Generator
+        Where the randomness comes from; draws anew each time a recorded graph is evaluated.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.dropout(tg.ones(6), 0.5, generator=np.random.default_rng(0)).tolist()
+    [2.0, 2.0, 0.0, 2.0, 2.0, 2.0]
+    """
+    x = _float(x)
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must lie between 0 and 1, got {p}")
+    if not isinstance(generator, np.random.Generator):
+        raise TypeError(f"dropout: expected a numpy.random.Generator, got {type(generator).__name__}; "
+                        "make one with np.random.default_rng(seed)")  # fmt: skip
+    if p == 0:
+        return x
+    return x * apply(DROPOUT_MASK, (x,), {"p": float(p), "generator": generator})
+
+
+def _float(x: Any) -> Tensor:
+    x = as_tensor(x)
+    return x if x.is_float else cast(x, DEFAULT_FLOAT)

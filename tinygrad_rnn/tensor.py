@@ -1,0 +1,512 @@
+"""Tensor, the node of the graph, and Op, what made it.
+
+A tensor holds a NumPy array, or only a :class:`Spec` while a function is being traced, and remembers how it came to be:
+op, inputs, parameters of the op, and provenance. It refers to its inputs and to nothing else, so a graph is freed as
+soon as its last output is. What tensors can do (operators, methods) is listed in ``ops/methods.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import AnomalyError, GradientError, ImmutableError, PlaceholderError, ShapeError, fail
+from .scope import Source, current, user_source
+
+if TYPE_CHECKING:
+    from .scope import Place
+
+__all__ = ["Op", "Spec", "Tensor"]
+
+DEFAULT_FLOAT = np.dtype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Shape and dtype of a tensor without its value.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.Spec((2, 3))
+    Spec(shape=(2, 3), dtype=dtype('float32'))
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype = DEFAULT_FLOAT
+
+    def __post_init__(self) -> None:
+        shape = (self.shape,) if isinstance(self.shape, int) else self.shape
+        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
+        object.__setattr__(self, "dtype", np.dtype(self.dtype))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+
+@dataclass(eq=False, slots=True)
+class Op:
+    """One operation: everything that the engine, the drawer and the tests know of it.
+
+    Attributes
+    ----------
+    name : str
+        Unique name in the registry.
+    run : callable
+        ``run(*arrays, **params) -> array``: the kernel. None for leaves.
+    shape : callable
+        ``shape(*specs, **params) -> Spec``: the result's shape and dtype, or a ShapeError.
+    vjp : tuple of callable, callable, or str
+        One rule per input, ``rule(g, y, *inputs, **params)``; for ops of any number of inputs a single
+        ``rule(wanted, g, y, *inputs, **params)`` that gives a list for the wanted inputs; or, in words, why there is no
+        gradient. A rule neither sums over broadcast axes nor adds up contributions: the engine does.
+    jvp : "diagonal", "linear", "multilinear", callable, or None
+        Forward rule: elementwise ops reuse their `vjp`; linear ops are applied to all tangents at once, multilinear
+        ones to one tangent at a time; else ``jvp(i, tangent, y, *inputs, **params)``, the part that comes through
+        input `i`.
+    formula : str
+        LaTeX, with the inputs as ``{0}``, ``{1}``.
+    symbol : str
+        Short label for pictures; the name where empty.
+    kernels : dict, optional
+        Kernels of an elementwise op, and of its rules.
+    plain : bool
+        Whether the rules use only what arrays can do as well (operators and methods), so that a backward pass that
+        records nothing may run them on arrays.
+    """
+
+    name: str
+    run: Callable[..., Any] | None = None
+    shape: Callable[..., Spec] | None = None
+    vjp: tuple[Callable[..., Any], ...] | Callable[..., Any] | str = "a leaf"
+    jvp: str | Callable[..., Any] | None = None
+    formula: str = ""
+    symbol: str = ""
+    kernels: Any = field(default=None, repr=False)
+    plain: bool = False
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    @property
+    def label(self) -> str:
+        return self.symbol or self.name
+
+
+CONSTANT = Op("constant", symbol="const")  # data of the user's
+PARAMETER = Op("parameter", symbol="param")  # a leaf that is trained
+PLACEHOLDER = Op("placeholder", symbol="input")  # an input of a traced function: no value
+LITERAL = Op("literal")  # a Python number inside an expression
+DETACHED = Op("detached")  # a value cut off from its history
+
+_serial = count(1)
+_new = object.__new__
+
+
+class Tensor:
+    """A value and the operation that made it. Make one with :func:`tensor` or :func:`parameter`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_source",
+        "assigned",
+        "data",
+        "grad",
+        "inputs",
+        "name",
+        "op",
+        "params",
+        "place",
+        "requires_grad",
+        "serial",
+    )
+
+    data: Any  # np.ndarray, or Spec while tracing
+    op: Op
+    inputs: tuple[Tensor, ...]
+    params: dict[str, Any]
+    serial: int
+    place: Place
+    _source: tuple[CodeType, int]
+    name: str | None
+    requires_grad: bool
+    grad: Tensor | None
+    assigned: int
+
+    __array_priority__ = 100.0
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise TypeError("Tensor is not called: write tg.tensor(data) or tg.parameter(data)")
+
+    # What it is -----------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def spec(self) -> Spec:
+        """Shape and dtype, without the value."""
+        return Spec(self.data.shape, self.data.dtype)
+
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether there is no value, because a function is being traced."""
+        return type(self.data) is Spec
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made it."""
+        return self.op.run is None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it can carry a gradient."""
+        return self.data.dtype.kind == "f"
+
+    # Where it came from ---------------------------------------------------------------------------------------------
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """Scope path, from the outside in."""
+        return self.place.scope
+
+    @property
+    def time(self) -> int | None:
+        """Time step, or None outside of any."""
+        return self.place.time
+
+    @property
+    def direction(self) -> str:
+        """``"forward"``, or ``"backward"`` for what a gradient recorded."""
+        return "backward" if self.place.backward else "forward"
+
+    @property
+    def source(self) -> Source:
+        """File and line of the user's code."""
+        return Source(*self._source)
+
+    def named(self, name: str) -> Tensor:
+        """Give the tensor a name, shown in pictures, listings and errors, and return it.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> (tg.ones(2) * 2).named("h")
+        tensor([2., 2.], shape=(2,), dtype=float32, name='h')
+        """
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"named: a name is a non-empty string; got {name!r}")
+        self.name = name
+        return self
+
+    # What it holds --------------------------------------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """The value as a read-only array that shares memory; copy it to change it.
+
+        Raises
+        ------
+        PlaceholderError
+            While a function is being traced, when there is no value.
+        """
+        if type(self.data) is Spec:
+            raise self._no_value("its value")
+        view = self.data.view()
+        view.flags.writeable = False
+        return view
+
+    def item(self) -> Any:
+        """The value of a tensor with one element, as a Python number."""
+        if self.size != 1:
+            raise fail(
+                ShapeError,
+                f"item: {describe(self)} holds {self.size} values",
+                expected="a tensor with one element",
+                hint="use .tolist(), or index one element first",
+            )
+        return self.numpy().item()
+
+    def tolist(self) -> Any:
+        """The value as nested Python lists."""
+        return self.numpy().tolist()
+
+    def _no_value(self, what: str) -> Exception:
+        return fail(
+            PlaceholderError,
+            f"{describe(self)} was asked for {what} while its function is being traced: it has only shape and dtype",
+            hint="use tg.where instead of if, keep the value-dependent part outside of the traced function, "
+            "or call the Graph with arrays and look at its results",
+        )
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f", name={self.name!r}"
+        facts = f"shape={self.shape}, dtype={self.dtype}{name}"
+        if self.is_symbolic:
+            return f"symbolic({self.op.label}, {facts})"
+        value = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
+        grad = ", requires_grad=True" if self.requires_grad and self.is_leaf else ""
+        return f"tensor({value}, {facts}{grad})"
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a tensor without axes: it holds one value")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        if self.is_symbolic:
+            raise self._no_value("its truth value")
+        if self.size != 1:
+            raise fail(
+                ValueError,
+                f"the truth value of {describe(self)} is ambiguous: it holds {self.size} values",
+                hint="use .any() or .all()",
+            )
+        return bool(self.data.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor with one element can be an index; got {describe(self)}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    __hash__ = object.__hash__
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise fail(
+            ImmutableError,
+            f"{describe(self)} cannot be written into: the recorded graph uses its value",
+            hint="write t = t.at[index].set(value), or .add(value); a parameter changes by p.assign(value)",
+        )
+
+    # Leaves ---------------------------------------------------------------------------------------------------------
+
+    def detach(self) -> Tensor:
+        """The same value as a leaf, cut off from its history: gradients stop here, and the history may be freed.
+
+        The new leaf remembers the serial number of what it was cut from, so a picture can show the cut.
+        """
+        if self.is_symbolic:
+            return record(DETACH, (self,), _NO_PARAMS, self.data)
+        out = leaf(self.data, DETACHED, name=self.name)
+        out.params = {"origin": self.serial}
+        return out
+
+    def assign(self, value: Any) -> Tensor:
+        """Give a leaf a new value of the same shape; the way that parameters change.
+
+        The old array is left as it was for whoever still holds it. A graph recorded before the assignment can
+        no longer be differentiated (StaleError): its gradients would mix the old value with the new.
+
+        Raises
+        ------
+        ImmutableError
+            For a tensor that an operation made.
+        ShapeError
+            If the shapes differ.
+        """
+        if not self.is_leaf or self.is_symbolic:
+            raise fail(
+                ImmutableError,
+                f"{describe(self)} was computed, so it cannot be assigned",
+                hint="assign to parameters and constants; use .detach() to make a leaf of a result",
+            )
+        array = np.array(value.data if isinstance(value, Tensor) else value, dtype=self.dtype)
+        if array.shape != self.shape:
+            raise fail(ShapeError, f"assign: {describe(self)}", expected=str(self.shape), got=str(array.shape))
+        self.replace_data(array)
+        return self
+
+    def replace_data(self, array: np.ndarray) -> None:
+        """Take `array`, which the caller gives away, as the new value of this leaf."""
+        self.data = array
+        self.assigned = next(_serial)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        self._must_be_leaf("copied")
+        copy = leaf(self.data.copy(), self.op, name=self.name, requires_grad=self.requires_grad)
+        memo[id(self)] = copy
+        return copy
+
+    def __reduce__(self) -> Any:
+        self._must_be_leaf("pickled")
+        return _restore_leaf, (self.data, self.requires_grad, self.name)
+
+    def _must_be_leaf(self, done: str) -> None:
+        if not self.is_leaf or self.is_symbolic:
+            raise fail(
+                GradientError,
+                f"{describe(self)} was computed, and its graph cannot be {done} with it",
+                hint="use .detach() or .numpy() first",
+            )
+
+    if TYPE_CHECKING:  # Set by ops/methods.py and grad/, listed here for readers and type checkers.
+        T: Tensor
+        at: Any
+
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __floordiv__(self, other: Any) -> Tensor: ...
+        def __rfloordiv__(self, other: Any) -> Tensor: ...
+        def __mod__(self, other: Any) -> Tensor: ...
+        def __rmod__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __and__(self, other: Any) -> Tensor: ...
+        def __or__(self, other: Any) -> Tensor: ...
+        def __xor__(self, other: Any) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: Any) -> Any: ...
+        def __ne__(self, other: Any) -> Any: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def backward(self, cotangent: Any = None, *, create_graph: bool = False) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+
+def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Wrap an array (given away by the caller) or a Spec as a node without inputs."""
+    t = _new(Tensor)
+    t.data = data
+    t.op = op
+    t.inputs = ()
+    t.params = _NO_PARAMS
+    t.serial = next(_serial)
+    state = current()
+    t.place = state.place
+    t._source = state.source or user_source()
+    t.name = name
+    t.requires_grad = requires_grad
+    t.grad = None
+    t.assigned = 0
+    return t
+
+
+_NO_PARAMS: dict[str, Any] = {}
+
+
+def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any) -> Tensor:
+    """Wrap the result of an op as a node that remembers the op, or as a constant when nothing is recorded."""
+    t = _new(Tensor)
+    state = current()
+    t.data = data
+    t.place = state.place
+    t.name = None
+    t.grad = None
+    t.assigned = 0
+    t.serial = next(_serial)
+    if state.recording or type(data) is Spec:
+        t.op = op
+        t.inputs = inputs
+        t.params = params
+        t._source = state.source or user_source()
+        requires = False
+        for i in inputs:
+            if i.requires_grad:
+                requires = True
+                break
+        t.requires_grad = requires and data.dtype.kind == "f"
+    else:
+        t.op = CONSTANT
+        t.inputs = ()
+        t.params = _NO_PARAMS
+        t._source = _NOWHERE
+        t.requires_grad = False
+    if state.anomaly:
+        _check_finite(t, op, inputs)
+    if not state.recording and t.inputs and op is not DETACH:  # traced under no_grad: computed, not differentiated
+        return record(DETACH, (t,), _NO_PARAMS, data)
+    return t
+
+
+DETACH = Op("detach", run=lambda x: x, shape=lambda s: s, vjp="detach stops the gradient", formula=r"\mathrm{{stop}}({0})")
+_NOWHERE = ((lambda: None).__code__, 0)
+
+
+def describe(t: Tensor) -> str:
+    """How messages call a tensor: by its name, else by its op, with time step, scope and shape."""
+    where = "/".join([*t.place.scope, *(() if t.place.time is None else (f"t={t.place.time}",))])
+    called = f"'{t.name}'" if t.name else t.op.label
+    return f"tensor {called} {t.shape} {t.dtype}" + (f" in {where}" if where else "")
+
+
+def context() -> str:
+    """Scope, time step and line of the operation at hand, for messages."""
+    state = current()
+    source = Source(*(state.source or user_source()))
+    where = "/".join([*state.place.scope, *(() if state.place.time is None else (f"t={state.place.time}",))])
+    return f"at {source}" + (f", in {where}" if where else "")
+
+
+def _check_finite(t: Tensor, op: Op, inputs: tuple[Tensor, ...]) -> None:
+    if type(t.data) is Spec or t.data.dtype.kind != "f" or np.isfinite(t.data).all():
+        return
+    found = "NaN" if np.isnan(t.data).any() else "infinity"
+    error = fail(
+        AnomalyError,
+        f"{op.name} produced {found} {context()}",
+        expected="finite values",
+        got=f"{int((~np.isfinite(t.data)).sum())} of {t.size} entries of shape {t.shape}; "
+        f"inputs: {', '.join(describe(i) + _finite_note(i) for i in inputs) or 'none'}",
+        hint="look at the ranges of the inputs, and at the learning rate if a parameter is among them",
+    )
+    error.node = t
+    raise error
+
+
+def _finite_note(t: Tensor) -> str:
+    if t.is_symbolic or t.dtype.kind != "f" or not t.size:
+        return ""
+    return f" in [{t.data.min():.4g}, {t.data.max():.4g}]"
+
+
+def _restore_leaf(data: np.ndarray, requires_grad: bool, name: str | None) -> Tensor:
+    return leaf(data, PARAMETER if requires_grad else CONSTANT, name=name, requires_grad=requires_grad)
