@@ -144,6 +144,8 @@ from .ops.neural import (
     mse_loss,
     softmax,
 )
+from . import io, nn, optim
+from .io import load, save
 from .scope import no_grad, scope, steps, timestep
 from .tensor import Spec, Tensor
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from typing import Any, TypeVar
 
 __all__ = [
     "AnomalyError",
@@ -67,7 +64,7 @@ class AnomalyError(FloatingPointError):
         The first node that produced it.
     """
 
-    node: Tensor | None = None
+    node: Any = None
 
 
 E = TypeVar("E", bound=Exception)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 
-__all__ = ["Place", "Source", "State", "no_grad", "scope", "steps", "timestep"]
+__all__ = ["Place", "Source", "State", "no_grad", "scope", "steps", "timestep", "using"]
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _VIZ = str(Path(__file__).parent.parent / "viz") + os.sep
@@ -53,37 +53,51 @@ class Source:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class State:
-    """What the next operation must know: whether to record, where, and for whom."""
+    """What the next operation must know: whether to record, where, and for whom. Never changed, only replaced."""
 
-    recording: bool = True
-    place: Place = field(default_factory=Place)
+    recording: bool
+    place: Place
     anomaly: bool = False
     source: tuple[CodeType, int] | None = None  # set while a gradient rule runs: its nodes inherit their forward node's
 
+    def at(self, place: Place) -> State:
+        """The same state at another place."""
+        return State(self.recording, place, self.anomaly, self.source)
 
-_state: ContextVar[State] = ContextVar("tinygrad_rnn_state", default=State())
+
+_OUTSIDE = State(True, Place())
+_state: ContextVar[State] = ContextVar("tinygrad_rnn_state", default=_OUTSIDE)
 current = _state.get
+enter = _state.set  # for loops that put the state back themselves
 
 
-@contextmanager
-def using(state: State) -> Iterator[None]:
-    """Make `state` the current one within the block."""
-    before = _state.get()
-    _state.set(state)
-    try:
-        yield
-    finally:
-        _state.set(before)
+class using(ContextDecorator):
+    """Change the current state within a block, or within each call of a decorated function."""
+
+    def __init__(self, change: Callable[[State], State]) -> None:
+        self._change = change
+        self._before: list[State] = []
+
+    def _recreate_cm(self) -> using:
+        return using(self._change)  # calls of a decorated function may overlap
+
+    def __enter__(self) -> None:
+        before = current()
+        self._before.append(before)
+        enter(self._change(before))
+
+    def __exit__(self, *_: object) -> None:
+        enter(self._before.pop())
 
 
-def enter(state: State) -> None:
-    """Set the current state without a block; for loops that restore it themselves."""
-    _state.set(state)
+def recording() -> using:
+    """Record within the block, also inside ``no_grad``: what a derivative of a function needs."""
+    return using(lambda s: State(True, s.place, s.anomaly, s.source))
 
 
-def no_grad():
+def no_grad() -> using:
     """Compute without recording: results are constants, with no history to differentiate or draw.
 
     Examples
@@ -95,10 +109,10 @@ def no_grad():
     >>> y.inputs
     ()
     """
-    return using(replace(_state.get(), recording=False))
+    return using(lambda s: State(False, s.place, s.anomaly, s.source))
 
 
-def scope(name: str):
+def scope(name: str) -> using:
     """Name the part of the model that the operations of the block belong to; scopes nest.
 
     Examples
@@ -111,12 +125,10 @@ def scope(name: str):
     """
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"scope: a name is a non-empty string without '/'; got {name!r}")
-    state = _state.get()
-    place = replace(state.place, scope=(*state.place.scope, name))
-    return using(replace(state, place=place))
+    return using(lambda s: s.at(Place((*s.place.scope, name), s.place.time, s.place.backward)))
 
 
-def timestep(t: int):
+def timestep(t: int) -> using:
     """Say that the operations of the block belong to time step `t`.
 
     Examples
@@ -127,8 +139,8 @@ def timestep(t: int):
     >>> y.time
     3
     """
-    state = _state.get()
-    return using(replace(state, place=replace(state.place, time=int(t))))
+    time = int(t)
+    return using(lambda s: s.at(Place(s.place.scope, time, s.place.backward)))
 
 
 def steps(count: int, start: int = 0, *, reverse: bool = False) -> Iterator[int]:
@@ -159,13 +171,15 @@ def steps(count: int, start: int = 0, *, reverse: bool = False) -> Iterator[int]
 
 
 def _steps(order: Iterator[int]) -> Iterator[int]:
-    before = _state.get()
+    before = inside = current()
     try:
         for t in order:
-            _state.set(replace(before, place=replace(before.place, time=t)))
+            inside = before.at(Place(before.place.scope, t, before.place.backward))
+            enter(inside)
             yield t
     finally:
-        _state.set(before)
+        if current() is inside:  # an iterator that was left unfinished may end after the block around it
+            enter(before)
 
 
 def user_source() -> tuple[CodeType, int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import AnomalyError, GradientError, ImmutableError, PlaceholderError, ShapeError, fail
+from .errors import AnomalyError, DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, fail
 from .scope import Source, current, user_source
 
 if TYPE_CHECKING:
@@ -116,6 +116,11 @@ _serial = count(1)
 _new = object.__new__
 
 
+def now() -> int:
+    """A serial number between those of the tensors that there are and those to come."""
+    return next(_serial)
+
+
 class Tensor:
     """A value and the operation that made it. Make one with :func:`tensor` or :func:`parameter`."""
 
@@ -145,8 +150,6 @@ class Tensor:
     requires_grad: bool
     grad: Tensor | None
     assigned: int
-
-    __array_priority__ = 100.0
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("Tensor is not called: write tg.tensor(data) or tg.parameter(data)")
@@ -335,29 +338,32 @@ class Tensor:
         ------
         ImmutableError
             For a tensor that an operation made.
-        ShapeError
-            If the shapes differ.
+        ShapeError, DTypeError
+            If the shapes differ, or the value would be cut to fit, as a fraction would for an integer.
         """
         if not self.is_leaf or self.is_symbolic:
             raise fail(
                 ImmutableError,
-                f"{describe(self)} was computed, so it cannot be assigned",
+                f"{describe(self)} {'has no value' if self.is_leaf else 'was computed'}, so it cannot be assigned",
                 hint="assign to parameters and constants; use .detach() to make a leaf of a result",
             )
-        array = np.array(value.data if isinstance(value, Tensor) else value, dtype=self.dtype)
+        array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.shape != self.shape:
             raise fail(ShapeError, f"assign: {describe(self)}", expected=str(self.shape), got=str(array.shape))
-        self.replace_data(array)
+        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
+            raise fail(DTypeError, f"assign: {describe(self)}", expected=str(self.dtype), got=str(array.dtype))
+        self.replace_data(array.astype(self.dtype))
         return self
 
     def replace_data(self, array: np.ndarray) -> None:
         """Take `array`, which the caller gives away, as the new value of this leaf."""
         self.data = array
-        self.assigned = next(_serial)
+        self.assigned = now()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         self._must_be_leaf("copied")
         copy = leaf(self.data.copy(), self.op, name=self.name, requires_grad=self.requires_grad)
+        copy.params = self.params
         memo[id(self)] = copy
         return copy
 
@@ -453,7 +459,7 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
             if i.requires_grad:
                 requires = True
                 break
-        t.requires_grad = requires and data.dtype.kind == "f"
+        t.requires_grad = requires and data.dtype.kind == "f" and type(op.vjp) is not str
     else:
         t.op = CONSTANT
         t.inputs = ()
@@ -467,7 +473,7 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
     return t
 
 
-DETACH = Op("detach", run=lambda x: x, shape=lambda s: s, vjp="detach stops the gradient", formula=r"\mathrm{{stop}}({0})")
+DETACH = Op("detach", lambda x: x, lambda s: s, "detach stops the gradient", formula=r"\mathrm{{stop}}({0})")
 _NOWHERE = ((lambda: None).__code__, 0)
 
 
@@ -483,7 +489,8 @@ def context() -> str:
     state = current()
     source = Source(*(state.source or user_source()))
     where = "/".join([*state.place.scope, *(() if state.place.time is None else (f"t={state.place.time}",))])
-    return f"at {source}" + (f", in {where}" if where else "")
+    backward = ", in the gradient of what was recorded there" if state.place.backward else ""
+    return f"at {source}" + (f", in {where}" if where else "") + backward
 
 
 def _check_finite(t: Tensor, op: Op, inputs: tuple[Tensor, ...]) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ..scope import current, using
+from ..scope import State, using
 
 __all__ = ["detect_anomaly"]
 
 
-def detect_anomaly():
+def detect_anomaly() -> using:
     """Raise at the first operation of the block, forward or backward, that produces NaN or infinity.
 
     The AnomalyError names the operation, its time step and scope, the shapes and ranges of its inputs, and the user's line.
@@ -23,4 +21,4 @@ def detect_anomaly():
     Traceback (most recent call last):
     tinygrad_rnn.errors.AnomalyError: log produced infinity at ...
     """
-    return using(replace(current(), anomaly=True))
+    return using(lambda s: State(s.recording, s.place, True, s.source))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
-
 
 from ..errors import GradientError, ShapeError, fail
 from ..ops.core import apply, as_tensor, cast
 from ..ops.create import zeros_like
 from ..ops.elementwise import add, vanishes
 from ..ops.shape import broadcast_to
-from ..scope import current, using
-from ..tensor import Tensor, describe, leaf
-from .reverse import _dependent
+from ..scope import State, recording, using
+from ..tensor import Tensor, describe
+from .reverse import dependent, separated
 
 __all__ = ["jvp"]
 
@@ -43,14 +41,16 @@ def jvp(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any],
     >>> y.item(), slope.item()
     (9.0, 6.0)
     """
-    inputs = [as_tensor(p) for p in primals]
-    inputs = [t if t.is_symbolic else leaf(t.data, name=t.name) for t in inputs]
-    directions = [_direction(t, v) for t, v in zip(inputs, tangents, strict=True)]
-    y = fn(*inputs)
+    if len(primals) != len(tangents):
+        raise fail(GradientError, "jvp: tangents", expected=f"{len(primals)}, one per primal", got=str(len(tangents)))
+    inputs, after = separated([as_tensor(p) for p in primals])
+    directions = {t.serial: _direction(t, v) for t, v in zip(inputs, tangents, strict=True)}
+    with recording():
+        y = fn(*inputs)
     outputs = [y] if isinstance(y, Tensor) else list(y)
     recorded = create_graph or any(t.is_symbolic for t in outputs)
-    with using(replace(current(), recording=recorded)):
-        results = push_tangents(outputs, dict(zip([t.serial for t in inputs], directions, strict=True)))
+    with using(lambda s: State(recorded, s.place, s.anomaly, s.source)):
+        results = push_tangents(outputs, directions, after)
     return y, results[0] if isinstance(y, Tensor) else results
 
 
@@ -63,9 +63,9 @@ def _direction(t: Tensor, tangent: Any) -> Tensor:
     return tangent
 
 
-def push_tangents(outputs: list[Tensor], tangents: dict[int, Tensor]) -> list[Tensor]:
-    """Tangents of `outputs`, given those of some nodes by serial number."""
-    nodes, active = _dependent(outputs, set(tangents))
+def push_tangents(outputs: list[Tensor], tangents: dict[int, Tensor], after: int = 0) -> list[Tensor]:
+    """Tangents of `outputs`, given those of some nodes by serial number; nodes up to `after` are not walked into."""
+    nodes, active = dependent(outputs, set(tangents), after)
     for serial in sorted(active):
         node = nodes.get(serial)
         if node is not None and serial not in tangents:
@@ -75,14 +75,14 @@ def push_tangents(outputs: list[Tensor], tangents: dict[int, Tensor]) -> list[Te
 
 def _through(node: Tensor, tangents: dict[int, Tensor]) -> Tensor:
     op, inputs, params = node.op, node.inputs, node.params
+    rules: Any = op.vjp
     moving = [(i, tangents[t.serial]) for i, t in enumerate(inputs) if t.serial in tangents]
     if op.jvp == "linear":
-        by_place = dict(moving)
-        return apply(op, tuple(by_place.get(i, zeros_like(t) if t.is_float else t) for i, t in enumerate(inputs)), params)
+        return apply(op, tuple(_moved(t, tangents) for t in inputs), params)
     if op.jvp == "multilinear":
         parts = [apply(op, (*inputs[:i], v, *inputs[i + 1 :]), params) for i, v in moving]
     elif op.jvp == "diagonal":
-        parts = [_diagonal(op.vjp[i], v, node) for i, v in moving]  # type: ignore
+        parts = [_diagonal(rules[i], v, node) for i, v in moving]
     elif callable(op.jvp):
         parts = [op.jvp(i, v, node, *inputs, **params) for i, v in moving]
     else:
@@ -91,6 +91,13 @@ def _through(node: Tensor, tangents: dict[int, Tensor]) -> Tensor:
     for part in parts[1:]:
         total = add(total, part)
     return total
+
+
+def _moved(t: Tensor, tangents: dict[int, Tensor]) -> Tensor:
+    """What a linear operation is applied to: tangents, and indices as they are."""
+    if t.serial in tangents:
+        return tangents[t.serial]
+    return zeros_like(t) if t.is_float else t
 
 
 def _diagonal(rule: Any, tangent: Tensor, node: Tensor) -> Tensor:

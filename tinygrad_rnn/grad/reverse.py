@@ -1,27 +1,25 @@
 """Reverse mode: one walk over the recorded nodes, from the last to the first.
 
-Serial numbers are a topological order, so nothing recurses. There are two ways to walk. Recorded: cotangents are tensors, the
-rules' operations become nodes, and can be differentiated again. Unrecorded: cotangents are arrays, elementwise
-rules run as fused kernels, and contributions are added in place. Un-broadcasting and accumulation happen here and in no rule.
+Serial numbers are a topological order, so nothing recurses. Which nodes take part is found out first; what flows between them
+is kept in ``sums.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, KeysView, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from ..errors import AnomalyError, DisconnectedError, GradientError, ShapeError, StaleError, fail
-from ..ops import reduce, shape
+from ..errors import DisconnectedError, GradientError, ShapeError, StaleError, fail
+from ..graph import graph
 from ..ops.core import as_tensor, cast
-from ..ops.create import zeros_like
-from ..ops.elementwise import add, passes, vanishes
-from ..ops.index import Placed, add_at, assemble
-from ..ops.linalg import Product
-from ..scope import State, current, enter
-from ..tensor import Tensor, describe, leaf
+from ..ops.elementwise import add
+from ..ops.shape import reshape
+from ..scope import Place, State, current, enter, recording, user_source
+from ..tensor import Tensor, describe, leaf, now
+from .sums import Arrays, Tensors, Watched
 
 __all__ = ["backward", "grad", "value_and_grad", "vjp"]
 
@@ -72,15 +70,22 @@ def grad(
     """
     outputs, cotangents = _seeds(y, cotangent)
     targets = _targets(wrt)
-    nodes, active = _dependent(outputs, {t.serial for t in targets})
-    found = _walk(outputs, cotangents, nodes, active, {t.serial for t in targets}, create_graph)
-    results = [found.get(t.serial) for t in targets]
-    for target, result in zip(targets, results, strict=True):
-        if result is None and not allow_unused:
-            raise _unreached(outputs, target)
+    results = pull(outputs, cotangents, targets, create_graph)
+    if not allow_unused:
+        _check_reached(outputs, targets, results)
     if isinstance(wrt, dict):
         return dict(zip(wrt, results, strict=True))
     return results[0] if isinstance(wrt, Tensor) else results
+
+
+def pull(
+    outputs: list[Tensor], cotangents: list[Tensor], targets: list[Tensor], create_graph: bool, after: int = 0
+) -> list[Tensor | None]:
+    """Cotangents of `targets`, None where there is no way to one; nodes up to serial number `after` are not walked into."""
+    wanted = {t.serial for t in targets}
+    nodes, active = dependent(outputs, wanted, after)
+    found = _walk(outputs, cotangents, nodes, active, wanted, create_graph, after)
+    return [found.get(t.serial) for t in targets]
 
 
 def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) -> None:
@@ -112,17 +117,16 @@ def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) ->
     nodes, active = _requiring(outputs)
     leaves = {s: t for s, t in nodes.items() if not t.inputs and t.requires_grad}
     if not leaves:
-        raise fail(
-            GradientError, f"backward: {describe(y)} depends on no parameter",
-            hint="make one with tg.parameter(...), or ask for tg.grad(y, x) with respect to any tensor",
-        )  # fmt: skip
+        raise _no_parameter(y)
     for serial, result in _walk(outputs, cotangents, nodes, active, set(leaves), create_graph).items():
         leaf_ = leaves[serial]
-        with_history = leaf_.grad is not None and create_graph
         if leaf_.grad is None:
             leaf_.grad = result
+        elif create_graph or result.is_symbolic:
+            with recording():
+                leaf_.grad = add(leaf_.grad, result)
         else:
-            leaf_.grad = add(leaf_.grad, result) if with_history else leaf(np.add(leaf_.grad.data, result.data))
+            leaf_.grad = leaf(np.add(leaf_.grad.data, result.data))
 
 
 def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -134,6 +138,8 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has
         Gives a tensor with one value, or such a tensor and anything else where `has_aux` is set.
     argnums : int or sequence of ints
         Positions of the arguments: tensors, or lists or dicts of tensors.
+    has_aux : bool
+        Whether `fn` gives a tuple whose first part is the value.
 
     Examples
     --------
@@ -143,14 +149,16 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has
     (9.0, 6.0)
     """
 
+    @wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        places = [argnums] if isinstance(argnums, int) else list(argnums)
-        args = tuple(_as_tensors(a) if k in places else a for k, a in enumerate(args))
-        out = fn(*args, **kwargs)
-        y = out[0] if has_aux else out
+        places = [k % len(args) for k in ([argnums] if isinstance(argnums, int) else argnums)]
         groups = [args[k] for k in places]
-        flat = [t for group in groups for t in _targets(group)]
-        gradients = iter(grad(y, flat))
+        targets, after = separated([as_tensor(t) for group in groups for t in _members(group)])
+        given = iter(targets)
+        replaced = {k: _like(group, given) for k, group in zip(places, groups, strict=True)}
+        with recording():
+            out = fn(*[replaced.get(k, a) for k, a in enumerate(args)], **kwargs)
+        gradients = iter(_pulled(out[0] if has_aux else out, targets, None, after))
         results = [_like(group, gradients) for group in groups]
         return out, results[0] if isinstance(argnums, int) else tuple(results)
 
@@ -160,6 +168,8 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has
 def vjp(fn: Callable[..., Any], *inputs: Any) -> tuple[Any, Callable[..., Any]]:
     """The value of ``fn(*inputs)``, and a function from cotangents of it to cotangents of the inputs.
 
+    The function takes ``create_graph`` and ``allow_unused`` too, as :func:`grad` does.
+
     Examples
     --------
     >>> import tinygrad_rnn as tg
@@ -167,24 +177,51 @@ def vjp(fn: Callable[..., Any], *inputs: Any) -> tuple[Any, Callable[..., Any]]:
     >>> [t.tolist() for t in pull([1.0, 1.0])]
     [[3.0, 4.0], [1.0, 2.0]]
     """
-    tensors = [as_tensor(t) for t in inputs]
-    y = fn(*tensors)
-    return y, lambda cotangent, **options: grad(y, tensors, cotangent, **options)
+    targets, after = separated([as_tensor(t) for t in inputs])
+    with recording():
+        y = fn(*targets)
+    return y, lambda cotangent=None, **options: _pulled(y, targets, cotangent, after, **options)
+
+
+def separated(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
+    """Arguments for a function that is differentiated by each of them, and the serial number that its nodes come after.
+
+    A computed tensor, and one that is given twice, goes in through a node of its own: the derivative by one argument runs
+    neither through the history of another nor through a second use of it.
+    """
+    after, seen, arguments = now(), set(), []
+    with recording():
+        for t in tensors:
+            arguments.append(t if t.is_leaf and t.serial not in seen else reshape(t, t.shape))
+            seen.add(t.serial)
+    return arguments, after
+
+
+def _pulled(
+    y: Any, targets: list[Tensor], cotangent: Any, after: int, create_graph: bool = False, allow_unused: bool = False
+) -> list[Tensor | None]:
+    outputs, cotangents = _seeds(y, cotangent)
+    results = pull(outputs, cotangents, _targets(targets), create_graph, after)
+    if not allow_unused:
+        _check_reached(outputs, targets, results)
+    return results
 
 
 # Arguments ----------------------------------------------------------------------------------------------------------------
 
 
-def _as_tensors(argument: Any) -> Any:
-    if isinstance(argument, dict):
-        return {k: as_tensor(v) for k, v in argument.items()}
-    return [as_tensor(v) for v in argument] if isinstance(argument, list | tuple) else as_tensor(argument)
-
-
-def _like(group: Any, gradients: Any) -> Any:
+def _members(group: Any) -> list[Any]:
+    """The tensors of an argument, which may be a list or dict of them."""
     if isinstance(group, dict):
-        return {k: next(gradients) for k in group}
-    return [next(gradients) for _ in group] if isinstance(group, list | tuple) else next(gradients)
+        return list(group.values())
+    return list(group) if isinstance(group, list | tuple) else [group]
+
+
+def _like(group: Any, members: Iterator[Any]) -> Any:
+    """`members` in the form of `group`."""
+    if isinstance(group, dict):
+        return {k: next(members) for k in group}
+    return [next(members) for _ in group] if isinstance(group, list | tuple) else next(members)
 
 
 def _targets(wrt: Any) -> list[Tensor]:
@@ -231,14 +268,14 @@ def _seed(y: Tensor, cotangent: Any) -> Tensor:
 # Which nodes take part ----------------------------------------------------------------------------------------------------
 
 
-def _dependent(outputs: list[Tensor], targets: set[int]) -> tuple[dict[int, Tensor], set[int]]:
-    """Nodes between `outputs` and `targets` by serial number, and which of them depend on a target."""
+def dependent(outputs: list[Tensor], targets: set[int], after: int = 0) -> tuple[dict[int, Tensor], set[int]]:
+    """Nodes between `outputs` and `targets` by serial number, and which of them a derivative by a target reaches."""
     lowest = min(targets, default=0)
     nodes = {t.serial: t for t in outputs}
     stack = list(nodes.values())
     while stack:
         node = stack.pop()
-        if type(node.op.vjp) is str:
+        if type(node.op.vjp) is str or node.serial <= after:
             continue
         for t in node.inputs:
             if t.assigned > node.serial:
@@ -246,10 +283,10 @@ def _dependent(outputs: list[Tensor], targets: set[int]) -> tuple[dict[int, Tens
             if t.serial not in nodes and t.serial >= lowest:
                 nodes[t.serial] = t
                 stack.append(t)
-    active = set(targets)
+    active = targets & nodes.keys()
     for serial in sorted(nodes):
         node = nodes[serial]
-        if type(node.op.vjp) is not str:
+        if type(node.op.vjp) is not str and serial > after and node.data.dtype.kind == "f":
             for t in node.inputs:
                 if t.serial in active:
                     active.add(serial)
@@ -257,21 +294,19 @@ def _dependent(outputs: list[Tensor], targets: set[int]) -> tuple[dict[int, Tens
     return nodes, active
 
 
-def _requiring(outputs: list[Tensor]) -> tuple[dict[int, Tensor], set[int]]:
+def _requiring(outputs: list[Tensor]) -> tuple[dict[int, Tensor], KeysView[int]]:
     """Nodes between `outputs` and the parameters, by serial number; all of them take part."""
     nodes = {t.serial: t for t in outputs if t.requires_grad}
     stack = list(nodes.values())
     while stack:
         node = stack.pop()
-        if type(node.op.vjp) is str:
-            continue
         for t in node.inputs:
             if t.assigned > node.serial:
                 raise _stale(t, node)
             if t.requires_grad and t.serial not in nodes:
                 nodes[t.serial] = t
                 stack.append(t)
-    return nodes, nodes.keys()  # type: ignore
+    return nodes, nodes.keys()
 
 
 def _stale(t: Tensor, node: Tensor) -> Exception:
@@ -281,26 +316,38 @@ def _stale(t: Tensor, node: Tensor) -> Exception:
     )  # fmt: skip
 
 
+def _check_reached(outputs: list[Tensor], targets: list[Tensor], results: list[Tensor | None]) -> None:
+    for target, result in zip(targets, results, strict=True):
+        if result is None:
+            raise _unreached(outputs, target)
+
+
 def _unreached(outputs: list[Tensor], target: Tensor) -> Exception:
     """Say whether nothing connects the output with `target`, or what on the way has no gradient."""
-    seen, stack, barriers = {t.serial for t in outputs}, list(outputs), []
-    while stack:
-        node = stack.pop()
-        if type(node.op.vjp) is str and node.inputs:
-            barriers.append(node)
-        for t in node.inputs:
-            if t.serial not in seen:
-                seen.add(t.serial)
-                stack.append(t)
-    if target.serial in seen and barriers:
-        barrier = barriers[0]
+    depend, barrier = {target.serial}, None
+    for node in graph(outputs).nodes:
+        if any(t.serial in depend for t in node.inputs):
+            depend.add(node.serial)
+            if type(node.op.vjp) is str or not node.is_float:
+                barrier = node
+    if barrier is None:
         return fail(
-            GradientError, f"grad: {describe(outputs[0])} depends on {describe(target)} only through '{barrier.op.name}', "
-            f"which has no gradient: {barrier.op.vjp}", got=f"'{barrier.op.name}' at {barrier.source}",
+            DisconnectedError, f"grad: {describe(outputs[0])} does not depend on {describe(target)}",
+            hint="pass allow_unused=True for None, and check for detach(), no_grad() and copies of the tensor on the way",
         )  # fmt: skip
+    reason = barrier.op.vjp if type(barrier.op.vjp) is str else f"its result is {barrier.dtype}"
     return fail(
-        DisconnectedError, f"grad: {describe(outputs[0])} does not depend on {describe(target)}",
-        hint="pass allow_unused=True to get None, and check for detach(), no_grad() and copies of the tensor on the way",
+        GradientError, f"grad: {describe(outputs[0])} depends on {describe(target)} only through '{barrier.op.name}', "
+        f"which has no gradient: {reason}", got=f"'{barrier.op.name}' at {barrier.source}",
+    )  # fmt: skip
+
+
+def _no_parameter(y: Tensor) -> Exception:
+    for t in graph(y).parameters:
+        return _unreached([y], t)
+    return fail(
+        GradientError, f"backward: {describe(y)} depends on no parameter",
+        hint="make one with tg.parameter(...), or ask for tg.grad(y, x) with respect to any tensor",
     )  # fmt: skip
 
 
@@ -311,225 +358,41 @@ def _walk(
     outputs: list[Tensor],
     cotangents: list[Tensor],
     nodes: dict[int, Tensor],
-    active: set[int],
+    active: set[int] | KeysView[int],
     targets: set[int],
     create_graph: bool,
+    after: int = 0,
 ) -> dict[int, Tensor]:
     """Cotangents of `targets`, by serial number."""
     recorded = create_graph or any(t.is_symbolic for t in [*outputs, *cotangents])
-    sums: _Arrays | _Tensors = _Tensors() if recorded else _Arrays()
     state = current()
+    sums: Any = Tensors() if recorded else Watched() if state.anomaly else Arrays()
     found: dict[int, Tensor] = {}
     try:
-        enter(replace(state, recording=recorded, source=state.source or _HERE, anomaly=state.anomaly and recorded))
+        enter(State(recorded, state.place, state.anomaly and recorded, state.source or user_source()))
         with np.errstate(all="ignore"):
             for y, cotangent in zip(outputs, cotangents, strict=True):
                 if y.serial in active:
-                    sums.add(y, cotangent if recorded else cotangent.data)
+                    sums.add(y, cotangent)
             for serial in sorted(active, reverse=True):
                 node = nodes[serial]
+                if recorded:
+                    enter(_inheriting(state, node))
                 g = sums.take(node)
                 if g is None:
                     continue
-                if recorded:
-                    enter(_inheriting(state, node))
                 if serial in targets:
                     found[serial] = g if recorded else leaf(g)
-                if node.inputs:
+                if node.inputs and serial > after:
                     sums.spread(node, g, active)
-                    if state.anomaly and not recorded:
-                        _check_contributions(sums, node)
     finally:
         enter(state)
     return found
 
 
-_HERE = (_walk.__code__, 0)
-
-
 def _inheriting(state: State, node: Tensor) -> State:
     """The state in which the rule of `node` is recorded: its place and its line, backward."""
-    return State(True, replace(node.place, backward=True), state.anomaly, node._source)
-
-
-class _Arrays:
-    """Running sums of cotangents as arrays, by serial number."""
-
-    def __init__(self) -> None:
-        self.sums: dict[int, np.ndarray] = {}
-        self.owned: set[int] = set()  # sums made here, which may be added to in place
-        self.products: dict[int, list[Product]] = {}  # of weights; multiplied out together
-
-    def take(self, node: Tensor) -> np.ndarray | None:
-        serial = node.serial
-        if serial in self.products:
-            self._multiply_out(node)
-        return self.sums.pop(serial, None)
-
-    def spread(self, node: Tensor, g: np.ndarray, active: Any) -> None:
-        op, inputs = node.op, node.inputs
-        rules = op.vjp
-        if op.kernels is not None and type(rules) is tuple:
-            for i, t in enumerate(inputs):
-                if t.serial in active:
-                    rule = rules[i]
-                    self.add(t, g if rule is passes else self._elementwise(node, i, rule, g))
-            return
-        if op.plain:  # the rules can do with arrays
-            y, operands = node.data, [t.data for t in inputs]
-        else:
-            g, y, operands = leaf(g), node, inputs  # type: ignore
-        if type(rules) is tuple:
-            for i, t in enumerate(inputs):
-                if t.serial in active:
-                    self.add(t, rules[i](g, y, *operands, **node.params))
-        else:
-            wanted = [i for i, t in enumerate(inputs) if t.serial in active]
-            for i, part in zip(wanted, rules(wanted, g, y, *operands, **node.params), strict=True):  # type: ignore
-                self.add(inputs[i], part)
-
-    def _elementwise(self, node: Tensor, i: int, rule: Any, g: np.ndarray) -> Any:
-        if rule is vanishes:
-            return np.zeros(node.shape, g.dtype)
-        fused = node.op.kernels.rule(i, g.dtype)
-        if fused is None:
-            return rule(leaf(g), node, *node.inputs)
-        kernel, takes = fused
-        return kernel(*[g if k == 0 else node.data if k == 1 else node.inputs[k - 2].data for k in takes])
-
-    def add(self, t: Tensor, part: Any) -> None:
-        if type(part) is not np.ndarray:
-            if type(part) is Placed:
-                return self._place(t, part)
-            if type(part) is Product:
-                return self._defer(t, part)
-            part = part.data if type(part) is Tensor else np.asarray(part)
-        if part.shape != t.data.shape:
-            part = _fold_array(part, t.data.shape)
-        serial = t.serial
-        before = self.sums.get(serial)
-        if before is None:
-            self.sums[serial] = part
-        elif serial in self.owned:
-            _ADD[part.dtype](before, part, out=before)
-        else:
-            self.sums[serial] = np.asarray(_ADD[part.dtype](before, part))
-            self.owned.add(serial)
-        return None
-
-    def _place(self, t: Tensor, part: Placed) -> None:
-        serial = t.serial
-        if serial not in self.owned:
-            before = self.sums.get(serial)
-            self.sums[serial] = np.zeros(t.shape, t.dtype) if before is None else np.array(before)
-            self.owned.add(serial)
-        add_at(self.sums[serial], part.template, _arrays(part.indices), part.value)
-
-    def _defer(self, t: Tensor, part: Product) -> None:
-        """Keep a product until its weight's turn comes, or until those kept take more room than the weight."""
-        if type(part.a) is Tensor:
-            part = Product(part.a.data, part.g.data)
-        waiting = self.products.setdefault(t.serial, [])
-        waiting.append(part)
-        if len(waiting) * (part.a.size + part.g.size) > 4 * t.size + 65536:
-            self._multiply_out(t)
-
-    def _multiply_out(self, t: Tensor) -> None:
-        waiting = self.products.pop(t.serial)
-        a = waiting[0].a if len(waiting) == 1 else np.concatenate([p.a for p in waiting])
-        g = waiting[0].g if len(waiting) == 1 else np.concatenate([p.g for p in waiting])
-        self.add(t, np.dot(a.T, g))
-
-
-def _arrays(indices: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
-    return tuple([i.data if type(i) is Tensor else i for i in indices])
-
-
-_ADD = add.op.kernels
-
-
-def _fold_array(part: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
-    """Sum over the axes that broadcasting added or stretched."""
-    lead = part.ndim - len(target)
-    axes = tuple([k for k in range(part.ndim) if k < lead or (target[k - lead] == 1 and part.shape[k] != 1)])
-    if any(part.shape[k] != 1 for k in axes):
-        with np.errstate(all="ignore"):
-            part = np.add.reduce(part, axes)
-    part = np.asarray(part)
-    # What is left may still be smaller than the target where a rule gave one value for many.
-    return np.broadcast_to(part, target) if part.size < _size(target) else part.reshape(target)
-
-
-def _size(dimensions: tuple[int, ...]) -> int:
-    size = 1
-    for n in dimensions:
-        size *= n
-    return size
-
-
-class _Tensors:
-    """Running sums of cotangents as recorded tensors, by serial number; indexed parts wait until they are all there."""
-
-    def __init__(self) -> None:
-        self.sums: dict[int, Tensor] = {}
-        self.parts: dict[int, list[Placed]] = {}
-
-    def take(self, node: Tensor) -> Tensor | None:
-        total = self.sums.pop(node.serial, None)
-        parts = self.parts.pop(node.serial, None)
-        if parts is None:
-            return total
-        placed = assemble(parts, node.shape)
-        return placed if total is None else add(total, placed)
-
-    def spread(self, node: Tensor, g: Tensor, active: Any) -> None:
-        inputs, rules = node.inputs, node.op.vjp
-        if type(rules) is tuple:
-            for i, t in enumerate(inputs):
-                if t.serial in active:
-                    self.add(t, zeros_like(node) if rules[i] is vanishes else rules[i](g, node, *inputs, **node.params))
-            return
-        wanted = [i for i, t in enumerate(inputs) if t.serial in active]
-        for i, part in zip(wanted, rules(wanted, g, node, *inputs, **node.params), strict=True):  # type: ignore
-            self.add(inputs[i], part)
-
-    def add(self, t: Tensor, part: Any) -> None:
-        if type(part) is Placed:
-            self.parts.setdefault(t.serial, []).append(part)
-            return
-        if type(part) is Product:
-            part = part.a.swapaxes(0, 1) @ part.g
-        if part.shape != t.shape:
-            part = _fold_tensor(part, t.shape)
-        before = self.sums.get(t.serial)
-        self.sums[t.serial] = part if before is None else add(before, part)
-
-
-def _fold_tensor(part: Tensor, target: tuple[int, ...]) -> Tensor:
-    lead = part.ndim - len(target)
-    axes = tuple(k for k in range(part.ndim) if k < lead or (target[k - lead] == 1 and part.shape[k] != 1))
-    if any(part.shape[k] != 1 for k in axes):
-        part = reduce.sum(part, axes)
-    if part.size < _size(target):
-        return shape.broadcast_to(part, target)
-    return shape.reshape(part, target) if part.shape != target else part
-
-
-def _check_contributions(sums: _Arrays, node: Tensor) -> None:
-    for t in node.inputs:
-        if t.serial in sums.products:
-            sums._multiply_out(t)
-        g = sums.sums.get(t.serial)
-        if g is None or np.isfinite(g).all():
-            continue
-        found = "NaN" if np.isnan(g).any() else "infinity"
-        error = fail(
-            AnomalyError, f"the gradient of {node.op.name} produced {found} for {describe(t)}", expected="finite values",
-            got=f"{int((~np.isfinite(g)).sum())} of {g.size} entries; {describe(node)}, recorded at {node.source}",
-            hint="look at the values that the operation was given: a zero under a root, a logarithm or a division",
-        )  # fmt: skip
-        error.node = node
-        raise error
+    return State(True, Place(node.place.scope, node.place.time, True), state.anomaly, node._source)
 
 
 Tensor.backward = backward  # type: ignore

@@ -14,8 +14,9 @@ from ..ops import reduce, shape
 from ..ops.core import as_tensor, cast
 from ..ops.create import zeros_like
 from ..ops.elementwise import multiply
+from ..scope import recording
 from ..tensor import Tensor, describe, leaf
-from .reverse import grad
+from .reverse import grad, separated
 
 __all__ = ["hessian", "hvp", "jacobian"]
 
@@ -84,8 +85,9 @@ def hvp(y: Any, x: Any, v: Any, *, create_graph: bool = False) -> Tensor:
 def _evaluated(y: Any, x: Any) -> tuple[Tensor, Tensor]:
     x = as_tensor(x)
     if callable(y):
-        x = x if x.is_symbolic else leaf(x.data, name=x.name)
-        y = y(x)
+        (x,), _ = separated([x])
+        with recording():
+            y = y(x)
     return y, x
 
 

@@ -80,6 +80,7 @@ def elementwise_loop(
     ins: Sequence[Any],
     outs: Sequence[Any],
     takes: Sequence[int] | None = None,
+    repeated: Sequence[int] = (),
 ) -> Any:
     """A ufunc over `scalar`, for one combination of input and output dtypes.
 
@@ -91,6 +92,8 @@ def elementwise_loop(
         Takes ``len(ins)`` numbers; returns a number, or a tuple where there are several outputs.
     ins, outs : sequences of dtype
         Element types of inputs and outputs.
+    repeated : sequence of int
+        Inputs that are one number for all elements when the others are contiguous, as a learning rate is.
     takes : sequence of int, optional
         Which arguments of `scalar` the inputs fill, where it has more than it uses; the others are given zeros.
 
@@ -105,7 +108,7 @@ def elementwise_loop(
     arity = code.co_argcount if code else len(takes)
     if numba.config.DISABLE_JIT:
         return _PythonLoop(name, scalar, outs, takes, arity)
-    source = _elementwise_source(takes, arity, len(outs), [d.itemsize for d in ins + outs])
+    source = _elementwise_source(takes, arity, len(outs), [d.itemsize for d in ins + outs], repeated)
     return _ufunc(name, source, {"f": scalar}, ins, outs, None)
 
 
@@ -141,19 +144,21 @@ def _function(source: str, dtypes: list, names: dict[str, Any]) -> FunctionType:
     return FunctionType(code, scope, code.co_name)
 
 
-def _elementwise_source(takes: Sequence[int], arity: int, n_out: int, sizes: list[int]) -> str:
+def _elementwise_source(
+    takes: Sequence[int], arity: int, n_out: int, sizes: list[int], repeated: Sequence[int]
+) -> str:
     n_in = len(takes)
     lines = ["def LOOP(args, dims, steps, data):", "    n = dims[0]"]
     lines += [f"    p{k} = pointer(args[{k}], 0, T{k})" for k in range(n_in + n_out)]
-    patterns = [frozenset[int]()]  # which inputs are one repeated number
+    patterns = [frozenset(repeated)]  # which inputs are one repeated number
     if n_in == 2:
         patterns += [frozenset({1}), frozenset({0})]
-    for number, repeated in enumerate(patterns):
-        steps = [0 if k in repeated else size for k, size in enumerate(sizes)]
+    for number, pattern in enumerate(patterns):
+        steps = [0 if k in pattern else size for k, size in enumerate(sizes)]
         test = " and ".join(f"steps[{k}] == {s}" for k, s in enumerate(steps))
         lines.append(f"    {'if' if not number else 'elif'} {test}:")
-        lines += [f"        c{k} = p{k}[0]" for k in repeated]
-        loaded = [f"c{k}" if k in repeated else f"p{k}[i]" for k in range(n_in)]
+        lines += [f"        c{k} = p{k}[0]" for k in pattern]
+        loaded = [f"c{k}" if k in pattern else f"p{k}[i]" for k in range(n_in)]
         lines += ["        for i in range(n):", *_assign(takes, arity, n_out, loaded, "p{}[i]")]
     lines += ["    else:", "        for i in range(n):"]
     loaded = [f"pointer(args[{k}], i * steps[{k}], T{k})[0]" for k in range(n_in)]

@@ -167,7 +167,7 @@ def cast(x: Tensor, dtype: Any) -> Tensor:
     if x.dtype == dtype:
         return x
     check_dtype(dtype)
-    return apply(CAST, (x,), {"dtype": dtype})
+    return apply(TO_INTEGER if x.is_float and dtype.kind != "f" else CAST, (x,), {"dtype": dtype})
 
 
 def _cast_vjp(g: Tensor, y: Tensor, x: Tensor, dtype: np.dtype) -> Tensor:
@@ -181,4 +181,11 @@ CAST = define(
     vjp=(_cast_vjp,),
     jvp="linear",
     formula=r"{0}",
+)
+TO_INTEGER = define(
+    "to_integer",
+    run=CAST.run,
+    shape=CAST.shape,
+    vjp="integers and booleans carry no gradient",
+    formula=r"\mathrm{{int}}({0})",
 )

@@ -142,7 +142,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Te
     >>> tg.arange(3).tolist(), tg.arange(0.0, 1.0, 0.5).tolist()
     ([0, 1, 2], [0.0, 0.5])
     """
-    values = np.arange(start, dtype=dtype) if stop is None else np.arange(start, stop, step, dtype)
+    values = np.arange(*((0, start) if stop is None else (start, stop)), step, dtype)
     return leaf(as_array(values.astype(DEFAULT_FLOAT) if dtype is None and values.dtype.kind == "f" else values))
 
 

@@ -12,6 +12,10 @@ from __future__ import annotations
 import dis
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from inspect import CO_VARARGS
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -46,11 +50,21 @@ class Kernels(dict):
 
     def __missing__(self, dtype: np.dtype) -> Any:
         if dtype.kind == "f":
-            kernel = elementwise_loop(self.name, specialise(self.scalar, dtype), self.types(dtype), [self.out(dtype)])
+            kernel = self.compiled(dtype)
         else:
-            kernel = self.integers
+            kernel = self.integers and _supported(self.name, self.integers)
         self[dtype] = kernel
         return kernel
+
+    def compiled(self, dtype: np.dtype) -> Any:
+        """The loop over the scalar function."""
+        try:
+            return elementwise_loop(self.name, specialise(self.scalar, dtype), self.types(dtype), [self.out(dtype)])
+        except NumbaError as error:
+            raise fail(
+                TypeError, f"{self.name}: Numba cannot compile its function of numbers", got=_last_line(error),
+                hint="use arithmetic, conditions, math, and functions imported by name: from tinygrad_rnn import tanh",
+            ) from error  # fmt: skip
 
     def types(self, dtype: np.dtype) -> list[np.dtype]:
         """Dtypes of the inputs."""
@@ -60,32 +74,56 @@ class Kernels(dict):
         """Dtype of the result."""
         if self.result == "bool":
             return BOOL
-        return dtype if dtype.kind == "f" or self.integers is not None else DEFAULT_FLOAT
+        if dtype.kind == "f" or self.integers is None:
+            return dtype if dtype.kind == "f" else DEFAULT_FLOAT
+        return self.integers(*(np.empty(0, t) for t in self.types(dtype))).dtype  # np.square makes int8 of bool
 
     def rule(self, i: int, dtype: np.dtype) -> Any:
         """``(kernel, takes)`` of gradient line `i`: the fused kernel and which of (g, y, *inputs) it takes.
 
-        None for a user's line that Numba cannot compile: it is run on tensors instead.
+        None for a user's line that Numba cannot compile, or that reads no argument: it is run on tensors instead.
         """
         try:
             return self._rules[i, dtype]
         except KeyError:
             pass
         line = self.vjp[i]
-        takes = _arguments_used(line)
+        takes = _arguments_used(line) if isinstance(line, FunctionType) else ()
         types = [dtype, dtype, *self.types(dtype)]
-        try:
-            kernel = elementwise_loop(f"{self.name}_vjp{i}", specialise(line, dtype), [types[k] for k in takes], [dtype], takes)
-            rule = kernel, takes
-        except NumbaError:
-            rule = None
+        rule = None
+        if takes:
+            loop = f"{self.name}_vjp{i}", specialise(line, dtype), [types[k] for k in takes], [dtype], takes
+            with suppress(NumbaError):
+                rule = elementwise_loop(*loop), takes
         self._rules[i, dtype] = rule
         return rule
 
 
+def _last_line(error: Exception) -> str:
+    said = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("File", "During"))]
+    return next((line for line in said if not line.startswith("Failed in")), "")
+
+
+def _supported(name: str, integers: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's function of integers, with an error of ours for what it does not take: subtracting booleans, say."""
+
+    @wraps(integers)
+    def run(*arrays: Any, **options: Any) -> Any:
+        try:
+            return integers(*arrays, **options)
+        except TypeError as error:
+            kinds = " and ".join(str(a.dtype) for a in arrays)
+            raise fail(
+                DTypeError, f"{name}: not defined for {kinds}", got=str(error).partition(",")[0],
+                hint="convert first, as with .astype(int), or use & | ^ ~ on booleans",
+            ) from None  # fmt: skip
+
+    return run
+
+
 def _arguments_used(line: Line) -> tuple[int, ...]:
     code = line.__code__
-    read = {i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD_FAST")}
+    read = {i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD_FAST")} | {*code.co_cellvars}
     read |= {n for i in dis.get_instructions(code) if isinstance(i.argval, tuple) for n in i.argval}
     return tuple(k for k, name in enumerate(code.co_varnames[: code.co_argcount]) if name in read)
 
@@ -283,7 +321,7 @@ divide = _declare(
 power = _declare(
     "power", lambda a, b: scalars.pow(a, b),
     (
-        lambda g, y, a, b: g * b * power(a, where(b == 0, 1, b - 1)),  # 0 at b = 0, also where a is 0
+        lambda g, y, a, b: g * b * power(a, where((a == 0) & (b == 0), 1, b - 1)),  # 0 at b = 0, also where a is 0
         lambda g, y, a, b: g * y * log(where(a == 0, 1, a)),
     ),
     "First argument to the power of the second.", "[1.0, 2.0], 3.0 -> [1.0, 8.0]",
@@ -432,7 +470,7 @@ where = _declare(
     arity=3, condition=True, integers=np.where, formula=r"({0} \;?\; {1} : {2})",
 )
 clip_op = _declare(
-    "clip", lambda x, low, high: where(where(x < low, low, x) > high, high, where(x < low, low, x)),
+    "clip", lambda x, low, high: minimum(maximum(x, low), high),
     (
         lambda g, y, x, low, high: where(x < low, 0, where(x > high, 0, g)),
         lambda g, y, x, low, high: where(x < low, where(low > high, 0, g), 0),
@@ -446,17 +484,17 @@ clip_op = _declare(
 floor = _declare(
     "floor", lambda x: np.floor(x), (vanishes,),
     "Round down; the gradient is zero.", "[1.5, -1.5] -> [1.0, -2.0]",
-    integers=np.floor, formula=r"\lfloor {0} \rfloor",
+    integers=np.copy, formula=r"\lfloor {0} \rfloor",
 )
 ceil = _declare(
     "ceil", lambda x: np.ceil(x), (vanishes,),
     "Round up; the gradient is zero.", "[1.5, -1.5] -> [2.0, -1.0]",
-    integers=np.ceil, formula=r"\lceil {0} \rceil",
+    integers=np.copy, formula=r"\lceil {0} \rceil",
 )
 round = _declare(
     "round", lambda x: np.rint(x), (vanishes,),
     "Round to the nearest integer, halves to even; the gradient is zero.", "[1.5, 2.5] -> [2.0, 2.0]",
-    integers=np.rint, formula=r"\mathrm{{round}}({0})",
+    integers=np.copy, formula=r"\mathrm{{round}}({0})",
 )
 
 # Comparisons and logic (results are boolean and carry no gradient) --------------------------------------------------------
@@ -561,9 +599,12 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
     """
     if low is None and high is None:
         raise TypeError("clip: give low, high, or both")
-    if high is None:
-        return maximum(x, low)
-    return minimum(x, high) if low is None else clip_op(x, low, high)
+    x, limit = promoted((x, high if low is None else low)) if low is None or high is None else (x, None)
+    if limit is None:
+        return clip_op(x, low, high)
+    if not limit.is_float:
+        return minimum(x, limit) if low is None else maximum(x, limit)
+    return clip_op(x, -np.inf, limit) if low is None else clip_op(x, limit, np.inf)
 
 
 def elementwise(scalar: Line, vjp: Any = None, *, name: str | None = None, formula: str = "") -> Any:
@@ -600,11 +641,29 @@ def elementwise(scalar: Line, vjp: Any = None, *, name: str | None = None, formu
     arity = code.co_argcount
     called = name or scalar.__name__.replace("<lambda>", "elementwise")
     lines = vjp if isinstance(vjp, tuple) or vjp is None else (vjp,)
+    if not arity:
+        raise TypeError(f"elementwise: {called} needs at least one named argument")
     if lines is not None and len(lines) != arity:
         raise TypeError(f"elementwise: {called} has {arity} inputs, so vjp needs as many lines; got {len(lines)}")
+    for line in lines or ():
+        _check_line(called, line, arity)
     op = elementwise_op(
         called, scalar, lines or "it was made without a vjp", arity=arity,
         formula=formula or called + "(" + ", ".join(f"{{{k}}}" for k in range(arity)) + ")", builtin=False,
     )  # fmt: skip
     doc = scalar.__doc__ or f"{called}, made by tinygrad_rnn.elementwise."
     return {1: _unary, 2: _binary}.get(arity, _variadic)(op, doc)
+
+
+def _check_line(called: str, line: Any, arity: int) -> None:
+    code = getattr(line, "__code__", None)
+    if code is None or code.co_flags & CO_VARARGS:
+        return
+    names = ", ".join(code.co_varnames[: code.co_argcount])
+    if code.co_argcount != arity + 2:
+        raise TypeError(f"elementwise: a line of {called} takes (g, y, *inputs), {arity + 2} arguments; got ({names})")
+    if 0 not in _arguments_used(line):
+        raise TypeError(
+            f"elementwise: the line ({names}) of {called} does not use the incoming gradient {names.partition(',')[0]}\n"
+            f"  hint:     multiply by it; a gradient of zero is g * 0"
+        )

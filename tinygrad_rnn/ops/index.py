@@ -7,6 +7,7 @@ into one buffer in the engine, through :class:`Placed`.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,18 +61,20 @@ def _split(x: Tensor, index: Any) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
 def _plain(part: slice) -> slice:
     if type(part.start) in _INDEX_TYPES and type(part.stop) in _INDEX_TYPES and type(part.step) in _INDEX_TYPES:
         return part
-    return slice(*(None if n is None else int(n) for n in (part.start, part.stop, part.step)))
+    return slice(*(None if n is None else operator.index(n) for n in (part.start, part.stop, part.step)))
 
 
 _INDEX_TYPES = (int, type(None))
 
 
 def _index_arrays(x: Tensor, part: Any) -> tuple[Tensor, ...]:
-    t = part if isinstance(part, Tensor) else leaf(np.array(part if np.size(part) else np.asarray(part, np.int64)))
+    t = part if isinstance(part, Tensor) else leaf(np.array(part, np.int64 if isinstance(part, list) and not part else None))
     if t.dtype.kind == "b":
         if t.is_symbolic:
             raise t._no_value("the places where it is true")
-        return tuple(leaf(places) for places in np.nonzero(t.data)) if t.ndim else (leaf(np.zeros(int(t.data), np.int64)),)
+        if not t.ndim:
+            raise fail(DTypeError, f"indexing {describe(x)} with one boolean among other indices", hint="use None or tg.where")
+        return tuple(leaf(places) for places in np.nonzero(t.data))
     if t.dtype.kind not in "iu":
         raise fail(
             DTypeError, f"indexing {describe(x)} with a tensor of dtype {t.dtype}", expected="integers or booleans",
@@ -98,6 +101,8 @@ def getitem(x: Any, index: Any) -> Tensor:
     x = as_tensor(x)
     if type(index) is int:
         return apply(SLICE, (x,), {"index": index})
+    if _is_flag(index):  # NumPy's rule: a new axis, of one entry or of none
+        x, index = reshape(x, (1, *x.shape)), reshape(index, (1,))
     _check_masks(x, index)
     template, tensors = _split(x, index)
     if not tensors:
@@ -105,28 +110,36 @@ def getitem(x: Any, index: Any) -> Tensor:
     return apply(INDEX, (x, *tensors), {"index": template})
 
 
+def _is_flag(index: Any) -> bool:
+    if isinstance(index, bool | np.bool_):
+        return True
+    return isinstance(index, Tensor | np.ndarray) and not index.ndim and index.dtype.kind == "b"
+
+
 def _check_masks(x: Tensor, index: Any) -> None:
     """Refuse a mask of another shape than the axes that it covers; nonzero() would lose its shape."""
+    parts = index if isinstance(index, tuple) else (index,)
+    masks = [_mask_shape(part) for part in parts]
+    if masks.count(None) == len(masks):
+        return
+    widths = [int(part is not None and part is not Ellipsis) if m is None else len(m) for part, m in zip(parts, masks)]
     axis = 0
-    for part in index if isinstance(index, tuple) else (index,):
-        mask = part.data if isinstance(part, Tensor) else np.asarray(part) if isinstance(part, list | np.ndarray) else None
-        if part is Ellipsis:
-            return
-        if mask is None or mask.dtype.kind != "b":
-            axis += part is not None
-            continue
-        covered = x.shape[axis : axis + mask.ndim]
-        if mask.shape != covered:
-            raise fail(IndexError, f"indexing {describe(x)} with a mask", expected=f"shape {covered}", got=str(mask.shape))
-        axis += mask.ndim
+    for part, shape, width in zip(parts, masks, widths):
+        covered = x.shape[axis : axis + width]
+        if shape not in (None, covered):
+            raise fail(IndexError, f"indexing {describe(x)} with a mask", expected=f"shape {covered}", got=str(shape))
+        axis += x.ndim - sum(widths) if part is Ellipsis else width
+
+
+def _mask_shape(part: Any) -> tuple[int, ...] | None:
+    if isinstance(part, list):
+        part = np.asarray(part)
+    return part.shape if isinstance(part, Tensor | np.ndarray) and part.dtype.kind == "b" else None
 
 
 def _result_shape(x: Spec, index: tuple[Any, ...], arrays: tuple[Spec, ...]) -> tuple[int, ...]:
-    dummy = np.broadcast_to(np.empty((), bool), x.shape)
     zeros = tuple(np.broadcast_to(np.intp(0), a.shape) for a in arrays)
-    if 0 in x.shape and arrays:  # an empty axis admits no index, not even zero: stretch it to one
-        dummy = np.broadcast_to(np.empty((), bool), tuple(max(n, 1) for n in x.shape))
-    return dummy[fill(index, zeros)].shape
+    return np.broadcast_to(np.empty((), bool), x.shape)[fill(index, zeros)].shape
 
 
 def _index_shape(x: Spec, *arrays: Spec, index: tuple[Any, ...]) -> Spec:
@@ -196,6 +209,8 @@ def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndar
         target[template] += value
         return
     index = indices[0]
+    if index.dtype.kind == "u":
+        index = index.astype(np.int64)  # lengths need not fit into a small unsigned type
     if template == (ARRAY,) and target.ndim == 2 and target.flags.c_contiguous and value.dtype == target.dtype:
         if index.size and (index.min() < -len(target) or index.max() >= len(target)):
             raise IndexError(_explain_index(target.shape, template, indices))
@@ -251,10 +266,11 @@ def assemble(parts: list[Placed], shape: tuple[int, ...]) -> Tensor:
 def _update_run(x: np.ndarray, value: np.ndarray, *arrays: np.ndarray, index: Any, mode: str) -> np.ndarray:
     out = x.copy()
     try:
+        value = np.broadcast_to(value, np.shape(out[fill(index, arrays)]))
         if mode == "set":
             out[fill(index, arrays)] = value
-        elif 0 not in np.shape(out[fill(index, arrays)]):
-            add_at(out, index, arrays, np.broadcast_to(value, np.shape(out[fill(index, arrays)])))
+        elif value.size:
+            add_at(out, index, arrays, value)
     except IndexError as error:
         raise IndexError(_explain_index(x.shape, index, arrays) or str(error)) from None
     return out
@@ -361,7 +377,14 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
     k = normalize_axes("take", (axis,), x.ndim)[0]
-    return x[(slice(None),) * k + (as_tensor(indices),)]
+    return x[(slice(None),) * k + (_integers("take", indices),)]
+
+
+def _integers(name: str, indices: Any) -> Tensor:
+    indices = as_tensor(np.asarray(indices, np.int64) if isinstance(indices, list) and not indices else indices)
+    if indices.dtype.kind not in "iu":
+        raise fail(DTypeError, f"{name}: {describe(indices)}", expected="integers")
+    return indices
 
 
 def gather(x: Any, indices: Any, axis: int) -> Tensor:
@@ -375,7 +398,7 @@ def gather(x: Any, indices: Any, axis: int) -> Tensor:
     >>> tg.gather([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis=1).tolist()
     [[2.0], [3.0]]
     """
-    x, indices = as_tensor(x), as_tensor(indices)
+    x, indices = as_tensor(x), _integers("gather", indices)
     k = normalize_axes("gather", (axis,), x.ndim)[0]
     if indices.ndim != x.ndim or any(a > b and j != k for j, (a, b) in enumerate(zip(indices.shape, x.shape))):
         raise fail(
@@ -400,9 +423,7 @@ def one_hot(indices: Any, classes: int, dtype: Any = DEFAULT_FLOAT) -> Tensor:
     >>> tg.one_hot([1, 0], 3).tolist()
     [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
     """
-    indices = as_tensor(indices)
-    if indices.dtype.kind not in "iu":
-        raise fail(DTypeError, f"one_hot: {describe(indices)}", expected="integers")
+    indices = _integers("one_hot", indices)
     dtype = np.dtype(dtype)
     check_dtype(dtype)
     return apply(ONE_HOT, (indices,), {"classes": int(classes), "dtype": dtype})

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import DEFAULT_FLOAT, Tensor
 from . import elementwise as e
 from . import index, linalg, reduce, shape
+from .core import as_tensor, cast, promoted
 
 _UFUNCS: dict[Any, Any] = {
     np.add: e.add, np.subtract: e.subtract, np.multiply: e.multiply, np.true_divide: e.divide, np.power: e.power,
-    np.float_power: e.power, np.floor_divide: e.floor_divide, np.remainder: e.mod, np.negative: e.negative,
+    np.float_power: lambda a, b: e.power(*_floats(a, b)), np.floor_divide: e.floor_divide, np.remainder: e.mod, np.negative: e.negative,
     np.positive: lambda x: x, np.absolute: e.abs, np.fabs: e.abs, np.sign: e.sign, np.square: e.square, np.sqrt: e.sqrt,
     np.reciprocal: lambda x: 1 / x, np.exp: e.exp, np.expm1: e.expm1, np.log: e.log, np.log1p: e.log1p, np.sin: e.sin,
     np.cos: e.cos, np.tanh: e.tanh, np.maximum: e.maximum, np.minimum: e.minimum, np.floor: e.floor, np.ceil: e.ceil,
@@ -27,15 +28,57 @@ _UFUNCS: dict[Any, Any] = {
 _FUNCTIONS: dict[Any, Any] = {
     np.sum: reduce.sum, np.mean: reduce.mean, np.prod: reduce.prod, np.max: reduce.max, np.min: reduce.min,
     np.var: reduce.var, np.std: reduce.std, np.argmax: reduce.argmax, np.argmin: reduce.argmin, np.cumsum: reduce.cumsum,
-    np.any: reduce.any, np.all: reduce.all, np.linalg.norm: reduce.norm,
-    np.dot: linalg.matmul, np.outer: linalg.outer, np.einsum: linalg.einsum,
+    np.any: reduce.any, np.all: reduce.all, np.linalg.norm: lambda *a, **k: _norm(*a, **k),
+    np.dot: lambda a, b: _dot(a, b), np.outer: linalg.outer, np.einsum: linalg.einsum,
     np.reshape: shape.reshape, np.ravel: shape.flatten, np.transpose: shape.transpose, np.swapaxes: shape.swapaxes,
     np.moveaxis: shape.moveaxis, np.broadcast_to: shape.broadcast_to, np.expand_dims: shape.expand_dims,
     np.squeeze: shape.squeeze, np.concatenate: shape.concatenate, np.stack: shape.stack, np.split: shape.split,
-    np.flip: shape.flip, np.roll: shape.roll, np.pad: shape.pad, np.repeat: shape.repeat, np.tile: shape.tile,
-    np.where: e.where, np.clip: e.clip, np.round: e.round, np.take: index.take, np.take_along_axis: index.gather,
+    np.flip: shape.flip, np.roll: shape.roll, np.pad: lambda *a, **k: _pad(*a, **k), np.repeat: shape.repeat, np.tile: shape.tile,
+    np.where: e.where, np.clip: e.clip, np.round: round, np.take: index.take,
+    np.take_along_axis: lambda *a, **k: _take_along_axis(*a, **k),
     np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: lambda x: x.size,
 }  # fmt: skip
+
+
+# Where NumPy's function does more, or something else, than ours of the same name.
+
+
+def _floats(*inputs: Any) -> Any:
+    return [t if t.is_float else cast(t, DEFAULT_FLOAT) for t in promoted(inputs)]
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+    x = as_tensor(x)
+    axes = shape.normalize_axes("norm", axis, x.ndim)
+    if ord is not None and len(axes) != 1:
+        raise TypeError(_refusal("linalg.norm", {"ord over several axes, a matrix norm": ord}))
+    return reduce.norm(x, 2 if ord is None else ord, axes, keepdims)
+
+
+def _dot(a: Any, b: Any) -> Tensor:
+    a, b = promoted((a, b))
+    if not a.ndim or not b.ndim:
+        return e.multiply(a, b)
+    if a.ndim > 1 and b.ndim > 2:
+        raise TypeError(_refusal("dot", {"a stack of matrices on the right, which is not a matrix product": b}))
+    return linalg.matmul(a, b)
+
+
+def _pad(x: Any, widths: Any, mode: str = "constant", *, constant_values: float = 0) -> Tensor:
+    if mode != "constant" or np.ndim(constant_values):
+        raise TypeError(_refusal("pad", {f"mode={mode!r}, constant_values={constant_values!r}": None}))
+    return shape.pad(x, widths, constant_values)
+
+
+def _take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
+    x, indices = as_tensor(x), as_tensor(indices)
+    k = shape.normalize_axes("take_along_axis", (axis,), x.ndim)[0]
+    if indices.ndim == x.ndim:  # NumPy broadcasts the other axes
+        indices = shape.broadcast_to(indices, (*x.shape[:k], indices.shape[k], *x.shape[k + 1 :]))
+    return index.gather(x, indices, k)
+
+# Questions about values, whose answers are no tensors: asked of the arrays.
+_QUESTIONS = {np.allclose, np.array_equal, np.isclose, np.count_nonzero, np.array2string, np.array_repr, np.array_str}
 
 
 def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -46,6 +89,8 @@ def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: 
 
 
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    if function in _QUESTIONS:
+        return function(*[a.numpy() if isinstance(a, Tensor) else a for a in args], **kwargs)
     ours = _FUNCTIONS.get(function)
     if ours is None:
         raise TypeError(_refusal(function.__name__, {}))

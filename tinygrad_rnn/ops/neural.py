@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import rows
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe
-from .core import apply, as_tensor, cast, define, promoted
+from .core import NO_PARAMS, apply, as_tensor, cast, define, promoted, refusal
 from .elementwise import abs as absolute
 from .elementwise import exp, log, rsqrt, softplus, square, where
 from .index import gather, one_hot
@@ -228,6 +228,8 @@ def cross_entropy(
 
 def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
     target = cast(target, np.int64)
+    if logits.shape[:-1] != target.shape:  # the kernel would broadcast them
+        raise refusal(CROSS_ENTROPY, (logits, target), NO_PARAMS, ValueError())
     loss = apply(CROSS_ENTROPY, (logits, target))
     if not smoothing:
         return loss
@@ -271,11 +273,11 @@ def binary_cross_entropy(probability: Any, target: Any, *, reduction: str = "mea
     [0.6931471824645996, 0.0]
     """
     p, t = _pair("binary_cross_entropy", probability, target)
-    return reduced(_xlogy(t, p) + _xlogy(1 - t, 1 - p), reduction)
+    return reduced(0 - _xlogy(t, p) - _xlogy(1 - t, 1 - p), reduction)  # "0 -" for a zero that is not negative
 
 
 def _xlogy(t: Tensor, p: Tensor) -> Tensor:
-    return where(t == 0, 0, -t * log(where(t == 0, 1, p)))
+    return t * log(where((t == 0) & (p == 0), 1, p))  # 0 at t = 0, also where p is 0
 
 
 def binary_cross_entropy_with_logits(logits: Any, target: Any, *, reduction: str = "mean") -> Tensor:

@@ -238,8 +238,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     [0.0, 8.0, 0.0]
     """
     x = as_tensor(x)
-    if x.dtype.kind in "bi":
-        x = cast(x, np.int64)
+    x = cast(x, _widened(x.dtype))
     axes = normalize_axes("prod", axis, x.ndim)
     lead = [k for k in range(x.ndim) if k not in axes]
     flat = reshape(x.transpose(*axes, *lead), (_count(x.shape, axes), *(x.shape[k] for k in lead)))
@@ -389,9 +388,12 @@ def _arg(name: str, x: Any, axis: int | None, keepdims: bool) -> Tensor:
 
 
 def _arg_shape(x: Spec, axis: int | None, keepdims: bool) -> Spec:
-    axes = normalize_axes("argmax", axis, x.ndim)
+    axes = tuple(range(x.ndim)) if axis is None else (axis,)
     if 0 in [x.shape[k] for k in axes]:
-        raise fail(ShapeError, f"argmax, argmin: there is no value to take over axes {axes} of shape {x.shape}")
+        raise fail(
+            ShapeError, f"there is no value to take over axes {axes} of shape {x.shape}",
+            expected="at least one value", hint="check for an empty batch or sequence",
+        )  # fmt: skip
     return Spec(reduced_shape(x.shape, axes, keepdims), np.dtype(np.int64))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError, fail
 from ..tensor import Spec, Tensor
-from .core import apply, as_tensor, cast, define, result_dtype
+from .core import apply, as_tensor, define, promoted
 from .elementwise import broadcast_shape
 
 __all__ = [
@@ -74,7 +75,7 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     """
     x = as_tensor(x)
     target = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-    target = _complete(x, tuple(int(n) for n in target))
+    target = _complete(x, tuple(index(n) for n in target))
     return apply(RESHAPE, (x,), {"shape": target})
 
 
@@ -235,7 +236,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     [[1.0, 2.0], [1.0, 2.0]]
     """
     x = as_tensor(x)
-    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+    shape = (index(shape),) if isinstance(shape, int | np.integer) else tuple(index(n) for n in shape)
     if shape == x.shape:
         return x
     if min(shape, default=0) < 0 or broadcast_shape("broadcast_to", x.shape, shape) != shape:
@@ -270,7 +271,7 @@ def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
     [1, 2, 1, 2]
     """
     x = as_tensor(x)
-    times = (reps,) if isinstance(reps, int | np.integer) else tuple(reps)
+    times = (index(reps),) if not isinstance(reps, tuple | list) else tuple(index(n) for n in reps)
     if min(times, default=0) < 0:
         raise fail(ShapeError, "tile: repetitions must not be negative", got=str(times))
     ndim = max(x.ndim, len(times))
@@ -299,8 +300,8 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Ten
         raise fail(ShapeError, "repeat: counts must be integers that are not negative", got=repr(repeats))
     if counts.ndim and counts.shape[0] not in (1, x.shape[k]):
         raise fail(ShapeError, f"repeat: axis {k} of {x.shape}", expected=f"{x.shape[k]} counts", got=str(len(counts)))
-    index = np.repeat(np.arange(x.shape[k]), counts)
-    return x[(slice(None),) * k + (index,)]
+    places = np.repeat(np.arange(x.shape[k]), counts)
+    return x[(slice(None),) * k + (places,)]
 
 
 # Joining ----------------------------------------------------------------------------------------------------------------
@@ -354,10 +355,7 @@ def _joinable(name: str, tensors: Sequence[Any]) -> tuple[Tensor, ...]:
         raise fail(ShapeError, f"{name}: no tensors given", expected="at least one")
     inputs = tuple([t if isinstance(t, Tensor) else as_tensor(t) for t in tensors])
     dtype = inputs[0].dtype
-    if any(t.dtype != dtype for t in inputs):
-        dtype = result_dtype([t.dtype for t in inputs])
-        inputs = tuple(cast(t, dtype) for t in inputs)
-    return inputs
+    return promoted(tuple(tensors)) if any(t.dtype != dtype for t in inputs) else inputs
 
 
 def _stack_shape(*specs: Spec, axis: int) -> Spec:
@@ -414,7 +412,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
         size = x.shape[k] // sections
         cuts = [size * (i + 1) for i in range(sections - 1)]
     else:
-        cuts = [int(c) for c in sections]
+        cuts = [index(c) for c in sections]
     lead = (slice(None),) * k
     return [x[(*lead, slice(a, b))] for a, b in zip([0, *cuts], [*cuts, x.shape[k]], strict=True)]
 
@@ -507,7 +505,7 @@ def pad(x: Any, widths: Any, value: float = 0.0) -> Tensor:
     """
     x = as_tensor(x)
     try:
-        pairs = tuple((int(a), int(b)) for a, b in np.broadcast_to(np.asarray(widths), (x.ndim, 2)))
+        pairs = tuple((index(a), index(b)) for a, b in np.broadcast_to(np.asarray(widths), (x.ndim, 2)))
     except ValueError:
         pairs = ((-1, -1),)
     if any(n < 0 for pair in pairs for n in pair):

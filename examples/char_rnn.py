@@ -1,0 +1,212 @@
+"""Train a character-level language model on Shakespeare, sample from it, and draw its unrolled graph.
+
+    python examples/char_rnn.py                  two minutes on one core
+    python examples/char_rnn.py --resume         go on from where the last run ended
+    python examples/char_rnn.py --text FILE      any other text
+    python examples/char_rnn.py --quick          a few steps, to see that everything works
+
+The text is cut into parallel streams, read window by window; the hidden state is carried from one window to the next and
+detached in between (truncated backpropagation through time). The last tenth of the text is held out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, optim, viz
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Text:
+    """A text as integers, cut into a training part and a held-out part."""
+
+    symbols: str
+    train: np.ndarray
+    held_out: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path) -> Text:
+        text = path.read_text(encoding="utf-8")
+        if len(text) < 1000:
+            raise SystemExit(f"{path} holds {len(text)} characters; a language model needs a thousand at the least")
+        symbols = "".join(sorted(set(text)))
+        number = {c: k for k, c in enumerate(symbols)}
+        tokens = np.array([number[c] for c in text])
+        cut = len(tokens) * 9 // 10
+        return cls(symbols, tokens[:cut], tokens[cut:])
+
+    def entropies(self) -> tuple[float, float]:
+        """Bits per character of the whole text given nothing, and given the character before."""
+        tokens = np.concatenate([self.train, self.held_out])
+        single = _entropy(Counter(tokens.tolist()))
+        pairs = _entropy(Counter(zip(tokens[:-1].tolist(), tokens[1:].tolist())))
+        return single, pairs - single
+
+
+def _entropy(counts: Counter) -> float:
+    p = np.array(list(counts.values())) / counts.total()
+    return float(-(p * np.log2(p)).sum())
+
+
+class CharModel(nn.Module):
+    """Embedding, recurrent layers, and a linear layer to the logits of the next character."""
+
+    def __init__(self, symbols: int, hidden: int, layers: int, generator: np.random.Generator) -> None:
+        self.embedding = nn.Embedding(symbols, 64, generator=generator)
+        self.rnn = nn.RNN(64, hidden, layers, generator=generator)
+        self.output = nn.Linear(hidden, symbols, generator=generator)
+
+    def forward(self, tokens, state=None):
+        out = self.rnn(self.embedding(tokens), state)
+        return self.output(out.outputs).named("logits"), out.state
+
+
+def windows(tokens: np.ndarray, batch: int, steps: int) -> np.ndarray:
+    """Parallel streams cut into windows: (windows, batch, steps + 1), each window's last character the next one's first."""
+    length = (len(tokens) - 1) // batch
+    count = length // steps
+    if count < 1:
+        raise SystemExit(f"the text is too short for {batch} streams of {steps} characters; use a smaller --batch")
+    streams = tokens[: batch * length + 1]
+    starts = np.arange(batch)[:, None] * length + np.arange(steps + 1)
+    return np.stack([streams[starts + k * steps] for k in range(count)])
+
+
+def loss_of(model: CharModel, window: np.ndarray, state):
+    logits, state = model(tg.tensor(window[:, :-1], name="tokens"), state)
+    return tg.cross_entropy(logits, tg.tensor(window[:, 1:], name="targets")).named("loss"), state
+
+
+def train_step(model: CharModel, optimizer: optim.Optimizer, window: np.ndarray, state) -> tuple[float, list]:
+    loss, state = loss_of(model, window, state)
+    optimizer.zero_grad()
+    loss.backward()
+    optim.clip_grad_norm(model, 1.0)
+    optimizer.step()
+    return loss.item(), [h.detach() for h in state]
+
+
+def evaluate(model: CharModel, tokens: np.ndarray, batch: int, steps: int) -> float:
+    """Bits per character on a text, the state carried along."""
+    state, losses = None, []
+    with tg.no_grad():
+        for window in windows(tokens, batch, steps):
+            loss, state = loss_of(model, window, state)
+            losses.append(loss.item())
+    return float(np.mean(losses)) / math.log(2)
+
+
+def sample(model: CharModel, text: Text, start: str, count: int, temperature: float, generator: np.random.Generator) -> str:
+    """Continue `start` by drawing one character after another."""
+    tokens = [text.symbols.index(c) for c in start if c in text.symbols] or [0]
+    state, written = None, list(tokens)
+    with tg.no_grad():
+        for _ in range(count):
+            logits, state = model(np.array([tokens]), state)
+            p = tg.softmax(logits[0, -1].astype(np.float64) / temperature).numpy()
+            tokens = [int(generator.choice(len(p), p=p))]
+            written += tokens
+    return "".join(text.symbols[k] for k in written)
+
+
+# Keeping a run, and going on with it ------------------------------------------------------------------------------------
+
+
+def save_run(path: Path, model: CharModel, optimizer: optim.Optimizer, state: list, notes: dict) -> None:
+    arrays = {f"model.{k}": v for k, v in model.state_dict().items()}
+    arrays |= {f"optimizer.{k}": v for k, v in optimizer.state_dict().items()}
+    arrays |= {f"state.{k}": h for k, h in enumerate(state)}
+    tg.save(arrays, path, {"notes": json.dumps(notes)})
+
+
+def load_run(path: Path, model: CharModel, optimizer: optim.Optimizer, symbols: str) -> tuple[list, dict]:
+    if not path.is_file():
+        raise SystemExit(f"there is no run to resume: {path} does not exist")
+    file = tg.load(path)
+    notes = json.loads(file.metadata["notes"])
+    if notes["symbols"] != symbols:
+        raise SystemExit(f"{path} was trained on a text with other characters")
+    model.load_state_dict(file.part("model"))
+    optimizer.load_state_dict(file.part("optimizer"))
+    return [tg.tensor(h) for _, h in sorted(file.part("state").items())], notes
+
+
+def draw(model: CharModel, text: Text, path: Path) -> Path:
+    """The graph of four time steps, from the characters to the loss."""
+    loss, _ = loss_of(model, text.train[:5][None], None)
+    return viz.draw(loss).save(path)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, default=HERE / "data" / "shakespeare" / "shakespeare.txt", help="a text file")
+    parser.add_argument("--out", type=Path, default=HERE / "out" / "char_rnn", help="folder for model and picture")
+    parser.add_argument("--resume", action="store_true", help="go on from the model in the folder")
+    parser.add_argument("--quick", action="store_true", help="20 steps only")
+    parser.add_argument("--updates", type=int, default=1500, help="training steps of this run")
+    parser.add_argument("--hidden", type=int, default=256, help="hidden units of a layer")
+    parser.add_argument("--layers", type=int, default=1, help="recurrent layers")
+    parser.add_argument("--batch", type=int, default=32, help="parallel streams")
+    parser.add_argument("--steps", type=int, default=50, help="time steps of a window")
+    parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--temperature", type=float, default=0.8, help="of the sample")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    updates = 20 if args.quick else args.updates
+    text = Text.read(args.text)
+    generator = np.random.default_rng(args.seed)
+    model = CharModel(len(text.symbols), args.hidden, args.layers, generator)
+    optimizer = optim.Adam(model, optim.warmup(optim.cosine(args.lr, updates, args.lr / 20), 20))
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "model.safetensors"
+    state, position = None, 0
+    if args.resume:
+        state, notes = load_run(path, model, optimizer, text.symbols)
+        position = notes["position"]
+        optimizer.schedule = optim.cosine(args.lr / 4, optimizer.step_count + updates, args.lr / 20)
+
+    unigram, bigram = text.entropies()
+    print(f"text: {len(text.train) + len(text.held_out):,} characters, {len(text.symbols)} of them different")
+    print(f"model: {model.parameter_count:,} parameters, {args.hidden} hidden units")
+    print(f"entropy of the text: {unigram:.2f} bits per character, {bigram:.2f} given the one before")
+
+    batches = windows(text.train, args.batch, args.steps)
+    started, recent = time.perf_counter(), []
+    bar = tqdm(range(updates), desc="training", unit="step", dynamic_ncols=True)
+    for _ in bar:
+        if position % len(batches) == 0:
+            state = None  # the streams begin anew
+        loss, state = train_step(model, optimizer, batches[position % len(batches)], state)
+        position += 1
+        recent = [*recent[-49:], loss / math.log(2)]
+        bar.set_postfix_str(f"{np.mean(recent):.3f} bits/char")
+    seconds = time.perf_counter() - started
+    save_run(path, model, optimizer, state, {"symbols": text.symbols, "position": position, "hidden": args.hidden})
+
+    bits = evaluate(model, text.held_out[:20_000] if args.quick else text.held_out, 16, args.steps)
+    speed = updates * args.batch * args.steps / seconds
+    print(f"trained for {updates} steps in {seconds:.0f} s: {speed:,.0f} characters per second")
+    print(f"held-out text: {bits:.3f} bits per character (bigram entropy {bigram:.3f}, unigram {unigram:.3f})")
+    print("sample:", sample(model, text, "\n", 300, args.temperature, generator).strip(), sep="\n")
+    print(f"model: {path}")
+    print(f"picture: {draw(model, text, args.out / 'unrolled.svg')}")
+
+
+if __name__ == "__main__":
+    main()

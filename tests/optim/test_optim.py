@@ -1,0 +1,228 @@
+"""Optimisers against the papers' formulas and PyTorch; schedules; clipping."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import optim
+
+OPTIONS = {
+    "sgd": ("SGD", {"lr": 0.1}),
+    "sgd_decay": ("SGD", {"lr": 0.1, "weight_decay": 0.3}),
+    "momentum": ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
+    "nesterov": ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    "rmsprop": ("RMSprop", {"lr": 0.05, "alpha": 0.8, "weight_decay": 0.1}),
+    "adagrad": ("Adagrad", {"lr": 0.3}),
+    "adam": ("Adam", {"lr": 0.1, "betas": (0.8, 0.95), "weight_decay": 0.1}),
+    "adamw": ("AdamW", {"lr": 0.1, "weight_decay": 0.2}),
+}
+
+
+def run(name: str, dtype=np.float64, steps: int = 5) -> list[np.ndarray]:
+    """Positions of a point that descends a bowl with a bend in it."""
+    kind, options = OPTIONS[name]
+    w = tg.parameter(np.array([1.0, -2.0, 0.5], dtype))
+    optimizer = getattr(optim, kind)([w], **options)
+    path = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (w**2 + 0.3 * tg.sin(3 * w)).sum().backward()
+        optimizer.step()
+        path.append(w.numpy().copy())
+    return path
+
+
+def slope(w: float) -> float:
+    return 2 * w + 0.9 * np.cos(3 * w)
+
+
+def reference(name: str, w: float, steps: int = 5) -> list[float]:
+    """The papers' formulas on one number at a time."""
+    kind, o = OPTIONS[name]
+    lr, decay, mu = o["lr"], o.get("weight_decay", 0.0), o.get("momentum", 0.0)
+    beta1, beta2 = o.get("betas", (0.9, 0.999))
+    velocity = squares = mean = 0.0
+    path = []
+    for t in range(1, steps + 1):
+        g = slope(w) + (0.0 if kind == "AdamW" else decay * w)
+        if kind == "SGD":
+            velocity = mu * velocity + g
+            w -= lr * (g + mu * velocity if o.get("nesterov") else velocity)
+        elif kind == "Adagrad":
+            squares += g**2
+            w -= lr * g / (squares**0.5 + 1e-10)
+        elif kind == "RMSprop":
+            squares = o["alpha"] * squares + (1 - o["alpha"]) * g**2
+            w -= lr * g / (squares**0.5 + 1e-8)
+        else:
+            mean, squares = beta1 * mean + (1 - beta1) * g, beta2 * squares + (1 - beta2) * g**2
+            shrunk = w * (1 - lr * decay) if kind == "AdamW" else w
+            w = shrunk - lr * (mean / (1 - beta1**t)) / ((squares / (1 - beta2**t)) ** 0.5 + 1e-8)
+        path.append(w)
+    return path
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_steps_follow_the_formula(name):
+    expected = np.array([reference(name, w) for w in (1.0, -2.0, 0.5)]).T
+    np.testing.assert_allclose(run(name), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_steps_equal_pytorchs(name):
+    torch = pytest.importorskip("torch")
+    kind, options = OPTIONS[name]
+    w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
+    optimizer = getattr(torch.optim, kind)([w], **options)
+    path = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        (w**2 + 0.3 * torch.sin(3 * w)).sum().backward()
+        optimizer.step()
+        path.append(w.detach().numpy().copy())
+    np.testing.assert_allclose(run(name), path, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_float32_parameters_stay_float32(name):
+    path = run(name, np.float32)
+    assert path[-1].dtype == np.float32
+    np.testing.assert_allclose(path, run(name), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_loaded_state_goes_on_exactly(name):
+    kind, options = OPTIONS[name]
+
+    def descend(w, optimizer, steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (w**2).sum().backward()
+            optimizer.step()
+
+    w = tg.parameter([1.0, -2.0])
+    first = getattr(optim, kind)([w], **options)
+    descend(w, first, 3)
+    twin = tg.parameter(w)
+    second = getattr(optim, kind)([twin], **options)
+    second.load_state_dict(first.state_dict())
+    descend(w, first, 3)
+    descend(twin, second, 3)
+    np.testing.assert_array_equal(w, twin)
+
+
+def test_a_state_of_another_optimiser_is_refused_and_changes_nothing():
+    w = tg.parameter([1.0])
+    adam = optim.Adam([w])
+    before = adam.state_dict()
+    with pytest.raises(KeyError, match="not of this Adam"):
+        adam.load_state_dict(optim.SGD([w], 0.1, momentum=0.9).state_dict())
+    with pytest.raises(tg.ShapeError, match=r"'0.mean'"):
+        adam.load_state_dict(optim.Adam([tg.parameter([1.0, 2.0])]).state_dict())
+    for key, value in adam.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+def test_parameters_without_a_gradient_stay():
+    used, unused = tg.parameter([1.0]), tg.parameter([1.0])
+    optimizer = optim.SGD([used, unused], 0.1)
+    (used * 2).sum().backward()
+    optimizer.step()
+    assert used.item() == pytest.approx(0.8)
+    assert unused.item() == 1.0
+
+
+def test_old_arrays_and_graphs_are_left_alone():
+    w = tg.parameter([1.0])
+    old = w.numpy()
+    y = (w * w).sum()
+    y.backward()
+    optim.SGD([w], 0.1).step()
+    assert old[0] == 1.0
+    with pytest.raises(tg.StaleError, match="before optimizer.step"):
+        y.backward()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: optim.SGD([], 0.1), ValueError, "no parameters"),
+        (lambda: optim.SGD([tg.ones(1)], 0.1), TypeError, "expected parameters"),
+        (lambda: optim.SGD([tg.parameter([1.0])] * 1, -1.0), ValueError, "must not be negative"),
+        (lambda: optim.SGD([tg.parameter([1.0])], 0.1, nesterov=True), ValueError, "needs a momentum"),
+        (lambda: optim.SGD([tg.parameter([1.0])], 0.1).step(), tg.GradientError, r"call loss.backward\(\) first"),
+    ],
+)
+def test_mistakes_are_explained(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_parameter_given_twice_is_refused():
+    w = tg.parameter([1.0])
+    with pytest.raises(ValueError, match="twice"):
+        optim.SGD([w, w], 0.1)
+
+
+def test_a_schedule_is_followed():
+    w = tg.parameter([0.0])
+    optimizer = optim.SGD([w], optim.step_decay(1.0, every=2, factor=0.1))
+    moved = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        w.sum().backward()
+        before = w.item()
+        optimizer.step()
+        moved.append(before - w.item())
+    assert moved == pytest.approx([1, 1, 0.1, 0.1], rel=1e-5)
+
+
+@given(rate=st.floats(1e-6, 10), total=st.integers(1, 1000), step=st.integers(0, 2000))
+def test_schedules_stay_between_their_ends(rate, total, step):
+    for schedule in (optim.linear(rate, total), optim.cosine(rate, total), optim.warmup(rate, total)):
+        assert 0 <= schedule(step) <= rate * (1 + 1e-12)
+    assert optim.linear(rate, total)(0) == optim.cosine(rate, total)(0) == rate
+    assert optim.warmup(rate, total)(total) == rate
+
+
+def with_gradients(*arrays):
+    parameters = [tg.parameter(np.zeros_like(a), name=f"p{k}") for k, a in enumerate(arrays)]
+    for p, a in zip(parameters, arrays, strict=True):
+        p.grad = tg.tensor(a)
+    return parameters
+
+
+@given(seed=st.integers(0, 1000), limit=st.floats(0.01, 100))
+def test_clipping_by_norm_keeps_the_direction(seed, limit):
+    rng = np.random.default_rng(seed)
+    arrays = [rng.normal(size=(3, 2)), rng.normal(size=4)]
+    whole = np.concatenate([a.ravel() for a in arrays])
+    parameters = with_gradients(*arrays)
+    assert optim.clip_grad_norm(parameters, limit) == pytest.approx(np.linalg.norm(whole))
+    clipped = np.concatenate([p.grad.numpy().ravel() for p in parameters])
+    np.testing.assert_allclose(clipped, whole * min(1, limit / np.linalg.norm(whole)), rtol=1e-12)
+
+
+def test_clipping_by_norm_does_not_overflow():
+    (p,) = with_gradients(np.full(4, 3e38, np.float32))
+    assert optim.clip_grad_norm([p], 1.0) == pytest.approx(6e38)
+    np.testing.assert_allclose(p.grad, 0.5)
+
+
+def test_clipping_by_value_limits_entries():
+    (p,) = with_gradients(np.array([-3.0, 0.5, 2.0]))
+    optim.clip_grad_value([p], 1.0)
+    assert p.grad.tolist() == [-1.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("clip", [optim.clip_grad_norm, optim.clip_grad_value])
+def test_a_gradient_that_is_not_finite_is_named_and_nothing_changes(clip, bad):
+    parameters = with_gradients(np.array([5.0]), np.array([1.0, bad]))
+    with pytest.raises(tg.GradientError, match=r"'p1'(.|\n)*1 of 2"):
+        clip(parameters, 1.0)
+    assert parameters[0].grad.item() == 5.0

@@ -1,0 +1,168 @@
+"""Module: something with parameters that can be called, saved and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError, fail
+from ..scope import scope
+from ..tensor import Tensor
+
+__all__ = ["Module"]
+
+
+class Module:
+    """Base of all layers and models: write ``forward``, and set tensors and modules as attributes.
+
+    Parameters are the attributes made by ``tg.parameter``, also inside plain lists, tuples and dicts, in the order in which
+    they were set; other tensors are saved with them but not trained. They are named after their attributes, and what
+    ``forward`` computes is recorded in a scope named after the module.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> class Affine(tg.nn.Module):
+    ...     def __init__(self):
+    ...         self.w = tg.parameter([2.0])
+    ...         self.b = tg.parameter([1.0])
+    ...
+    ...     def forward(self, x):
+    ...         return self.w * x + self.b
+    >>> model = Affine()
+    >>> model(3.0).tolist(), [name for name, _ in model.named_parameters()]
+    ([7.0], ['w', 'b'])
+    """
+
+    training: bool = True
+    _name: str | None = None
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        for path, child in _children(attribute, value):
+            if isinstance(child, Tensor) and child.name is None and child.is_leaf:
+                child.named(path)
+            elif isinstance(child, Module) and child._name is None:
+                object.__setattr__(child, "_name", path.replace(".", ""))
+        object.__setattr__(self, attribute, value)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the result; each kind of module defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward method: define one that takes its inputs")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with scope(self._name or type(self).__name__.lower()):
+            return self.forward(*args, **kwargs)
+
+    # What it holds --------------------------------------------------------------------------------------------------
+
+    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        seen: set[int] = set()
+        for prefix, module in self.named_modules():
+            for attribute, value in vars(module).items():
+                for path, child in _children(attribute, value):
+                    if isinstance(child, Tensor) and child.is_leaf and id(child) not in seen:
+                        seen.add(id(child))
+                        yield (f"{prefix}.{path}" if prefix else path), child
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """``(path, parameter)`` of this module and those inside; one that is shared appears once."""
+        return ((path, t) for path, t in self._named_tensors() if t.requires_grad)
+
+    def parameters(self) -> list[Tensor]:
+        """The tensors that are trained."""
+        return [t for _, t in self.named_parameters()]
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """``(path, module)`` of this module, whose path is empty, and of all inside it, outside first."""
+        work: list[tuple[str, Module]] = [("", self)]
+        seen: set[int] = set()
+        while work:
+            prefix, module = work.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield prefix, module
+            inside = [
+                (f"{prefix}.{path}" if prefix else path, child)
+                for attribute, value in vars(module).items()
+                for path, child in _children(attribute, value)
+                if isinstance(child, Module)
+            ]
+            work.extend(reversed(inside))
+
+    def modules(self) -> list[Module]:
+        """This module and all inside it."""
+        return [module for _, module in self.named_modules()]
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers are trained."""
+        return sum(t.size for t in self.parameters())
+
+    # How it is trained ------------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch dropout and the like on, here and in all modules inside."""
+        for module in self.modules():
+            object.__setattr__(module, "training", bool(mode))
+        return self
+
+    def eval(self) -> Module:
+        """Switch dropout and the like off, here and in all modules inside."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for t in self.parameters():
+            t.grad = None
+
+    # How it is kept ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all tensors by path, to be saved or loaded into a module of the same make."""
+        return {path: t.numpy().copy() for path, t in self._named_tensors()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Assign tensors by path. Either all fit and are assigned, or nothing is changed.
+
+        Raises
+        ------
+        KeyError
+            If paths are missing or unknown.
+        ShapeError
+            If a shape differs.
+        """
+        own = dict(self._named_tensors())
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or unknown:
+            raise KeyError(
+                f"load_state_dict: {type(self).__name__} misses {missing or 'nothing'} and does not know {unknown or 'nothing'}"
+            )
+        for path, t in own.items():
+            if np.shape(state[path]) != t.shape:
+                raise fail(ShapeError, f"load_state_dict: '{path}'", expected=str(t.shape), got=str(np.shape(state[path])))
+        for path, t in own.items():
+            t.assign(state[path])
+
+    def __repr__(self) -> str:
+        lines = []
+        for path, module in self.named_modules():
+            depth = path.count(".") + 1 if path else 0
+            tensors = [
+                f"{p}{tuple(c.shape)}" for a, v in vars(module).items() for p, c in _children(a, v) if isinstance(c, Tensor)
+            ]
+            label = f"{path.rpartition('.')[2]}: " if path else ""
+            lines.append("  " * depth + f"{label}{type(module).__name__}({', '.join(tensors)})")
+        return "\n".join(lines)
+
+
+def _children(attribute: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """``(path, value)`` of an attribute, or of what is in it where it is a list, tuple or dict."""
+    if isinstance(value, list | tuple):
+        yield from ((f"{attribute}.{k}", v) for k, v in enumerate(value))
+    elif isinstance(value, dict):
+        yield from ((f"{attribute}.{k}", v) for k, v in value.items())
+    else:
+        yield attribute, value

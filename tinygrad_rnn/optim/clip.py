@@ -1,0 +1,99 @@
+"""Gradient clipping, the first remedy against exploding gradients (Pascanu, Mikolov and Bengio, 2013)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..errors import GradientError, fail
+from ..nn.module import Module
+from ..tensor import Tensor, describe, leaf
+from .optimizers import parameters_of
+
+__all__ = ["clip_grad_norm", "clip_grad_value"]
+
+
+def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients by one factor so that their joint Euclidean norm is at most `max_norm`.
+
+    Parameters
+    ----------
+    parameters : Module or iterable of Tensor
+        Those without a gradient are passed over.
+    max_norm : float
+
+    Returns
+    -------
+    float
+        The norm before.
+
+    Raises
+    ------
+    GradientError
+        If the norm is NaN or infinite: it names the first parameter to blame, and no gradient is changed.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.parameter([3.0, 4.0])
+    >>> (0.5 * w * w).sum().backward()
+    >>> tg.optim.clip_grad_norm([w], 1.0)
+    5.0
+    >>> [round(g, 4) for g in w.grad.tolist()]
+    [0.6, 0.8]
+    """
+    if not max_norm > 0:
+        raise ValueError(f"clip_grad_norm: max_norm must be positive, got {max_norm}")
+    given = [p for p in parameters_of(parameters) if p.grad is not None]
+    _check_finite("clip_grad_norm", given)
+    total = math.hypot(*(float(np.linalg.norm(_grad(p).astype(np.float64))) for p in given))
+    if total > max_norm:
+        for p in given:
+            g = _grad(p)
+            p.grad = leaf(g * g.dtype.type(max_norm / total))
+    return total
+
+
+def clip_grad_value(parameters: Module | Iterable[Tensor], limit: float) -> None:
+    """Limit every entry of the gradients to the range from ``-limit`` to ``limit``.
+
+    Raises
+    ------
+    GradientError
+        If an entry is NaN or infinite: it names the parameter, and no gradient is changed.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.parameter([3.0, 0.1])
+    >>> (0.5 * w * w).sum().backward()
+    >>> tg.optim.clip_grad_value([w], 1.0)
+    >>> [round(g, 4) for g in w.grad.tolist()]
+    [1.0, 0.1]
+    """
+    if not limit > 0:
+        raise ValueError(f"clip_grad_value: limit must be positive, got {limit}")
+    given = [p for p in parameters_of(parameters) if p.grad is not None]
+    _check_finite("clip_grad_value", given)
+    for p in given:
+        p.grad = leaf(np.clip(_grad(p), -limit, limit))
+
+
+def _grad(p: Tensor) -> np.ndarray:
+    assert p.grad is not None
+    return p.grad.data
+
+
+def _check_finite(name: str, parameters: list[Tensor]) -> None:
+    for p in parameters:
+        g = _grad(p)
+        wrong = ~np.isfinite(g)
+        if wrong.any():
+            found = "NaN" if np.isnan(g).any() else "infinity"
+            raise fail(
+                GradientError, f"{name}: the gradient of {describe(p)} holds {found}", expected="finite values",
+                got=f"{int(wrong.sum())} of {g.size} entries that are not; no gradient was changed",
+                hint="run the step inside tg.detect_anomaly() to find the operation, or lower the learning rate",
+            )  # fmt: skip

@@ -1,0 +1,305 @@
+"""Optimisers: each is a function of one number (``kernels/updates.py``) run over every parameter, state beside it.
+
+A parameter is given a new array at each step; the old one stays as it was for whoever still holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import GradientError, ShapeError, fail
+from ..kernels import updates
+from ..kernels.loops import elementwise_loop, specialise
+from ..nn.module import Module
+from ..tensor import Tensor, describe
+from .schedules import Schedule
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
+
+
+def parameters_of(given: Any) -> list[Tensor]:
+    """Parameters of a module, or those listed; raises for anything that cannot be trained."""
+    listed = given.parameters() if isinstance(given, Module) else [given] if isinstance(given, Tensor) else list(given)
+    if not listed:
+        raise ValueError("no parameters were given; make them with tg.parameter, or pass a module that has some")
+    for t in listed:
+        if not isinstance(t, Tensor) or not t.is_leaf or not t.requires_grad:
+            what = describe(t) if isinstance(t, Tensor) else type(t).__name__
+            raise TypeError(f"expected parameters, got {what}; make parameters with tg.parameter")
+    if len({id(t) for t in listed}) < len(listed):
+        raise ValueError("a parameter was given twice")
+    return listed
+
+
+class Optimizer:
+    """Base of the optimisers.
+
+    Attributes
+    ----------
+    parameters : list of Tensor
+    step_count : int
+        Steps taken, which a learning-rate schedule is a function of.
+    """
+
+    rule: Callable[..., Any]  # what happens to one number, from kernels/updates.py
+    slots: tuple[str, ...] = ()  # names of the state that is kept for each parameter
+
+    def __init__(self, parameters: Module | Iterable[Tensor], lr: float | Schedule, weight_decay: float = 0.0) -> None:
+        self.parameters = parameters_of(parameters)
+        if not callable(lr) and not lr >= 0:
+            raise ValueError(f"{type(self).__name__}: lr must not be negative, got {lr}")
+        if not weight_decay >= 0:
+            raise ValueError(f"{type(self).__name__}: weight_decay must not be negative, got {weight_decay}")
+        self.schedule = lr
+        self.weight_decay = weight_decay
+        self.step_count = 0
+        self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
+        self._kernels: dict[np.dtype, Any] = {}
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.schedule(self.step_count) if callable(self.schedule) else self.schedule)
+
+    def settings(self) -> tuple[float, ...]:
+        """Numbers that the update takes after learning rate and weight decay."""
+        return ()
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient.
+
+        Raises
+        ------
+        GradientError
+            If none has one.
+        """
+        if all(p.grad is None for p in self.parameters):
+            raise fail(GradientError, f"{type(self).__name__}.step: no parameter has a gradient", hint="call loss.backward() first")
+        numbers = (self.lr, self.weight_decay, *self.settings())
+        for p, state in zip(self.parameters, self.state, strict=True):
+            if p.grad is None:
+                continue
+            new = np.empty(p.shape, p.dtype)
+            out = (new, *state) if state else new
+            self._kernel(p.dtype)(p.data, p.grad.data, *state, *map(p.dtype.type, numbers), out=out)
+            p.replace_data(new)
+        self.step_count += 1
+
+    def _kernel(self, dtype: np.dtype) -> Any:
+        if dtype not in self._kernels:
+            arrays = 2 + len(self.slots)
+            count = arrays + 2 + len(self.settings())
+            ins, outs = [dtype] * count, [dtype] * (1 + len(self.slots))
+            rule = specialise(self.rule, dtype)
+            self._kernels[dtype] = elementwise_loop(self.rule.__name__, rule, ins, outs, repeated=range(arrays, count))
+        return self._kernels[dtype]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the parameters."""
+        for p in self.parameters:
+            p.grad = None
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the state, to be saved, and loaded into an optimiser of the same kind over the same parameters."""
+        arrays = {
+            f"{k}.{slot}": array.copy()
+            for k, state in enumerate(self.state)
+            for slot, array in zip(self.slots, state, strict=True)
+        }
+        return {"step_count": np.array(self.step_count, np.int64), **arrays}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a saved state. Either all of it fits, or nothing is changed.
+
+        Raises
+        ------
+        KeyError
+            If it is of another kind of optimiser, or of other parameters.
+        ShapeError
+            If a shape differs.
+        """
+        own = self.state_dict()
+        if own.keys() != state.keys():
+            difference = sorted(own.keys() ^ set(state.keys()))
+            raise KeyError(f"load_state_dict: the state is not of this {type(self).__name__}; it differs in {difference[:5]}")
+        for key, array in own.items():
+            if np.shape(state[key]) != array.shape:
+                raise fail(ShapeError, f"load_state_dict: '{key}'", expected=str(array.shape), got=str(np.shape(state[key])))
+        self.step_count = int(state["step_count"])
+        for k, p in enumerate(self.parameters):
+            self.state[k] = [np.array(state[f"{k}.{slot}"], p.dtype) for slot in self.slots]
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum and Nesterov's momentum.
+
+    Parameters
+    ----------
+    parameters : Module or iterable of Tensor
+    lr : float or schedule
+    momentum : float
+        Share of the last step that is kept.
+    nesterov : bool
+        Look ahead along the momentum (Sutskever et al., 2013).
+    weight_decay : float
+        Factor of the L2 penalty's gradient.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.parameter([1.0])
+    >>> optimizer = tg.optim.SGD([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.0]
+    """
+
+    def __init__(
+        self,
+        parameters: Module | Iterable[Tensor],
+        lr: float | Schedule,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if nesterov and not momentum:
+            raise ValueError("SGD: nesterov needs a momentum")
+        self.momentum = momentum
+        self.slots = ("velocity",) if momentum else ()
+        self.rule = updates.nesterov if nesterov else updates.momentum if momentum else updates.sgd
+        super().__init__(parameters, lr, weight_decay)
+
+    def settings(self) -> tuple[float, ...]:
+        return (self.momentum,) if self.momentum else ()
+
+
+class RMSprop(Optimizer):
+    """Steps divided by a running root mean square of the gradient (Tieleman and Hinton, 2012).
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.parameter([1.0])
+    >>> optimizer = tg.optim.RMSprop([w], lr=0.1, alpha=0.0)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 6)
+    0.9
+    """
+
+    slots = ("square",)
+
+    def __init__(
+        self,
+        parameters: Module | Iterable[Tensor],
+        lr: float | Schedule = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.alpha, self.eps = alpha, eps
+        self.rule = updates.rmsprop
+        super().__init__(parameters, lr, weight_decay)
+
+    def settings(self) -> tuple[float, ...]:
+        return self.alpha, self.eps
+
+
+class Adagrad(Optimizer):
+    """Steps divided by the root of the sum of all squared gradients (Duchi, Hazan and Singer, 2011).
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.parameter([1.0])
+    >>> optimizer = tg.optim.Adagrad([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 6)
+    0.9
+    """
+
+    slots = ("square_sum",)
+
+    def __init__(
+        self,
+        parameters: Module | Iterable[Tensor],
+        lr: float | Schedule = 1e-2,
+        eps: float = 1e-10,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.eps = eps
+        self.rule = updates.adagrad
+        super().__init__(parameters, lr, weight_decay)
+
+    def settings(self) -> tuple[float, ...]:
+        return (self.eps,)
+
+
+class Adam(Optimizer):
+    """Running means of the gradient and of its square, corrected for their start at zero (Kingma and Ba, 2015).
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.parameter([1.0])
+    >>> optimizer = tg.optim.Adam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 6)
+    0.9
+    """
+
+    slots = ("mean", "square")
+
+    def __init__(
+        self,
+        parameters: Module | Iterable[Tensor],
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.betas, self.eps = betas, eps
+        self.rule = self._adam()
+        super().__init__(parameters, lr, weight_decay)
+
+    def _adam(self) -> Callable[..., Any]:
+        return updates.adam
+
+    def settings(self) -> tuple[float, ...]:
+        beta1, beta2 = self.betas
+        t = self.step_count + 1
+        return beta1, beta2, self.eps, 1 - beta1**t, 1 - beta2**t
+
+
+class AdamW(Adam):
+    """:class:`Adam` with decoupled weight decay (Loshchilov and Hutter, 2019), 0.01 by default.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.parameter([1.0])
+    >>> optimizer = tg.optim.AdamW([w], lr=0.1, weight_decay=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 6)
+    0.85
+    """
+
+    def __init__(
+        self,
+        parameters: Module | Iterable[Tensor],
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+    def _adam(self) -> Callable[..., Any]:
+        return updates.adamw

@@ -1,0 +1,138 @@
+"""Rows of the time grid: a height for every quantity, shared by all time steps.
+
+The picture is cut into regions from bottom to top: what is computed before the steps, the steps, what is computed from them, and so
+on where steps follow again. Backward quantities have the regions mirrored, since their data flows downwards.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Hashable
+
+from .scene import Scene
+
+__all__ = ["Rows"]
+
+Key = Hashable
+_Edges = dict[Key, list[Key]]
+
+
+class Rows:
+    """For each key its lane (region, backward) and row; `borders` are the empty rows where columns begin and end.
+
+    Attributes
+    ----------
+    lane : dict
+        Key to (region, whether backward). Odd regions hold time steps.
+    row : dict
+        Key to row, counted from the bottom of the picture.
+    regions : dict
+        Region to its first and last row.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.timed: dict[Key, bool] = {}
+        self.backward: dict[Key, bool] = {}
+        for box in scene.boxes:
+            if box.beside is None:
+                self.timed[box.key] = box.column is not None
+                self.backward[box.key] = box.backward
+        self._read_edges(scene)
+        self.order = _topological(list(self.timed), self.ins, self.outs)
+        stage = self._stages()
+        depth, height = self._depths(stage)
+        self._place(stage, depth, height)
+        for box in scene.boxes:  # initial states stand at the height of their state
+            if box.beside is not None:
+                self.row[box.key] = self.row[box.beside]
+                self.lane[box.key] = self.lane[box.beside]
+
+    def _read_edges(self, scene: Scene) -> None:
+        ins: _Edges = {k: [] for k in self.timed}
+        outs: _Edges = {k: [] for k in self.timed}
+        seen = set()
+        for link in scene.links:
+            a, b = link.source, link.target
+            pair = (a.key, b.key)
+            if link.kind in ("data", "state") and a.beside is None and pair not in seen and a.key != b.key:
+                if a.column is not None and b.column is not None and a.column != b.column:
+                    continue
+                seen.add(pair)
+                outs[a.key].append(b.key)
+                ins[b.key].append(a.key)
+        self.ins, self.outs = ins, outs
+
+    def _stages(self) -> dict[Key, int]:
+        """How often the path to a quantity went into time steps and out again: even outside of them, odd inside."""
+        timed = self.timed
+        stage: dict[Key, int] = {}
+        for k in self.order:
+            before = [stage[i] + (timed[i] != timed[k]) for i in self.ins[k] if i in stage]
+            stage[k] = max(before, default=int(timed[k]))
+        placed = set()
+        for k in reversed(self.order):  # as late as possible: targets stand beside the loss, not below the whole grid
+            after = [stage[o] - (timed[o] != timed[k]) for o in self.outs[k] if o in placed]
+            stage[k] = max(stage[k], min(after, default=stage[k]))
+            placed.add(k)
+        return stage
+
+    def _depths(self, stage: dict[Key, int]) -> tuple[dict[Key, int], dict[tuple[int, bool], int]]:
+        depth: dict[Key, int] = {}
+        for k in self.order:
+            depth[k] = max((depth[i] + 1 for i in self.ins[k] if i in depth and stage[i] == stage[k]), default=0)
+        height: dict[tuple[int, bool], int] = defaultdict(int)
+        placed = set()
+        for k in reversed(self.order):
+            users = [o for o in self.outs[k] if o in placed and stage[o] == stage[k]]
+            if users and len(users) >= sum(stage[i] == stage[k] for i in self.ins[k]):
+                depth[k] = max(depth[k], min(depth[o] for o in users) - 1)
+            placed.add(k)
+            lane = (stage[k], self.backward[k])
+            height[lane] = max(height[lane], depth[k] + 1)
+        return depth, height
+
+    def _place(self, stage: dict[Key, int], depth: dict[Key, int], height: dict[tuple[int, bool], int]) -> None:
+        top = max((s for s, backward in height if not backward), default=0)
+        top += top % 2  # gradients begin outside of the steps
+        region = {lane: top - lane[0] if lane[1] else lane[0] for lane in height}
+        self.regions: dict[int, tuple[int, int]] = {}
+        self.borders: set[int] = set()
+        row = 0
+        for r in sorted(set(region.values())):
+            tall = max(h for lane, h in height.items() if region[lane] == r)
+            if r % 2:
+                self.borders.update((row, row + tall + 1))
+                row += 1
+            self.regions[r] = (row, row + tall - 1)
+            row += tall + r % 2
+        self.count = row
+        self.lane: dict[Key, tuple[int, bool]] = {}
+        self.row: dict[Key, int] = {}
+        for k in self.order:
+            r = region[stage[k], self.backward[k]]
+            self.lane[k] = (r, self.backward[k])
+            first, last = self.regions[r]
+            self.row[k] = last - depth[k] if self.backward[k] else first + depth[k]
+
+
+def _topological(keys: list[Key], ins: _Edges, outs: _Edges) -> list[Key]:
+    """Kahn's order, earliest first; where steps disagree and make a circle, the earliest of what is left goes on."""
+    number = {k: n for n, k in enumerate(keys)}
+    missing = {k: len(ins[k]) for k in keys}
+    ready = [n for n, k in enumerate(keys) if not missing[k]]
+    order: list[Key] = []
+    done = set()
+    stuck = iter(range(len(keys)))
+    while len(order) < len(keys):
+        n = heapq.heappop(ready) if ready else next(stuck)
+        k = keys[n]
+        if k in done:
+            continue
+        done.add(k)
+        order.append(k)
+        for o in outs[k]:
+            missing[o] -= 1
+            if not missing[o]:
+                heapq.heappush(ready, number[o])
+    return order
