@@ -1,6 +1,6 @@
 """Train a character-level language model on Shakespeare, sample from it, and draw its unrolled graph.
 
-    python examples/char_rnn.py                  two minutes on one core
+    python examples/char_rnn.py                  one to two minutes on one core
     python examples/char_rnn.py --resume         go on from where the last run ended
     python examples/char_rnn.py --text FILE      any other text
     python examples/char_rnn.py --quick          a few steps, to see that everything works
@@ -38,6 +38,8 @@ class Text:
 
     @classmethod
     def read(cls, path: Path) -> Text:
+        if not path.is_file():
+            raise SystemExit(f"there is no text {path}")
         text = path.read_text(encoding="utf-8")
         if len(text) < 1000:
             raise SystemExit(f"{path} holds {len(text)} characters; a language model needs a thousand at the least")
@@ -155,12 +157,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "out" / "char_rnn", help="folder for model and picture")
     parser.add_argument("--resume", action="store_true", help="go on from the model in the folder")
     parser.add_argument("--quick", action="store_true", help="20 steps only")
-    parser.add_argument("--updates", type=int, default=1500, help="training steps of this run")
+    parser.add_argument("--updates", type=int, default=4000, help="training steps of this run")
     parser.add_argument("--hidden", type=int, default=256, help="hidden units of a layer")
     parser.add_argument("--layers", type=int, default=1, help="recurrent layers")
     parser.add_argument("--batch", type=int, default=32, help="parallel streams")
     parser.add_argument("--steps", type=int, default=50, help="time steps of a window")
-    parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--lr", type=float, default=4e-3, help="highest learning rate")
     parser.add_argument("--temperature", type=float, default=0.8, help="of the sample")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

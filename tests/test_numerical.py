@@ -14,7 +14,7 @@ FUNCTIONS = {
     "sin": (math.sin, math.cos),
     "reciprocal": (lambda x: 1 / x, lambda x: -1 / x**2),
     "cube": (lambda x: x**3, lambda x: 3 * x * x),
-    "large": (lambda x: 1e12 + math.tanh(x), lambda x: 1 - math.tanh(x) ** 2),
+    "large": (lambda x: 1e8 + math.tanh(x), lambda x: 1 - math.tanh(x) ** 2),
 }
 
 
@@ -24,7 +24,7 @@ def test_the_bound_of_a_difference_holds(name, x):
     f, exact = FUNCTIONS[name]
     value, bound = numerical.slope(lambda t: f(x + t))
     assert abs(value - exact(x)) <= bound
-    assert bound < (1e-8 * max(1, abs(exact(x))) if name != "large" else 1.0)
+    assert bound < (1e-8 * max(1, abs(exact(x))) if name != "large" else 1e-3)
 
 
 def test_complex_steps_are_exact():

@@ -4,7 +4,7 @@ Every operation on a :class:`Tensor` runs at once through a Numba kernel and is 
 scopes and time steps. From the recorded, unrolled graph come gradients of every order, listings and pictures.
 """
 
-from . import errors
+from . import errors, io, nn, optim, viz
 from .errors import (
     AnomalyError,
     DisconnectedError,
@@ -144,7 +144,6 @@ from .ops.neural import (
     mse_loss,
     softmax,
 )
-from . import io, nn, optim
 from .io import load, save
 from .scope import no_grad, scope, steps, timestep
 from .tensor import Spec, Tensor
@@ -158,12 +157,12 @@ __all__ = [
     "concatenate", "cos", "cross_entropy", "cumsum", "detect_anomaly", "divide", "dropout", "einsum", "elementwise",
     "elu", "equal", "erf", "errors", "exp", "expand", "expand_dims", "expm1", "eye", "flatten", "flip", "floor",
     "floor_divide", "from_dlpack", "full", "full_like", "gather", "gelu", "grad", "graph", "greater", "greater_equal",
-    "hessian", "huber_loss", "hvp", "isfinite", "isinf", "isnan", "jacobian", "jvp", "layer_norm", "leaky_relu",
-    "less", "less_equal", "linspace", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mod",
-    "moveaxis", "mse_loss", "multiply", "negative", "no_grad", "norm", "not_equal", "one_hot", "ones", "ones_like",
-    "outer", "pad", "parameter", "power", "prod", "relu", "repeat", "reshape", "roll", "round", "rsqrt", "scope",
-    "sigmoid", "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "steps",
-    "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "transpose",
-    "value_and_grad", "var", "vjp", "where", "zeros", "zeros_like",
+    "hessian", "huber_loss", "hvp", "io", "isfinite", "isinf", "isnan", "jacobian", "jvp", "layer_norm", "leaky_relu",
+    "less", "less_equal", "linspace", "load", "log", "log1p", "log_softmax", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logsumexp", "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum",
+    "mod", "moveaxis", "mse_loss", "multiply", "negative", "nn", "no_grad", "norm", "not_equal", "one_hot", "ones",
+    "ones_like", "optim", "outer", "pad", "parameter", "power", "prod", "relu", "repeat", "reshape", "roll", "round",
+    "rsqrt", "save", "scope", "sigmoid", "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "steps", "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace",
+    "transpose", "value_and_grad", "var", "viz", "vjp", "where", "zeros", "zeros_like",
 ]  # fmt: skip

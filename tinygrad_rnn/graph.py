@@ -5,15 +5,20 @@ A graph copies nothing and keeps its outputs alive and nothing else. All that it
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from .errors import DTypeError, PlaceholderError, ShapeError, fail
+from .scope import using
 from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf
 
 __all__ = ["Graph", "graph", "trace"]
@@ -33,7 +38,7 @@ class Graph:
 
     def __init__(self, outputs: Sequence[Tensor], placeholders: Sequence[Tensor] = (), structure: Any = None) -> None:
         self.outputs = tuple(outputs)
-        self.nodes = _reach(self.outputs)
+        self.nodes = reach(self.outputs)
         given = {t.serial for t in placeholders}
         loose = [t for t in self.nodes if t.op is PLACEHOLDER and t.serial not in given]
         self.placeholders = (*placeholders, *loose)
@@ -65,12 +70,16 @@ class Graph:
     @cached_property
     def ids(self) -> dict[int, str]:
         """A path for each node's serial number, as ``t3/lstm0/f``: unique, and the same for the same program."""
-        seen: Counter[str] = Counter()
-        ids = {}
+        uses: Counter[str] = Counter()
+        ids: dict[int, str] = {}
+        taken: set[str] = set()
         for t in self.nodes:
-            path = _path(t)
-            seen[path] += 1
-            ids[t.serial] = path if seen[path] == 1 else f"{path}_{seen[path]}"
+            path = unique = _path(t)
+            while unique in taken:  # also by a node that the user named h_2
+                uses[path] += 1
+                unique = f"{path}_{uses[path] + 1}"
+            taken.add(unique)
+            ids[t.serial] = unique
         return ids
 
     def by_name(self, name: str) -> tuple[Tensor, ...]:
@@ -94,6 +103,10 @@ class Graph:
     def counts(self) -> Counter[str]:
         """How many nodes there are of each op."""
         return Counter(t.op.name for t in self.nodes)
+
+    @cached_property
+    def _output_serials(self) -> frozenset[int]:
+        return frozenset(t.serial for t in self.outputs)
 
     @cached_property
     def _names(self) -> dict[Any, tuple[Tensor, ...]]:
@@ -129,7 +142,7 @@ class Graph:
     def _line(self, t: Tensor, width: int) -> str:
         arguments = [self.ids[i.serial] for i in t.inputs]
         arguments += [f"{k}={_shown(v)}" for k, v in t.params.items()]
-        mark = " <- output" if any(t is o for o in self.outputs) else ""
+        mark = " <- output" if t.serial in self._output_serials else ""
         call = str(t.item()) if t.op is LITERAL else f"{t.op.name}({', '.join(arguments)})"
         return f"  {self.ids[t.serial]:<{width}} = {call}  {t.shape} {t.dtype}{mark}"
 
@@ -139,18 +152,16 @@ class Graph:
         Parameters
         ----------
         values : bool
-            Include what the leaves hold, as nested lists.
+            Include what the leaves hold, as nested lists; NaN and infinities, which JSON lacks, as strings.
         """
         position = {t.serial: k for k, t in enumerate(self.nodes)}
         nodes = [_node_json(t, self.ids[t.serial], [position[i.serial] for i in t.inputs], values) for t in self.nodes]
         outputs = [position[t.serial] for t in self.outputs]
         placeholders = [position[t.serial] for t in self.placeholders if t.serial in position]
-        return json.dumps({"version": 1, "nodes": nodes, "outputs": outputs, "placeholders": placeholders}, allow_nan=True)
+        return json.dumps({"version": 1, "nodes": nodes, "outputs": outputs, "placeholders": placeholders}, allow_nan=False)
 
     def _repr_svg_(self) -> str | None:
-        from . import viz
-
-        return viz.draw(self)._repr_svg_()
+        return import_module(".viz", __package__).draw(self)._repr_svg_()
 
     # How it is evaluated ----------------------------------------------------------------------------------------------
 
@@ -169,14 +180,7 @@ class Graph:
         if len(arrays) != len(self.placeholders):
             raise TypeError(f"graph: expected {len(self.placeholders)} arrays, one per placeholder; got {len(arrays)}")
         values: dict[int, Any] = {t.serial: _fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
-        last = {i.serial: t.serial for t in self.nodes for i in t.inputs}
-        kept = {t.serial for t in self.outputs}
-        for t in self.nodes:
-            if t.serial not in values:
-                values[t.serial] = _evaluate(t, values)
-            for i in t.inputs:
-                if last[i.serial] == t.serial and i.serial not in kept:
-                    values.pop(i.serial, None)
+        compute(self.nodes, values, self._output_serials)
         results = [leaf(values[t.serial], name=t.name) for t in self.outputs]
         return _rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
 
@@ -230,7 +234,8 @@ def trace(fn: Any, *specs: Any) -> Graph:
     """
     names = _argument_names(fn, len(specs))
     placeholders = [leaf(_spec(s), PLACEHOLDER, name=n) for s, n in zip(specs, names, strict=True)]
-    result = fn(*placeholders)
+    with using(lambda s: replace(s, tracing=True)):
+        result = fn(*placeholders)
     outputs: list[Tensor] = []
     structure = _flattened(result, outputs)
     return Graph(outputs, placeholders, structure)
@@ -241,13 +246,18 @@ def _spec(given: Any) -> Spec:
         return given
     if isinstance(given, int | tuple | list):
         return Spec(tuple([given] if isinstance(given, int) else given))
+    if isinstance(given, float):
+        return Spec(())
     array = given if isinstance(given, Tensor) else np.asarray(given)
     return Spec(array.shape, array.dtype)
 
 
 def _argument_names(fn: Any, count: int) -> list[str]:
-    code = getattr(fn, "__code__", None)
-    names = list(code.co_varnames[: code.co_argcount]) if code else []
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):  # some builtins have none
+        parameters = ()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [names[k] if k < len(names) else f"x{k}" for k in range(count)]
 
 
@@ -274,15 +284,28 @@ def _rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
     return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
 
 
-def _reach(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def reach(outputs: Sequence[Tensor], known: Collection[int] = ()) -> tuple[Tensor, ...]:
+    """All that `outputs` were computed from, in order; nothing from before the nodes whose serial numbers are `known`."""
     nodes = {t.serial: t for t in outputs}
-    stack = list(outputs)
+    stack = list(nodes.values())
     while stack:
-        for t in stack.pop().inputs:
+        node = stack.pop()
+        for t in node.inputs if node.serial not in known else ():
             if t.serial not in nodes:
                 nodes[t.serial] = t
                 stack.append(t)
     return tuple(nodes[s] for s in sorted(nodes))
+
+
+def compute(nodes: Sequence[Tensor], values: dict[int, Any], kept: Collection[int]) -> None:
+    """Add the values of `nodes` to `values`, by serial number; but for those `kept`, each is dropped after its last use."""
+    last = {i.serial: t.serial for t in nodes for i in t.inputs}
+    for t in nodes:
+        if t.serial not in values:
+            values[t.serial] = _evaluate(t, values)
+        for i in t.inputs:
+            if last[i.serial] == t.serial and i.serial not in kept:
+                values.pop(i.serial, None)
 
 
 def _path(t: Tensor) -> str:
@@ -299,6 +322,8 @@ def _grouped(nodes: Sequence[Tensor], key: Any) -> dict[Any, tuple[Tensor, ...]]
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, np.random.Generator):
+        return type(value.bit_generator).__name__  # its repr has an address in it
     text = repr(value).replace("slice(None, None, None)", ":")
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -310,7 +335,7 @@ def _node_json(t: Tensor, path: str, inputs: list[int], values: bool) -> dict[st
         "direction": t.direction, "source": str(t.source),
     }  # fmt: skip
     if values and t.is_leaf and not t.is_symbolic:
-        node["value"] = t.tolist()
+        node["value"] = _plain(t.tolist())
     return node
 
 
@@ -327,8 +352,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.random.Generator):
         return {"generator": type(value.bit_generator).__name__}
     if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, str | int | float | bool):
+        value = value.item()
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | int | float):
         return value
     raise TypeError(f"to_json: cannot write a parameter of type {type(value).__name__}")
 
@@ -352,4 +379,5 @@ def _evaluate(t: Tensor, values: dict[int, Any]) -> np.ndarray:
     try:
         return np.asarray(t.op.run(*[values[i.serial] for i in t.inputs], **t.params))
     except (ValueError, IndexError) as error:
-        raise type(error)(f"{t.op.name}: {error}\n  node:     {describe(t)}\n  recorded at {t.source}") from None
+        text = str(error) if str(error).startswith(t.op.name) else f"{t.op.name}: {error}"
+        raise type(error)(f"{text}\n  node:     {describe(t)}\n  recorded at {t.source}") from None

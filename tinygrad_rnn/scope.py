@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
 
@@ -61,10 +61,11 @@ class State:
     place: Place
     anomaly: bool = False
     source: tuple[CodeType, int] | None = None  # set while a gradient rule runs: its nodes inherit their forward node's
+    tracing: bool = False  # everything is recorded, to be computed again with other parameters; no_grad then detaches
 
     def at(self, place: Place) -> State:
         """The same state at another place."""
-        return State(self.recording, place, self.anomaly, self.source)
+        return State(self.recording, place, self.anomaly, self.source, self.tracing)
 
 
 _OUTSIDE = State(True, Place())
@@ -94,7 +95,7 @@ class using(ContextDecorator):
 
 def recording() -> using:
     """Record within the block, also inside ``no_grad``: what a derivative of a function needs."""
-    return using(lambda s: State(True, s.place, s.anomaly, s.source))
+    return using(lambda s: replace(s, recording=True))
 
 
 def no_grad() -> using:
@@ -109,7 +110,7 @@ def no_grad() -> using:
     >>> y.inputs
     ()
     """
-    return using(lambda s: State(False, s.place, s.anomaly, s.source))
+    return using(lambda s: replace(s, recording=False))
 
 
 def scope(name: str) -> using:

@@ -322,7 +322,7 @@ class Tensor:
 
         The new leaf remembers the serial number of what it was cut from, so a picture can show the cut.
         """
-        if self.is_symbolic:
+        if self.is_symbolic or current().tracing:
             return record(DETACH, (self,), _NO_PARAMS, self.data)
         out = leaf(self.data, DETACHED, name=self.name)
         out.params = {"origin": self.serial}
@@ -449,11 +449,11 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
     t.grad = None
     t.assigned = 0
     t.serial = next(_serial)
-    if state.recording or type(data) is Spec:
+    t._source = state.source or user_source()
+    if state.recording or state.tracing or type(data) is Spec:
         t.op = op
         t.inputs = inputs
         t.params = params
-        t._source = state.source or user_source()
         requires = False
         for i in inputs:
             if i.requires_grad:
@@ -464,7 +464,6 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
         t.op = CONSTANT
         t.inputs = ()
         t.params = _NO_PARAMS
-        t._source = _NOWHERE
         t.requires_grad = False
     if state.anomaly:
         _check_finite(t, op, inputs)
@@ -474,7 +473,6 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
 
 
 DETACH = Op("detach", lambda x: x, lambda s: s, "detach stops the gradient", formula=r"\mathrm{{stop}}({0})")
-_NOWHERE = ((lambda: None).__code__, 0)
 
 
 def describe(t: Tensor) -> str:

@@ -1,13 +1,14 @@
 """Order and position of the quantities within the rows of one lane, by the method of Sugiyama.
 
-Rows are sorted by the mean place of their neighbours, a few times up and down; then each box moves as near to its neighbours as the
-order and the gaps allow, which for one row is an isotonic regression and solved exactly.
+Rows are sorted by the mean place of their neighbours, a few times up and down; then each box moves as near to its
+neighbours as the order and the gaps allow, which for one row is an isotonic regression and solved exactly.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
+from itertools import pairwise
 from typing import NamedTuple
 
 from . import theme
@@ -25,8 +26,10 @@ class Dummy(NamedTuple):
     row: int
 
 
-def arranged(rows: dict[int, list[Key]], edges: list[tuple[Key, Key]], row: dict[Key, int], width: dict[Key, float]) -> dict[Key, float]:
-    """The centre of each key and of each Dummy, around 0. `rows` come in the preferred order and are sorted in place."""
+def arranged(
+    rows: dict[int, list[Key]], edges: list[tuple[Key, Key]], row: dict[Key, int], width: dict[Key, float]
+) -> dict[Key, float]:
+    """The centre of each key and of each Dummy, around 0; `rows` come as preferred and are sorted in place."""
     near = _neighbours(rows, edges, row)
     levels = sorted(rows)
     sweeps = 6 if sum(map(len, rows.values())) < 3000 else 2
@@ -67,7 +70,11 @@ def _mean(values: list[float], default: float) -> float:
 
 
 def _positions(
-    rows: dict[int, list[Key]], levels: list[int], near: tuple[dict[Key, list[Key]], ...], width: dict[Key, float], sweeps: int
+    rows: dict[int, list[Key]],
+    levels: list[int],
+    near: tuple[dict[Key, list[Key]], ...],
+    width: dict[Key, float],
+    sweeps: int,
 ) -> dict[Key, float]:
     x: dict[Key, float] = {}
     for r in levels:
@@ -79,6 +86,10 @@ def _positions(
         for r in levels if s % 2 == 0 else reversed(levels):
             keys = rows[r]
             sides = [near[0][k] + near[1][k] if last else near[s % 2][k] or near[1 - s % 2][k] for k in keys]
+            if last:  # chains run straight
+                sides = [
+                    near[0][k] if [k] == [a for o in near[0][k] for a in near[1][o]] else s for k, s in zip(keys, sides)
+                ]
             wanted = [_mean([x[o] for o in side], x[k]) for k, side in zip(keys, sides)]
             weight = [4.0 if isinstance(k, Dummy) else 1.0 for k in keys]
             x.update(zip(keys, _fitted(wanted, weight, _packed([width.get(k, theme.DUMMY) for k in keys]))))
@@ -88,7 +99,7 @@ def _positions(
 def _packed(widths: list[float]) -> list[float]:
     """Centres of boxes that stand as close as they may, from 0."""
     centre = [0.0]
-    for a, b in zip(widths, widths[1:]):
+    for a, b in pairwise(widths):
         centre.append(centre[-1] + (a + b) / 2 + theme.BOX_GAP)
     return centre
 

@@ -1,7 +1,7 @@
 """Rows of the time grid: a height for every quantity, shared by all time steps.
 
-The picture is cut into regions from bottom to top: what is computed before the steps, the steps, what is computed from them, and so
-on where steps follow again. Backward quantities have the regions mirrored, since their data flows downwards.
+The picture is cut into regions from bottom to top: what is computed before the steps, the steps, what is computed from
+them, and so on where steps follow again. Backward quantities have the regions mirrored: their data flows downwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a picture shows of a graph: which nodes become boxes, what is written in them, and which edges join them.
 
-Small leaves are folded into the text of the boxes that use them. Each box has a key that it shares with the boxes of the same
-quantity in the other time steps; the layout works on keys, and so puts them at the same place in every column.
+Small leaves are folded into the text of the boxes that use them. Each box has a key that it shares with the boxes of the
+same quantity in the other time steps; the layout works on keys, and so puts them at the same place in every column.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import fail
 from ..graph import Graph, graph
@@ -32,7 +31,7 @@ class Box:
     column: int | None
     backward: bool
     beside: Hashable = None  # of an initial state: the key of the state, whose height it takes
-    kind: str = "op"
+    look: theme.Fill = theme.FILLS["op"]
     lines: tuple[str, ...] = ()
     width: float = theme.BOX_WIDTH
     height: float = 0.0
@@ -105,12 +104,12 @@ def _uses(nodes: Iterable[Tensor]) -> _Uses:
     return uses
 
 
-# Boxes ------------------------------------------------------------------------------------------------------------------
+# Boxes --------------------------------------------------------------------------------------------------------------
 
 
 def is_folded(t: Tensor) -> bool:
     """Whether a leaf is written into the boxes that use it instead of having its own."""
-    return t.op is PARAMETER or (t.op is LITERAL or t.op is CONSTANT) and t.size == 1
+    return t.op is PARAMETER or ((t.op is LITERAL or t.op is CONSTANT) and t.size == 1)
 
 
 def _boxes(whole: Graph, nodes: Sequence[Tensor], uses: _Uses, times: tuple[int, ...]) -> dict[int, Box]:
@@ -122,11 +121,10 @@ def _boxes(whole: Graph, nodes: Sequence[Tensor], uses: _Uses, times: tuple[int,
     for t in reversed(nodes):  # users before what they use: a node may go to the column of its only user
         where = None if t.time is None else column[t.time]
         users = [u for u, _ in uses.get(t.serial, ())]
-        backward = t.place.backward or t.is_leaf and bool(users) and all(u.place.backward for u in users)
+        backward = t.place.backward or (t.is_leaf and bool(users) and all(u.place.backward for u in users))
         box = Box(t, whole.ids[t.serial], keys[t.serial], where, backward)
-        if t.serial in initial and initial[t.serial][0] in (0, len(times) - 1):
-            at, box.beside = initial[t.serial]
-            box.column = -1 if at == 0 else len(times)
+        if t.serial in initial:
+            box.column, box.beside = initial[t.serial]
         elif is_folded(t) and users and t.serial not in outputs:
             continue
         elif where is None and len(times) > 1 and (t.is_leaf or t.op.name in ("slice", "index")):
@@ -161,16 +159,19 @@ def _keys(nodes: Sequence[Tensor]) -> dict[int, Hashable]:
             continue
         code, offset = t._source
         what = t.name if t.name and len(spread[t.name]) > 1 else (t.op.name, id(code), offset)
-        path = (t.place.backward, t.scope, what)
+        path = (t.place.backward, t.op is DETACHED, t.scope, what)
         keys[t.serial] = (path, seen[t.time, path])
         seen[t.time, path] += 1
     return keys
 
 
 def _initial_states(nodes: Sequence[Tensor], keys: dict[int, Hashable]) -> dict[int, tuple[int, Hashable]]:
-    """Leaves that stand where other steps have a value of an earlier step: the step's number and the key of the state."""
-    order = {t: k for k, t in enumerate(sorted({t.time for t in nodes if t.time is not None}))}
-    state: dict[Hashable, Hashable] = {}
+    """Leaves that stand at the first step where others have a value of an earlier one: the column -1 and the state's key.
+
+    Where states run from right to left it is the last step, and the column after it.
+    """
+    times = sorted({t.time for t in nodes if t.time is not None})
+    states: dict[Hashable, tuple[bool, Hashable]] = {}
     leaves = []
     for t in nodes:
         if t.time is None or t.place.backward:
@@ -179,18 +180,19 @@ def _initial_states(nodes: Sequence[Tensor], keys: dict[int, Hashable]) -> dict[
             if i.serial not in keys:
                 continue  # in a step that is left out
             if i.time is not None and i.time != t.time:
-                state.setdefault((keys[t.serial], k), keys[i.serial])
+                states.setdefault((keys[t.serial], k), (i.time < t.time, keys[i.serial]))
             elif i.is_leaf and i.time is None and i.op is not DETACHED:
-                leaves.append((i, t, k))
+                leaves.append((i.serial, t.time, (keys[t.serial], k)))
     found: dict[int, tuple[int, Hashable]] = {}
-    for i, t, k in leaves:
-        key = state.get((keys[t.serial], k))
-        if key is not None and t.time is not None:
-            found.setdefault(i.serial, (order[t.time], key))
+    for serial, time, use in leaves:
+        if use in states:
+            rightward, key = states[use]
+            if time == times[0 if rightward else -1]:
+                found.setdefault(serial, (-1 if rightward else len(times), key))
     return found
 
 
-# Links ------------------------------------------------------------------------------------------------------------------
+# Links --------------------------------------------------------------------------------------------------------------
 
 
 def _links(nodes: Sequence[Tensor], boxes: dict[int, Box]) -> Iterator[Link]:
@@ -215,19 +217,20 @@ def _link(source: Box, target: Box) -> Link:
 
 def _finish(boxes: Iterable[Box], links: list[Link], outputs: Sequence[Tensor]) -> None:
     """Kinds, texts and sizes, and a colour for each state."""
-    states: dict[Hashable, str] = {}
+    states: dict[Hashable, theme.Fill] = {}
     for link in links:
-        if link.kind == "state":
+        if link.kind == "state" and link.source.backward:
+            link.color = theme.BACKWARD_STATE
+        elif link.kind == "state":
             key = link.source.beside or link.source.key
-            if link.source.backward:
-                link.color = theme.BACKWARD_STATE
-            else:
-                link.color = states.setdefault(key, theme.STATES[len(states) % len(theme.STATES)])
+            link.color = states.setdefault(key, theme.STATES[len(states) % len(theme.STATES)]).line
     sliced = {k.target for k in links if k.source.column is None}
     out = {t.serial for t in outputs}
     width: dict[Hashable, float] = {}
     for box in boxes:
-        box.kind = _kind(box, states, out, box in sliced)
+        box.look = _look(box, states, box in sliced)
+        if box.node.serial in out:
+            box.look = theme.Fill(box.look.fill, theme.INK, theme.OUTPUT_WIDTH)
         box.lines = lines_of(box.node, is_folded)
         box.height = theme.LINE_HEIGHT * len(box.lines) + 8
         needed = theme.BOX_PAD + theme.CHAR * max(map(len, box.lines))
@@ -236,16 +239,15 @@ def _finish(boxes: Iterable[Box], links: list[Link], outputs: Sequence[Tensor]) 
         box.width = width[box.key]
 
 
-def _kind(box: Box, states: dict[Hashable, str], outputs: set[int], sliced: bool) -> str:
+def _look(box: Box, states: dict[Hashable, theme.Fill], sliced: bool) -> theme.Fill:
     t = box.node
     if t.op is DETACHED:
-        return "cut"
-    if t.serial in outputs:
-        return "output"
+        return theme.FILLS["cut"]
     if box.backward:
-        return "gradient"
-    if box.key in states or box.beside in states:
-        return "state"
-    if t.is_leaf or sliced and box.column is not None and t.op.name in ("slice", "index"):
-        return "input"
-    return "weight" if any(i.op is PARAMETER for i in t.inputs) else "op"
+        return theme.FILLS["gradient"]
+    state = states.get(box.beside or box.key)
+    if state is not None:
+        return state
+    if t.is_leaf or (sliced and box.column is not None and t.op.name in ("slice", "index")):
+        return theme.FILLS["input"]
+    return theme.FILLS["weight" if any(i.op is PARAMETER for i in t.inputs) else "op"]

@@ -44,9 +44,10 @@ def _operation(t: Tensor, is_folded: Callable[[Tensor], bool]) -> str:
     if t.op.name in ("slice", "index"):
         return _indexed(t)
     shown = [_leaf_text(i) if is_folded(i) else "" for i in t.inputs]
-    if len(shown) == 2 and not t.op.label[0].isalnum() and any(shown):
-        return " ".join(part for part in (shown[0], t.op.label, shown[1]) if part)
-    return " ".join([t.op.label, *(part for part in shown if part)])
+    sign = theme.GLYPHS.get(t.op.label, t.op.label)
+    if len(shown) == 2 and not sign[0].isalnum():
+        return " ".join(part for part in (shown[0], sign, shown[1]) if part)
+    return " ".join([sign, *(part for part in shown if part)])
 
 
 def _indexed(t: Tensor) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..scope import State, using
+from dataclasses import replace
+
+from ..scope import using
 
 __all__ = ["detect_anomaly"]
 
@@ -21,4 +23,4 @@ def detect_anomaly() -> using:
     Traceback (most recent call last):
     tinygrad_rnn.errors.AnomalyError: log produced infinity at ...
     """
-    return using(lambda s: State(s.recording, s.place, True, s.source))
+    return using(lambda s: replace(s, anomaly=True))

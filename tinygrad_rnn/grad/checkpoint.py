@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import wraps
 from itertools import accumulate
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import DTypeError, fail
-from ..ops.core import as_tensor
+from ..graph import compute, reach
 from ..ops.neural import witnessed
 from ..ops.shape import concatenate, flatten, reshape
-from ..scope import current, using
-from ..tensor import Op, Spec, Tensor, describe, leaf, record
+from ..scope import current, recording
+from ..tensor import Op, Spec, Tensor, describe, now, record
 from .forward import push_tangents
-from .reverse import grad
+from .reverse import pull
 
 __all__ = ["checkpoint"]
 
@@ -39,44 +38,46 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     >>> x = tg.tensor([0.5])
     >>> y = tg.checkpoint(lambda x: tg.tanh(tg.tanh(x)))(x)
     >>> tg.graph(y).counts()["tanh"], tg.grad(y.sum(), x).tolist()
-    (0, [0.6459143161773682])
+    (0, [0.6398079991340637])
     """
 
     @wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        state = current()
-        if not state.recording or any(isinstance(a, Tensor) and a.is_symbolic for a in args):
-            return fn(*args, **kwargs)
-        return _run(fn, args, kwargs)
+        return _run(fn, args, kwargs) if current().recording else fn(*args, **kwargs)
 
     return run
 
 
 def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    mark = as_tensor(0.0).serial
+    start = now()
     with witnessed() as draws:
         result = fn(*args, **kwargs)
     outputs = _outputs(result)
-    inputs = _used(outputs, mark)
+    if any(t.is_symbolic for t in outputs):
+        return result  # there are no values to be spared
+    inputs = _used(outputs, start)
     packed = np.concatenate([t.data.reshape(-1) for t in outputs])
 
     def again() -> Tensor:
-        with using(replace(current(), recording=True)), draws.replayed():
+        with recording(), draws.replayed():
             return concatenate([flatten(t) for t in _outputs(fn(*args, **kwargs))])
 
-    def pull(wanted: list[int], g: Tensor, y: Tensor, *_: Tensor) -> list[Tensor]:
-        return grad(again(), [inputs[i] for i in wanted], g, create_graph=current().recording)
+    def vjp(wanted: list[int], g: Tensor, y: Tensor, *_: Tensor) -> list[Tensor | None]:
+        after = now()
+        return pull([again()], [g], [inputs[i] for i in wanted], current().recording, after)
 
-    def push(i: int, tangent: Tensor, y: Tensor, *_: Tensor) -> Tensor:
-        return push_tangents([again()], {inputs[i].serial: tangent})[0]
+    def jvp(i: int, tangent: Tensor, y: Tensor, *_: Tensor) -> Tensor:
+        after = now()
+        return push_tangents([again()], {inputs[i].serial: tangent}, after)[0]
 
-    def evaluate(*arrays: np.ndarray) -> np.ndarray:
-        fresh = {id(t): leaf(a) for t, a in zip(inputs, arrays, strict=True) if a is not t.data}
-        values = fn(*(fresh.get(id(a), a) for a in args), **kwargs)
-        return np.concatenate([t.data.reshape(-1) for t in _outputs(values)])
+    def run(*arrays: np.ndarray) -> np.ndarray:
+        y = again()
+        values = dict(zip([t.serial for t in inputs], arrays, strict=True))
+        compute(reach([y], values.keys()), values, {y.serial})
+        return values[y.serial]
 
-    shape_rule = lambda *specs: Spec(packed.shape, packed.dtype)
-    op = Op("checkpoint", evaluate, shape_rule, pull, push, r"\mathrm{{checkpoint}}({0}, \ldots)")
+    spec = Spec(packed.shape, packed.dtype)
+    op = Op("checkpoint", run, lambda *_: spec, vjp, jvp, r"\mathrm{{checkpoint}}({0}, \ldots)")
     whole = record(op, inputs, {}, packed)
     ends = accumulate(t.size for t in outputs)
     parts = [reshape(whole[end - t.size : end], t.shape) for t, end in zip(outputs, ends, strict=True)]
@@ -87,7 +88,7 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 def _outputs(result: Any) -> list[Tensor]:
     outputs = [result] if isinstance(result, Tensor) else list(result)
-    if any(not isinstance(t, Tensor) or not t.is_float or t.dtype != outputs[0].dtype for t in outputs):
+    if not outputs or any(not isinstance(t, Tensor) or not t.is_float or t.dtype != outputs[0].dtype for t in outputs):
         raise fail(
             DTypeError, "checkpoint: the function must give float tensors of one dtype",
             got=", ".join(describe(t) if isinstance(t, Tensor) else type(t).__name__ for t in outputs),
@@ -95,14 +96,14 @@ def _outputs(result: Any) -> list[Tensor]:
     return outputs
 
 
-def _used(outputs: list[Tensor], mark: int) -> tuple[Tensor, ...]:
-    """The float tensors from before `mark` that `outputs` were computed from."""
+def _used(outputs: list[Tensor], start: int) -> tuple[Tensor, ...]:
+    """The tensors from before `start` that `outputs` were computed from."""
     seen = {t.serial: t for t in outputs}
     stack = list(outputs)
     while stack:
         node = stack.pop()
-        for t in node.inputs if node.serial > mark else ():
+        for t in node.inputs if node.serial > start else ():
             if t.serial not in seen:
                 seen[t.serial] = t
                 stack.append(t)
-    return tuple(t for serial, t in sorted(seen.items()) if serial < mark and t.is_float)
+    return tuple(t for serial, t in sorted(seen.items()) if serial < start)

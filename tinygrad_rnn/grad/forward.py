@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import GradientError, ShapeError, fail
-from ..ops.core import apply, as_tensor, cast
+from ..ops.core import apply, as_tensor
 from ..ops.create import zeros_like
 from ..ops.elementwise import add, vanishes
 from ..ops.shape import broadcast_to
-from ..scope import State, recording, using
+from ..scope import current, recording, using
 from ..tensor import Tensor, describe
 from .reverse import dependent, separated
 
@@ -48,8 +49,8 @@ def jvp(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any],
     with recording():
         y = fn(*inputs)
     outputs = [y] if isinstance(y, Tensor) else list(y)
-    recorded = create_graph or any(t.is_symbolic for t in outputs)
-    with using(lambda s: State(recorded, s.place, s.anomaly, s.source)):
+    recorded = create_graph or current().tracing or any(t.is_symbolic for t in outputs)
+    with using(lambda s: replace(s, recording=recorded)):
         results = push_tangents(outputs, directions, after)
     return y, results[0] if isinstance(y, Tensor) else results
 
@@ -57,7 +58,7 @@ def jvp(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any],
 def _direction(t: Tensor, tangent: Any) -> Tensor:
     if not t.is_float:
         raise fail(GradientError, f"jvp: {describe(t)} has no tangent", expected="a float tensor")
-    tangent = cast(as_tensor(tangent), t.dtype)
+    tangent = as_tensor(tangent, t.dtype)
     if tangent.shape != t.shape:
         raise fail(ShapeError, f"jvp: tangent of {describe(t)}", expected=str(t.shape), got=str(tangent.shape))
     return tangent

@@ -6,6 +6,7 @@ is kept in ``sums.py``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, KeysView, Sequence
 from functools import wraps
 from typing import Any
@@ -14,12 +15,12 @@ import numpy as np
 
 from ..errors import DisconnectedError, GradientError, ShapeError, StaleError, fail
 from ..graph import graph
-from ..ops.core import as_tensor, cast
+from ..ops.core import as_tensor
 from ..ops.elementwise import add
 from ..ops.shape import reshape
 from ..scope import Place, State, current, enter, recording, user_source
 from ..tensor import Tensor, describe, leaf, now
-from .sums import Arrays, Tensors, Watched
+from .sums import ADD, Arrays, Tensors, Watched
 
 __all__ = ["backward", "grad", "value_and_grad", "vjp"]
 
@@ -122,11 +123,11 @@ def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) ->
         leaf_ = leaves[serial]
         if leaf_.grad is None:
             leaf_.grad = result
-        elif create_graph or result.is_symbolic:
+        elif result.inputs or result.is_symbolic:
             with recording():
                 leaf_.grad = add(leaf_.grad, result)
         else:
-            leaf_.grad = leaf(np.add(leaf_.grad.data, result.data))
+            leaf_.grad = leaf(np.asarray(ADD[result.dtype](leaf_.grad.data, result.data)))
 
 
 def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -186,15 +187,12 @@ def vjp(fn: Callable[..., Any], *inputs: Any) -> tuple[Any, Callable[..., Any]]:
 def separated(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
     """Arguments for a function that is differentiated by each of them, and the serial number that its nodes come after.
 
-    A computed tensor, and one that is given twice, goes in through a node of its own: the derivative by one argument runs
+    A computed tensor, and one that is given twice, goes in through nodes of its own: the derivative by one argument runs
     neither through the history of another nor through a second use of it.
     """
-    after, seen, arguments = now(), set(), []
+    after, uses = now(), Counter(t.serial for t in tensors)
     with recording():
-        for t in tensors:
-            arguments.append(t if t.is_leaf and t.serial not in seen else reshape(t, t.shape))
-            seen.add(t.serial)
-    return arguments, after
+        return [t if t.is_leaf and uses[t.serial] == 1 else reshape(t, t.shape) for t in tensors], after
 
 
 def _pulled(
@@ -259,7 +257,7 @@ def _seed(y: Tensor, cotangent: Any) -> Tensor:
                 hint="reduce it first, as with .sum() or .mean(), or pass cotangent= of its shape",
             )  # fmt: skip
         return leaf(np.ones(y.shape, y.dtype))
-    cotangent = cast(as_tensor(cotangent), y.dtype)
+    cotangent = as_tensor(cotangent, y.dtype)
     if cotangent.shape != y.shape:
         raise fail(ShapeError, f"grad: cotangent of {describe(y)}", expected=str(y.shape), got=str(cotangent.shape))
     return cotangent
@@ -286,7 +284,7 @@ def dependent(outputs: list[Tensor], targets: set[int], after: int = 0) -> tuple
     active = targets & nodes.keys()
     for serial in sorted(nodes):
         node = nodes[serial]
-        if type(node.op.vjp) is not str and serial > after and node.data.dtype.kind == "f":
+        if type(node.op.vjp) is not str and serial > after:
             for t in node.inputs:
                 if t.serial in active:
                     active.add(serial)
@@ -324,21 +322,21 @@ def _check_reached(outputs: list[Tensor], targets: list[Tensor], results: list[T
 
 def _unreached(outputs: list[Tensor], target: Tensor) -> Exception:
     """Say whether nothing connects the output with `target`, or what on the way has no gradient."""
-    depend, barrier = {target.serial}, None
+    smooth, barrier = {target.serial}, None
     for node in graph(outputs).nodes:
-        if any(t.serial in depend for t in node.inputs):
-            depend.add(node.serial)
-            if type(node.op.vjp) is str or not node.is_float:
+        if any(t.serial in smooth for t in node.inputs):
+            if type(node.op.vjp) is str:
                 barrier = node
+            else:
+                smooth.add(node.serial)
     if barrier is None:
         return fail(
             DisconnectedError, f"grad: {describe(outputs[0])} does not depend on {describe(target)}",
             hint="pass allow_unused=True for None, and check for detach(), no_grad() and copies of the tensor on the way",
         )  # fmt: skip
-    reason = barrier.op.vjp if type(barrier.op.vjp) is str else f"its result is {barrier.dtype}"
     return fail(
         GradientError, f"grad: {describe(outputs[0])} depends on {describe(target)} only through '{barrier.op.name}', "
-        f"which has no gradient: {reason}", got=f"'{barrier.op.name}' at {barrier.source}",
+        f"which has no gradient: {barrier.op.vjp}", got=f"'{barrier.op.name}' at {barrier.source}",
     )  # fmt: skip
 
 
@@ -364,12 +362,13 @@ def _walk(
     after: int = 0,
 ) -> dict[int, Tensor]:
     """Cotangents of `targets`, by serial number."""
-    recorded = create_graph or any(t.is_symbolic for t in [*outputs, *cotangents])
     state = current()
+    recorded = create_graph or state.tracing or any(t.is_symbolic for t in [*outputs, *cotangents])
     sums: Any = Tensors() if recorded else Watched() if state.anomaly else Arrays()
     found: dict[int, Tensor] = {}
     try:
-        enter(State(recorded, state.place, state.anomaly and recorded, state.source or user_source()))
+        source = state.source or user_source()
+        enter(State(recorded, state.place, state.anomaly and recorded, source, state.tracing))
         with np.errstate(all="ignore"):
             for y, cotangent in zip(outputs, cotangents, strict=True):
                 if y.serial in active:
@@ -392,7 +391,7 @@ def _walk(
 
 def _inheriting(state: State, node: Tensor) -> State:
     """The state in which the rule of `node` is recorded: its place and its line, backward."""
-    return State(True, Place(node.place.scope, node.place.time, True), state.anomaly, node._source)
+    return State(True, Place(node.place.scope, node.place.time, True), state.anomaly, node._source, state.tracing)
 
 
 Tensor.backward = backward  # type: ignore

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..ops import reduce, shape
-from ..ops.core import as_tensor, cast
+from ..ops.core import as_tensor
 from ..ops.create import zeros_like
 from ..ops.elementwise import multiply
 from ..scope import recording
@@ -73,11 +73,12 @@ def hvp(y: Any, x: Any, v: Any, *, create_graph: bool = False) -> Tensor:
     [6.0, 12.0]
     """
     y, x = _evaluated(y, x)
-    v = cast(as_tensor(v), x.dtype)
+    v = as_tensor(v, x.dtype)
     if v.shape != x.shape:
         raise fail(ShapeError, f"hvp: vector for {describe(x)}", expected=str(x.shape), got=str(v.shape))
     slope = grad(y, x, create_graph=True)
-    product = reduce.sum(multiply(slope, v))
+    with recording():
+        product = reduce.sum(multiply(slope, v))
     result = grad(product, x, create_graph=create_graph, allow_unused=True)
     return zeros_like(x) if result is None else result
 

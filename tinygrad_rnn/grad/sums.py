@@ -19,7 +19,7 @@ from ..ops.index import Placed, add_at, assemble
 from ..ops.linalg import Product
 from ..tensor import Tensor, describe, leaf
 
-__all__ = ["Arrays", "Tensors", "Watched"]
+__all__ = ["ADD", "Arrays", "Tensors", "Watched"]
 
 
 class Arrays:
@@ -83,9 +83,9 @@ class Arrays:
         if before is None:
             self.sums[serial] = part
         elif serial in self.owned:
-            _ADD[part.dtype](before, part, out=before)
+            ADD[part.dtype](before, part, out=before)
         else:
-            self.sums[serial] = np.asarray(_ADD[part.dtype](before, part))
+            self.sums[serial] = np.asarray(ADD[part.dtype](before, part))
             self.owned.add(serial)
         return None
 
@@ -154,7 +154,7 @@ def _arrays(indices: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
     return tuple([i.data if type(i) is Tensor else i for i in indices])
 
 
-_ADD = add.op.kernels
+ADD = add.op.kernels  # np.add would warn of overflow
 
 
 def _fold_array(part: np.ndarray, target: tuple[int, ...]) -> np.ndarray:

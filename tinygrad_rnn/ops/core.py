@@ -22,6 +22,7 @@ registry: dict[str, Op] = {DETACH.name: DETACH}
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _KINDS = "fiub"
+_LARGEST = float(np.finfo(DEFAULT_FLOAT).max)
 _PYTHON_NUMBERS = (bool, int, float, np.generic)
 
 
@@ -81,13 +82,14 @@ def apply(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = NO_PARAMS
 def refusal(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], error: Exception) -> Exception:
     """What to raise for inputs that an op refused: the shape rule's words where it has some, and what the inputs were."""
     assert op.shape is not None
+    kind, text = type(error), str(error)
     try:
         op.shape(*(t.spec for t in inputs), **params)
     except (ValueError, IndexError) as better:
-        error = better
-    text = str(error) if str(error).startswith(op.name) else f"{op.name}: {error}"
+        kind, text = type(better), str(better)  # kept itself, it would refer to this frame and the inputs in a circle
+    text = text if text.startswith(op.name) else f"{op.name}: {text}"
     given = "".join(f"\n  input {k}:  {describe(t)}" for k, t in enumerate(inputs))
-    full = type(error)(f"{text}{given}\n  {context()}")
+    full = kind(f"{text}{given}\n  {context()}")
     if isinstance(full, ShapeError):
         full.op, full.inputs = op.name, inputs
     return full
@@ -96,13 +98,23 @@ def refusal(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], error: E
 # Inputs -----------------------------------------------------------------------------------------------------------------
 
 
-def as_array(data: Any, dtype: Any = None) -> np.ndarray:
-    """An array of a dtype that tensors have: Python floats become float32, NumPy arrays keep their dtype."""
+def as_array(data: Any, dtype: Any = None, floats: np.dtype = DEFAULT_FLOAT) -> np.ndarray:
+    """An array of a dtype that tensors have: Python floats become `floats`, NumPy arrays keep their dtype."""
+    if isinstance(data, list | tuple) and _holds_tensor(data):
+        raise fail(
+            DTypeError, "a list of tensors is not a tensor",
+            hint="use tg.stack or tg.concatenate, which record the operation",
+        )  # fmt: skip
     array = np.asarray(data, dtype=dtype)
     if dtype is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
-        array = array.astype(DEFAULT_FLOAT)
+        with np.errstate(all="ignore"):
+            array = array.astype(floats)
     check_dtype(array.dtype)
     return array
+
+
+def _holds_tensor(data: Any) -> bool:
+    return any(isinstance(d, Tensor) or (isinstance(d, list | tuple) and _holds_tensor(d)) for d in data)
 
 
 def check_dtype(dtype: np.dtype) -> None:
@@ -116,25 +128,22 @@ def check_dtype(dtype: np.dtype) -> None:
         )
 
 
-def as_tensor(data: Any) -> Tensor:
-    """A tensor as it is, anything else as a constant."""
+def as_tensor(data: Any, dtype: np.dtype | None = None) -> Tensor:
+    """A tensor as it is, anything else as a constant; of `dtype` where one is given, and never rounded to float32 before."""
     if isinstance(data, Tensor):
-        return data
-    if isinstance(data, _PYTHON_NUMBERS):
-        return leaf(as_array(data), LITERAL)
-    if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
-        raise fail(
-            DTypeError,
-            "a list of tensors is not a tensor",
-            hint="use tg.stack or tg.concatenate, which record the operation",
-        )
-    return leaf(np.array(as_array(data)), CONSTANT)
+        return data if dtype is None else cast(data, dtype)
+    array = as_array(data, floats=dtype if dtype is not None and dtype.kind == "f" else DEFAULT_FLOAT)
+    with np.errstate(all="ignore"):
+        array = array.astype(array.dtype if dtype is None else dtype)
+    return leaf(array, LITERAL if isinstance(data, _PYTHON_NUMBERS) else CONSTANT)
 
 
 def literal(number: Any, dtype: np.dtype) -> Tensor:
     """A Python number as a constant that takes its dtype from its partner: it never promotes float32."""
     if dtype.kind == "f":
-        return leaf(np.asarray(number, dtype), LITERAL)
+        if -_LARGEST <= number <= _LARGEST:
+            return leaf(np.asarray(number, dtype), LITERAL)
+        return as_tensor(number, dtype)
     if isinstance(number, float | np.floating):
         return leaf(np.asarray(number, DEFAULT_FLOAT), LITERAL)
     if dtype.kind == "b" and not isinstance(number, bool | np.bool_):
@@ -144,15 +153,15 @@ def literal(number: Any, dtype: np.dtype) -> Tensor:
 
 def promoted(inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
     """Tensors of one dtype: numbers follow tensors, integers follow floats, float32 follows float64."""
-    tensors = [t for t in inputs if not isinstance(t, _PYTHON_NUMBERS)]
+    tensors = [as_tensor(t) for t in inputs if not isinstance(t, _PYTHON_NUMBERS)]
     if not tensors:
         return promoted(tuple(as_tensor(t) for t in inputs))
-    tensors = [as_tensor(t) for t in tensors]
     dtype = result_dtype([t.dtype for t in tensors])
     numbers = [literal(t, dtype) for t in inputs if isinstance(t, _PYTHON_NUMBERS)]
     dtype = result_dtype([dtype, *(t.dtype for t in numbers)])
     taken, given = iter(tensors), iter(numbers)
-    return tuple(cast(next(given if isinstance(t, _PYTHON_NUMBERS) else taken), dtype) for t in inputs)
+    parts = [next(given if isinstance(t, _PYTHON_NUMBERS) else taken) for t in inputs]
+    return tuple(as_tensor(t if isinstance(t, list | tuple) else p, dtype) for t, p in zip(inputs, parts, strict=True))
 
 
 def result_dtype(dtypes: list[np.dtype]) -> np.dtype:

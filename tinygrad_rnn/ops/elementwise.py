@@ -76,7 +76,7 @@ class Kernels(dict):
             return BOOL
         if dtype.kind == "f" or self.integers is None:
             return dtype if dtype.kind == "f" else DEFAULT_FLOAT
-        return self.integers(*(np.empty(0, t) for t in self.types(dtype))).dtype  # np.square makes int8 of bool
+        return self[dtype](*(np.empty(0, t) for t in self.types(dtype))).dtype  # np.square makes int8 of bool
 
     def rule(self, i: int, dtype: np.dtype) -> Any:
         """``(kernel, takes)`` of gradient line `i`: the fused kernel and which of (g, y, *inputs) it takes.
@@ -273,7 +273,8 @@ def _declare(name: str, scalar: Line, vjp: Any, summary: str, example: str, **fa
     """An elementwise op and its public function; `example` is ``inputs -> result`` as doctests print them."""
     op = elementwise_op(name, scalar, vjp, **facts)
     call, _, result = example.partition(" -> ")
-    doc = _DOC.format(summary=summary, formula=op.formula.format("x", "y", "z"), name=name, call=call, result=result)
+    formula = op.formula.format("x", "y", "z")
+    doc = _DOC.format(summary=summary, formula=formula, name=name, call=call, result=result) if example else formula
     return {1: _unary, 2: _binary}.get(op.kernels.arity, _variadic)(op, doc)
 
 
@@ -298,27 +299,27 @@ _1_OVER_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
 # Arithmetic --------------------------------------------------------------------------------------------------------------
 
-add = _declare(
+add: Any = _declare(
     "add", lambda a, b: a + b, (passes, passes),
     "Sum.", "[1.0, 2.0], 3.0 -> [4.0, 5.0]",
     arity=2, integers=np.add, formula="{0} + {1}", symbol="+",
 )
-subtract = _declare(
+subtract: Any = _declare(
     "subtract", lambda a, b: a - b, (passes, lambda g, y, a, b: -g),
     "Difference.", "[1.0, 2.0], 3.0 -> [-2.0, -1.0]",
     arity=2, integers=np.subtract, formula="{0} - {1}", symbol="−",
 )
-multiply = _declare(
+multiply: Any = _declare(
     "multiply", lambda a, b: a * b, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
     "Product.", "[1.0, 2.0], 3.0 -> [3.0, 6.0]",
     arity=2, integers=np.multiply, formula=r"{0} \odot {1}", symbol="⊙",
 )
-divide = _declare(
+divide: Any = _declare(
     "divide", lambda a, b: a / b, (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
     "Quotient; division by zero gives infinity or NaN.", "[1.0, 2.0], 4.0 -> [0.25, 0.5]",
     arity=2, formula=r"{0} / {1}", symbol="÷",
 )
-power = _declare(
+power: Any = _declare(
     "power", lambda a, b: scalars.pow(a, b),
     (
         lambda g, y, a, b: g * b * power(a, where((a == 0) & (b == 0), 1, b - 1)),  # 0 at b = 0, also where a is 0
@@ -327,42 +328,42 @@ power = _declare(
     "First argument to the power of the second.", "[1.0, 2.0], 3.0 -> [1.0, 8.0]",
     arity=2, integers=np.power, formula="{0}^{{{1}}}", symbol="pow",
 )
-floor_divide = _declare(
+floor_divide: Any = _declare(
     "floor_divide", lambda a, b: a // b, (vanishes, vanishes),
     "Quotient rounded down; its gradient is zero.", "[7.0, -7.0], 2.0 -> [3.0, -4.0]",
     arity=2, integers=np.floor_divide, formula=r"\lfloor {0} / {1} \rfloor", symbol="//",
 )
-mod = _declare(
+mod: Any = _declare(
     "mod", lambda a, b: a % b, (passes, lambda g, y, a, b: -g * (a // b)),
     "Remainder with the sign of the divisor.", "[7.0, -7.0], 4.0 -> [3.0, 1.0]",
     arity=2, integers=np.mod, formula=r"{0} \bmod {1}", symbol="mod",
 )
-negative = _declare(
+negative: Any = _declare(
     "negative", lambda x: -x, (lambda g, y, x: -g,),
     "Negation.", "[1.0, -2.0] -> [-1.0, 2.0]",
     integers=np.negative, formula="-{0}", symbol="−",
 )
-abs = _declare(
+abs: Any = _declare(
     "abs", lambda x: math.fabs(x), (lambda g, y, x: g * sign(x),),
     "Absolute value; its gradient at zero is zero.", "[1.0, -2.0] -> [1.0, 2.0]",
     integers=np.abs, formula=r"\lvert {0} \rvert", symbol="|·|",
 )
-sign = _declare(
+sign: Any = _declare(
     "sign", lambda x: where(x > 0, 1, where(x < 0, -1, x)), (vanishes,),
     "-1, 0 or 1; its gradient is zero.", "[3.0, -2.0, 0.0] -> [1.0, -1.0, 0.0]",
     integers=np.sign, formula=r"\mathrm{{sign}}({0})",
 )
-square = _declare(
+square: Any = _declare(
     "square", lambda x: x * x, (lambda g, y, x: 2 * g * x,),
     "Square.", "[3.0, -2.0] -> [9.0, 4.0]",
     integers=np.square, formula="{0}^2", symbol="x²",
 )
-sqrt = _declare(
+sqrt: Any = _declare(
     "sqrt", lambda x: np.sqrt(x), (lambda g, y, x: 0.5 * g / y,),
     "Square root; NaN below zero, and an infinite gradient at zero.", "[4.0, 9.0] -> [2.0, 3.0]",
     formula=r"\sqrt{{{0}}}", symbol="√",
 )
-rsqrt = _declare(
+rsqrt: Any = _declare(
     "rsqrt", lambda x: 1 / np.sqrt(x), (lambda g, y, x: -0.5 * g * y / x,),
     "Reciprocal square root.", "[4.0, 16.0] -> [0.5, 0.25]",
     formula=r"1 / \sqrt{{{0}}}",
@@ -370,56 +371,56 @@ rsqrt = _declare(
 
 # Exponentials and trigonometry -------------------------------------------------------------------------------------------
 
-exp = _declare(
+exp: Any = _declare(
     "exp", scalars.exp, (lambda g, y, x: g * y,),
     "Exponential.", "[0.0, 1.0] -> [1.0, 2.7182817459106445]",
     formula="e^{{{0}}}",
 )
-expm1 = _declare(
+expm1: Any = _declare(
     "expm1", scalars.expm1, (lambda g, y, x: g * (y + 1),),
     "Exponential minus one, exact near zero.", "[0.0, 1e-10] -> [0.0, 1.000000013351432e-10]",
     formula="e^{{{0}}} - 1",
 )
-log = _declare(
+log: Any = _declare(
     "log", scalars.log, (lambda g, y, x: g / x,),
     "Natural logarithm; minus infinity at zero, NaN below.", "[1.0, 2.0] -> [0.0, 0.6931471824645996]",
     formula=r"\ln {0}",
 )
-log1p = _declare(
+log1p: Any = _declare(
     "log1p", scalars.log1p, (lambda g, y, x: g / (1 + x),),
     "Logarithm of one plus the argument, exact near zero.", "[0.0, 1e-10] -> [0.0, 1.000000013351432e-10]",
     formula=r"\ln(1 + {0})",
 )
-sin = _declare(
+sin: Any = _declare(
     "sin", scalars.sin, (lambda g, y, x: g * cos(x),),
     "Sine of an angle in radians.", "[0.0] -> [0.0]", formula=r"\sin {0}",
 )
-cos = _declare(
+cos: Any = _declare(
     "cos", scalars.cos, (lambda g, y, x: -g * sin(x),),
     "Cosine of an angle in radians.", "[0.0] -> [1.0]", formula=r"\cos {0}",
 )
 
 # Activations ------------------------------------------------------------------------------------------------------------
 
-tanh = _declare(
+tanh: Any = _declare(
     "tanh", scalars.tanh, (lambda g, y, x: g * (1 - y * y),),
     "Hyperbolic tangent.", "[0.0, 100.0] -> [0.0, 1.0]", formula=r"\tanh({0})",
 )
-sigmoid = _declare(
+sigmoid: Any = _declare(
     "sigmoid", scalars.sigmoid, (lambda g, y, x: g * y * (1 - y),),
     "Logistic function.", "[0.0, 100.0] -> [0.5, 1.0]", formula=r"\sigma({0})", symbol="σ",
 )
-relu = _declare(
+relu: Any = _declare(
     "relu", lambda x: where(x <= 0, 0, x), (lambda g, y, x: where(x <= 0, 0, g),),
     "Rectified linear unit; its gradient at zero is zero.", "[-1.0, 2.0] -> [0.0, 2.0]",
     integers=lambda x: np.maximum(x, 0), formula=r"\mathrm{{relu}}({0})",
 )
-leaky_relu_op = _declare(
+leaky_relu_op: Any = _declare(
     "leaky_relu", lambda x, slope: where(x > 0, x, slope * x),
     (lambda g, y, x, slope: where(x > 0, g, slope * g), lambda g, y, x, slope: where(x > 0, 0, g * x)),
     "", "", arity=2, formula=r"\mathrm{{lrelu}}({0}, {1})",
 )
-elu_op = _declare(
+elu_op: Any = _declare(
     "elu", lambda x, alpha: where(x > 0, x, alpha * scalars.expm1(x)),
     (
         lambda g, y, x, alpha: where(x > 0, g, g * (y + alpha)),
@@ -427,25 +428,25 @@ elu_op = _declare(
     ),
     "", "", arity=2, formula=r"\mathrm{{elu}}({0}, {1})",
 )
-softplus = _declare(
+softplus: Any = _declare(
     "softplus", scalars.softplus, (lambda g, y, x: g * sigmoid(x),),
     "``log(1 + exp(x))`` without overflow.", "[0.0, 100.0] -> [0.6931471824645996, 100.0]",
     formula=r"\ln(1 + e^{{{0}}})",
 )
-gelu = _declare(
+gelu: Any = _declare(
     "gelu", scalars.gelu,
     (lambda g, y, x: g * (0.5 + 0.5 * erf(x * _SQRT_HALF) + _1_OVER_SQRT_2PI * x * exp(-0.5 * x * x)),),
     "Gaussian error linear unit, ``x * Phi(x)`` (Hendrycks and Gimpel, 2016).", "[0.0, 100.0] -> [0.0, 100.0]",
     formula=r"\mathrm{{gelu}}({0})",
 )
-erf = _declare(
+erf: Any = _declare(
     "erf", scalars.erf, (lambda g, y, x: g * _2_OVER_SQRT_PI * exp(-x * x),),
     "Error function.", "[0.0, 100.0] -> [0.0, 1.0]", formula=r"\mathrm{{erf}}({0})",
 )
 
 # Choices (a tie shares the gradient) ------------------------------------------------------------------------------------
 
-maximum = _declare(
+maximum: Any = _declare(
     "maximum", lambda a, b: where(a != a, a, where(b > a, b, where(b != b, b, a))),
     (
         lambda g, y, a, b: where(a > b, g, where(a == b, 0.5 * g, 0)),
@@ -454,7 +455,7 @@ maximum = _declare(
     "The larger of two values; NaN if either is.", "[1.0, 4.0], 3.0 -> [3.0, 4.0]",
     arity=2, integers=np.maximum, formula=r"\max({0}, {1})", symbol="max",
 )
-minimum = _declare(
+minimum: Any = _declare(
     "minimum", lambda a, b: where(a != a, a, where(b < a, b, where(b != b, b, a))),
     (
         lambda g, y, a, b: where(a < b, g, where(a == b, 0.5 * g, 0)),
@@ -463,13 +464,13 @@ minimum = _declare(
     "The smaller of two values; NaN if either is.", "[1.0, 4.0], 3.0 -> [1.0, 3.0]",
     arity=2, integers=np.minimum, formula=r"\min({0}, {1})", symbol="min",
 )
-where = _declare(
+where: Any = _declare(
     "where", lambda c, a, b: a if c else b,
     (lambda g, y, c, a, b: vanishes(g), lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
     "The second argument where the first is true, else the third.", "[True, False], 1.0, [3.0, 4.0] -> [1.0, 4.0]",
     arity=3, condition=True, integers=np.where, formula=r"({0} \;?\; {1} : {2})",
 )
-clip_op = _declare(
+clip_op: Any = _declare(
     "clip", lambda x, low, high: minimum(maximum(x, low), high),
     (
         lambda g, y, x, low, high: where(x < low, 0, where(x > high, 0, g)),
@@ -481,17 +482,17 @@ clip_op = _declare(
 
 # Rounding (the gradient is zero) -----------------------------------------------------------------------------------------
 
-floor = _declare(
+floor: Any = _declare(
     "floor", lambda x: np.floor(x), (vanishes,),
     "Round down; the gradient is zero.", "[1.5, -1.5] -> [1.0, -2.0]",
     integers=np.copy, formula=r"\lfloor {0} \rfloor",
 )
-ceil = _declare(
+ceil: Any = _declare(
     "ceil", lambda x: np.ceil(x), (vanishes,),
     "Round up; the gradient is zero.", "[1.5, -1.5] -> [2.0, -1.0]",
     integers=np.copy, formula=r"\lceil {0} \rceil",
 )
-round = _declare(
+round: Any = _declare(
     "round", lambda x: np.rint(x), (vanishes,),
     "Round to the nearest integer, halves to even; the gradient is zero.", "[1.5, 2.5] -> [2.0, 2.0]",
     integers=np.copy, formula=r"\mathrm{{round}}({0})",

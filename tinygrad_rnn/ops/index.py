@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels.scatter import add_rows
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
-from .core import apply, as_tensor, cast, check_dtype, define, literal
+from .core import apply, as_tensor, check_dtype, define, literal
 from .elementwise import where
 from .shape import normalize_axes, reshape
 
@@ -257,7 +257,8 @@ ASSEMBLE = define(
 def assemble(parts: list[Placed], shape: tuple[int, ...]) -> Tensor:
     """Zeros of `shape` with every part added at its index: one node however many parts there are."""
     inputs = tuple(t for part in parts for t in (part.value, *part.indices))
-    return apply(ASSEMBLE, inputs, {"shape": shape, "places": tuple(part.template for part in parts)})
+    places = tuple(part.template if type(part.template) is tuple else (part.template,) for part in parts)
+    return apply(ASSEMBLE, inputs, {"shape": shape, "places": places})
 
 
 # Functional updates ----------------------------------------------------------------------------------------------------------
@@ -355,7 +356,7 @@ class At:
 
     def _update(self, value: Any, mode: str) -> Tensor:
         x = self._x
-        value = cast(as_tensor(value), x.dtype)
+        value = as_tensor(value, x.dtype)
         _check_masks(x, self._index)
         template, tensors = _split(x, self._index)
         return apply(UPDATE, (x, value, *tensors), {"index": template, "mode": mode})

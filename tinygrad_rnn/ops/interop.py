@@ -22,7 +22,7 @@ _UFUNCS: dict[Any, Any] = {
     np.logical_or: e.logical_or, np.logical_xor: e.logical_xor, np.logical_not: e.logical_not, np.isnan: e.isnan,
     np.isinf: e.isinf, np.isfinite: e.isfinite, np.bitwise_and: e.bitwise_and, np.bitwise_or: e.bitwise_or,
     np.bitwise_xor: e.bitwise_xor, np.invert: e.invert, np.left_shift: e.left_shift, np.right_shift: e.right_shift,
-    np.matmul: linalg.matmul,
+    np.matmul: linalg.matmul, np.divmod: lambda a, b: (e.floor_divide(a, b), e.mod(a, b)),
 }  # fmt: skip
 
 _FUNCTIONS: dict[Any, Any] = {

@@ -394,7 +394,7 @@ def dropout(x: Any, p: float = 0.5, *, generator: np.random.Generator) -> Tensor
     --------
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.dropout(tg.ones(6), 0.5, generator=np.random.default_rng(0)).tolist()
-    [2.0, 2.0, 0.0, 2.0, 2.0, 2.0]
+    [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]
     """
     x = _float(x)
     if not 0 <= p <= 1:

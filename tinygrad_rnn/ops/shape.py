@@ -488,7 +488,7 @@ PAD = define(
     run=_pad_run,
     shape=lambda x, widths, value: Spec(tuple(n + a + b for n, (a, b) in zip(x.shape, widths)), x.dtype),
     vjp=(lambda g, y, x, widths, value: g[_inside(x.shape, widths)],),
-    jvp=lambda i, t, y, x, widths, value: pad(t, widths),
+    jvp=lambda i, t, y, x, widths, value: apply(PAD, (t,), {"widths": widths, "value": 0.0}),
     formula=r"\mathrm{{pad}}({0})",
     plain=True,
 )

@@ -1,0 +1,32 @@
+"""The README's programs run, and print what it says that they print."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize(("program", "printed"), BLOCK.findall(README.read_text(encoding="utf-8")))
+def test_program_prints_what_the_readme_says(program, printed, tmp_path):
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == printed
+
+
+def test_the_programs_are_found():
+    text = README.read_text(encoding="utf-8")
+    assert len(BLOCK.findall(text)) == text.count("```python") == 3
+
+
+def test_pictures_and_files_that_it_names_exist():
+    text = README.read_text(encoding="utf-8")
+    for name in re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r"`((?:tests|examples|tinygrad_rnn)/[\w./]+)`", text):
+        if not name.startswith("examples/out"):
+            assert (README.parent / name).exists(), name

@@ -1,0 +1,350 @@
+"""The course of every edge: in gentle curves within a lane, elsewhere along gaps and gutters, which hold no boxes.
+
+An edge that leaves its lane goes to the gap at its source, along it, up or down where no box stands in the way, at the worst
+through the gutter beside a column, and along the gap at its target. Edges from one quantity share a track, like a bus.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from . import theme
+from .order import Dummy
+from .rows import Rows
+from .scene import Box, Link, Scene
+
+__all__ = ["Grid", "Point", "paths"]
+
+Key = Hashable
+Point = tuple[float, float]
+Lane = tuple[int, bool]
+Levels = dict[int, list[Key]]
+Gutter = tuple[str, int]  # column, middle, left or right; and at which column
+
+_TRACKS = 10  # so many edges side by side in one gap or gutter; more share
+_LOOK = 6  # so many rows are looked at for a way straight through
+
+
+@dataclass(slots=True)
+class Course:
+    """Gaps and gutter that an edge takes; a gap of None means that it leaves or enters at the side of the box."""
+
+    leave: int | None
+    enter: int | None
+    gutter: Gutter | None
+    bus: Key
+
+
+class Grid:
+    """What rows, gaps and gutters hold, and where they are."""
+
+    def __init__(
+        self, scene: Scene, rows: Rows, lanes: dict[Lane, Levels], direct: set[tuple[Key, Key]], offset: dict[Key, float]
+    ) -> None:  # fmt: skip
+        self.scene, self.rows, self.lanes, self.direct, self.offset = scene, rows, lanes, direct, offset
+        self.width = {box.key: box.width for box in scene.boxes}
+        self.region = {r: k for k, (first, last) in rows.regions.items() for r in range(first, last + 1)}
+        self.centres = {
+            lane: {r: [offset[k] for k in keys] for r, keys in levels.items()} for lane, levels in lanes.items()
+        }
+        self.both = any(region % 2 and backward for region, backward in lanes)
+        self.tracks: dict[tuple[str, int], dict[Key, int]] = defaultdict(dict)
+        initial = [box for box in scene.boxes if box.beside is not None]
+        self.initial = {(box.column, rows.row[box.key]): box for box in reversed(initial)}  # the nearest to the steps
+        self.side_of: dict[int, Key] = {}
+        self.courses = [self._course(link) for link in scene.links]
+        # Set by the layout once it is known how many edges run where.
+        self.row_y: dict[int, float] = {}
+        self.row_half: dict[int, float] = {}
+        self.gap_y: dict[int, float] = {}
+        self.band: dict[int, tuple[float, float, float]] = {}
+        self.pitch = self.inner = self.middle = 0.0
+        self.far = (0.0, 0.0)
+
+    # Which way ------------------------------------------------------------------------------------------------------
+
+    def _course(self, link: Link) -> Course | None:
+        a, b = link.source, link.target
+        if a.column == b.column and (a.key, b.key) in self.direct:
+            return None
+        row = self.rows.row
+        leave = row[a.key] + (not a.backward)
+        enter = row[b.key] + b.backward
+        bus = b.key if a.column is not None and b.column is None else a.beside or a.key
+        if a.beside is not None:
+            front = self.initial[a.column, row[a.key]] is a
+            course = Course(None if front else leave, enter, ("column", max(a.column or 0, 0)), bus)
+            self._enter_at_side(course, a, b)
+        elif leave == enter:
+            course = Course(leave, enter, None, bus)
+        else:
+            course = self._straight(a, b, leave, enter, bus) or self._around(a, b, leave, enter, bus)
+        self._take(course)
+        return course
+
+    def _straight(self, a: Box, b: Box, leave: int, enter: int, bus: Key) -> Course | None:
+        """One gap only, if the way between it and one of the ends is free."""
+        ways = [(enter, a), (leave, b)] if a.column is not None else [(leave, b), (enter, a)]
+        for gap, box in ways:
+            if self._free(box, range(min(leave, enter), max(leave, enter))):
+                return Course(gap, gap, None, bus)
+        return None
+
+    def _free(self, box: Box, rows: range) -> bool:
+        if box.beside is not None or len(rows) > _LOOK:
+            return False
+        own = self.rows.lane[box.key]
+        for r in rows:
+            if r in self.rows.borders:
+                continue
+            region = self.region[r]
+            if region != own[0] and (region % 2 == 0 or box.column is None):
+                return False
+            if self._blocked((region, box.backward), r, self.offset[box.key]):
+                return False
+        return True
+
+    def _blocked(self, lane: Lane, row: int, x: float) -> bool:
+        keys = self.lanes[lane].get(row, []) if lane in self.lanes else []
+        if not keys:
+            return False
+        n = bisect_left(self.centres[lane][row], x)
+        near = keys[max(n - 1, 0) : n + 1]
+        return any(abs(self.offset[k] - x) < self.width.get(k, theme.DUMMY) / 2 + 5 for k in near)
+
+    def _around(self, a: Box, b: Box, leave: int, enter: int, bus: Key) -> Course:
+        leave, enter = self._slid(a, leave, enter), self._slid(b, enter, leave)
+        crossed = range(min(leave, enter), max(leave, enter))
+        gutter = self._gutter(a, b)
+        if gutter and gutter[0] == "band":
+            return self._beside_lane(Course(leave, enter, gutter, bus), a, b)
+        if gutter is None or any(r % 2 == 0 for r in self._regions(crossed)):
+            return Course(leave, enter, ("right", 0) if b.backward else ("left", 0), bus)
+        course = Course(leave, enter, gutter, bus)
+        if gutter[0] == "middle":
+            return self._beside_lane(course, a, b)
+        if a.column is not None and b.column is not None:
+            if self._faces(a, gutter[1]) and self._owns_row(a, bus):
+                course.leave = None
+            self._enter_at_side(course, a, b)
+        return course
+
+    def _slid(self, box: Box, gap: int, goal: int) -> int:
+        """The gap farthest towards the goal, short of the columns, in reach of a box outside of them."""
+        step = 1 if goal > gap else -1
+        for _ in range(_LOOK if box.column is None else 0):
+            crossed = gap if step > 0 else gap - 1
+            if gap == goal or crossed in self.rows.borders or not self._free(box, range(crossed, crossed + 1)):
+                break
+            gap += step
+        return gap
+
+    def _beside_lane(self, course: Course, a: Box, b: Box) -> Course:
+        """From a lane to that of the other direction beside it, through the sides of boxes where they are free."""
+        if self._is_end(a, 0 if a.backward else -1):
+            course.leave = None
+        if self._is_end(b, 0 if b.backward else -1):
+            course.enter = None
+        return course
+
+    def _regions(self, rows: range) -> set[int]:
+        spans = self.rows.regions.items()
+        return {k for k, (first, last) in spans if first < rows.stop and last >= rows.start}
+
+    def _gutter(self, a: Box, b: Box) -> Gutter | None:
+        """The gutter next to the target, on the side that the edge comes from."""
+        if a.column is None and b.column is None:
+            region, backward = self.rows.lane[a.key]
+            beside = self.rows.lane[b.key] == (region, not backward)
+            return ("band", region) if beside else None
+        if a.column is None or b.column is None:
+            at = a.column if b.column is None else b.column
+            return "column", at or 0
+        if a.column == b.column:
+            return ("middle" if self.both else "column"), b.column
+        return "column", b.column if a.column < b.column else b.column + 1
+
+    def _enter_at_side(self, course: Course, a: Box, b: Box) -> None:
+        assert a.column is not None
+        if course.gutter is None or b.column is None:
+            return
+        if a.column != b.column and self._faces(b, course.gutter[1]) and self._owns_row(b, course.bus):
+            course.enter = None
+
+    def _faces(self, box: Box, gutter: int) -> bool:
+        """Whether nothing stands between a box in a column and the gutter beside it."""
+        if gutter == box.column:
+            return not box.backward and self._is_end(box, 0)
+        return gutter - 1 == box.column and box.backward == self.both and self._is_end(box, -1)
+
+    def _owns_row(self, box: Box, bus: Key) -> bool:
+        """Whether the edges at the sides of a row are all of one quantity, so that they cannot run into each other."""
+        return self.side_of.setdefault(self.rows.row[box.key], bus) == bus
+
+    def _is_end(self, box: Box, end: int) -> bool:
+        return self.lanes[self.rows.lane[box.key]][self.rows.row[box.key]][end] == box.key
+
+    def _take(self, course: Course) -> None:
+        gaps = {course.leave, course.enter} - {None}
+        channels = [("gap", g) for g in gaps if g is not None]
+        if course.gutter:
+            kind, number = course.gutter
+            channels.append((kind, number if kind == "band" else 0))
+        for channel in channels:
+            taken = self.tracks[channel]
+            if len(taken) < _TRACKS:
+                taken.setdefault(course.bus, len(taken))
+
+    # Where that is --------------------------------------------------------------------------------------------------
+
+    def gutter_width(self, kind: str, number: int = 0) -> float:
+        return theme.GUTTER + theme.TRACK * max(len(self.tracks[kind, number]) - 1, 0)
+
+    def _track(self, kind: str, number: int, bus: Key) -> float:
+        taken = self.tracks[kind, number]
+        return theme.TRACK * taken.get(bus, _TRACKS - 1)
+
+    def y_of(self, gap: int, bus: Key) -> float:
+        return self.gap_y[gap] + self._track("gap", gap, bus)
+
+    def x_of(self, gutter: Gutter, bus: Key) -> float:
+        kind, column = gutter
+        run = theme.GUTTER / 2 + self._track(kind, column if kind == "band" else 0, bus)
+        if kind == "band":
+            return self.band[column][2] + run
+        if kind == "left":
+            return self.far[0] - run
+        if kind == "right":
+            return self.far[1] + run
+        if kind == "middle":
+            return column * self.pitch + self.middle + run
+        return column * self.pitch - (self.pitch - self.inner) + run
+
+
+# Points -------------------------------------------------------------------------------------------------------------
+
+
+def paths(grid: Grid) -> list[list[Point]]:
+    """For each link its Bézier points and the tip of its arrow."""
+    ports = _ports(grid)
+    return [
+        _direct(grid, link, port) if course is None else _along(grid, link, course, port)
+        for link, course, port in zip(grid.scene.links, grid.courses, ports)
+    ]
+
+
+def _ports(grid: Grid) -> list[float]:
+    """Where along its lower (backward: upper) side each edge enters its target: in the order in which they come."""
+    arriving: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for n, (link, course) in enumerate(zip(grid.scene.links, grid.courses)):
+        if course is None or course.enter is not None:
+            x = grid.x_of(course.gutter, course.bus) if course and course.gutter else _last_x(grid, link, course)
+            arriving[link.target.node.serial].append((x, n))
+    ports = [link.target.x for link in grid.scene.links]
+    for entries in arriving.values():
+        entries.sort()
+        box = grid.scene.links[entries[0][1]].target
+        step = min(12.0, 0.7 * box.width / len(entries))
+        for k, (_, n) in enumerate(entries):
+            ports[n] += step * (k - (len(entries) - 1) / 2)
+    return ports
+
+
+def _last_x(grid: Grid, link: Link, course: Course | None) -> float:
+    if course is not None:
+        return link.source.x
+    through = _dummies(grid, link)
+    return link.target.x + grid.offset[through[-1]] - grid.offset[link.target.key] if through else link.source.x
+
+
+def _dummies(grid: Grid, link: Link) -> list[Dummy]:
+    a, b = grid.rows.row[link.source.key], grid.rows.row[link.target.key]
+    sign = 1 if b > a else -1
+    return [Dummy(link.source.key, r) for r in range(a + sign, b, sign)]
+
+
+def _direct(grid: Grid, link: Link, port: float) -> list[Point]:
+    a, b = link.source, link.target
+    up = -1 if a.backward else 1
+    points = [(a.x, a.y + up * a.height / 2)]
+    _line(points, (a.x, a.y + up * grid.row_half[grid.rows.row[a.key]]))  # bend in the gap, clear of taller neighbours
+    for d in _dummies(grid, link):
+        x, half = a.x + grid.offset[d] - grid.offset[a.key], up * grid.row_half[d.row]
+        _bend(points, (x, grid.row_y[d.row] - half))
+        _line(points, (x, grid.row_y[d.row] + half))
+    tip = (port, b.y - up * b.height / 2)
+    _bend(points, (port, b.y - up * max(grid.row_half[grid.rows.row[b.key]], b.height / 2 + theme.ARROW)))
+    _line(points, (port, tip[1] - up * theme.ARROW))
+    return [*points, tip]
+
+
+def _along(grid: Grid, link: Link, course: Course, port: float) -> list[Point]:
+    a, b = link.source, link.target
+    leave = None if course.leave is None else grid.y_of(course.leave, course.bus)
+    enter = None if course.enter is None else grid.y_of(course.enter, course.bus)
+    x = None if course.gutter is None else grid.x_of(course.gutter, course.bus)
+    if leave is None and x is not None:
+        points = [(a.x + _side(x, a.x) * a.width / 2, a.y), (x, a.y)]
+    else:
+        points = [(a.x, a.y + (-1 if a.backward else 1) * a.height / 2), (a.x, leave or 0.0)]
+        if x is not None:
+            points.append((x, leave or 0.0))
+    if enter is None and x is not None:
+        return _rounded([*points, (x, b.y), (b.x + _side(x, b.x) * b.width / 2, b.y)])
+    if x is not None:
+        points.append((x, enter or 0.0))
+    return _rounded([*points, (port, enter or 0.0), (port, b.y - (-1 if b.backward else 1) * b.height / 2)])
+
+
+def _side(x: float, centre: float) -> int:
+    return 1 if x > centre else -1
+
+
+def _rounded(corners: list[Point]) -> list[Point]:
+    """A line along the axes with round corners, short of the tip by an arrow; the tip comes last."""
+    turns = _simplified(corners)
+    tip = turns[-1]
+    turns[-1] = _toward(tip, turns[-2], theme.ARROW)
+    points = [turns[0]]
+    for before, corner, after in zip(turns, turns[1:], turns[2:]):
+        radius = min(theme.CORNER, _distance(before, corner) / 2, _distance(corner, after) / 2)
+        start, end = _toward(corner, before, radius), _toward(corner, after, radius)
+        _line(points, start)
+        points += [_toward(start, corner, radius * 0.55), _toward(end, corner, radius * 0.55), end]
+    _line(points, turns[-1])
+    return [*points, tip]
+
+
+def _simplified(corners: list[Point]) -> list[Point]:
+    kept = corners[:1]
+    for point in corners[1:]:
+        if _distance(kept[-1], point) < 0.01:
+            continue
+        if len(kept) > 1 and any(abs(kept[-2][k] - kept[-1][k]) + abs(kept[-1][k] - point[k]) < 0.01 for k in (0, 1)):
+            kept.pop()
+        kept.append(point)
+    return kept
+
+
+def _distance(a: Point, b: Point) -> float:
+    return abs(a[0] - b[0]) + abs(a[1] - b[1])
+
+
+def _toward(a: Point, b: Point, length: float) -> Point:
+    whole = _distance(a, b) or 1.0
+    return a[0] + (b[0] - a[0]) * length / whole, a[1] + (b[1] - a[1]) * length / whole
+
+
+def _line(points: list[Point], end: Point) -> None:
+    (x, y), (u, v) = points[-1], end
+    if _distance((x, y), end) < 0.05:
+        return
+    points += [(x + (u - x) / 3, y + (v - y) / 3), (x + (u - x) * 2 / 3, y + (v - y) * 2 / 3), end]
+
+
+def _bend(points: list[Point], end: Point) -> None:
+    (x, y), (u, v) = points[-1], end
+    points += [(x, y + 0.45 * (v - y)), (u, v - 0.45 * (v - y)), end]
