@@ -20,6 +20,17 @@ def test_program_prints_what_the_readme_says(program, printed, tmp_path):
     assert done.stdout == printed
 
 
+def words(picture: Path) -> list[str]:
+    return sorted(re.findall(r"<text[^>]*>([^<]*)</text>", picture.read_text(encoding="utf-8")))
+
+
+def test_the_picture_is_the_one_that_the_program_draws(tmp_path):
+    program, _ = BLOCK.findall(README.read_text(encoding="utf-8"))[0]
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=True)
+    shown = README.parent / "examples" / "pictures" / "unrolled.svg"
+    assert words(tmp_path / "unrolled.svg") == words(shown)
+
+
 def test_the_programs_are_found():
     text = README.read_text(encoding="utf-8")
     assert len(BLOCK.findall(text)) == text.count("```python") == 3

@@ -32,9 +32,8 @@ def to_dot(x: Tensor | Sequence[Tensor] | Graph, *, steps: tuple[int, int] | Non
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> from tinygrad_rnn import viz
     >>> x = tg.tensor([1.0, 2.0], name="x")
-    >>> print(viz.to_dot(tg.tanh(x).named("y")))  # doctest: +ELLIPSIS
+    >>> print(tg.viz.to_dot(tg.tanh(x).named("y")))  # doctest: +ELLIPSIS
     digraph "graph" {
     ...
     "x" -> "y" [...
@@ -62,7 +61,7 @@ def _names(boxes: list[Box]) -> dict[int, str]:
 def _head(plan: Layout) -> Iterator[str]:
     width, height = plan.size
     font = f'fontname="{theme.FONT}" fontcolor="{theme.INK}"'
-    yield f'graph [bb="0,0,{_n(width)},{_n(height)}" outputorder="edgesfirst" bgcolor="white" {font} fontsize=12];'
+    yield f'graph [bb="0,0,{_n(width)},{_n(height)}" outputorder="edgesfirst" bgcolor="white" {font} fontsize=11];'
     yield f'node [shape=box style="rounded,filled" fixedsize=true {font} fontsize={theme.FONT_SIZE}];'
     yield f'edge [color="{theme.DATA}" arrowsize={theme.ARROW / 10:g} {font} fontsize=12];'
 

@@ -1,7 +1,7 @@
 """Coordinates of a scene on the time grid, in points: boxes, columns and edges. Linear in the size of the graph.
 
-One column per time step, data upwards within it, the same quantity at the same height in all of them; see `rows` for the
-regions outside of the steps, `order` for places within a row, and `route` for the edges that leave their lane.
+One column per time step, data upwards within it, the same quantity at the same height in all of them; see `rows` for
+the regions outside of the steps, `order` for places within a row, `route` for the edges that leave their lane.
 """
 
 from __future__ import annotations

@@ -58,14 +58,13 @@ def draw(x: Tensor | Sequence[Tensor] | Graph, *, steps: tuple[int, int] | None 
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> from tinygrad_rnn import viz
     >>> h = tg.zeros((1, 2)).named("h0")
     >>> w = tg.parameter([[0.5, 0.0], [0.0, 0.5]], name="W")
     >>> for t in tg.steps(3):
     ...     h = tg.tanh(h @ w).named("h")
-    >>> viz.draw(h)
+    >>> tg.viz.draw(h)
     <Drawing of 7 boxes, 6 edges, 3 time steps>
-    >>> viz.draw(h, steps=(1, 2))
+    >>> tg.viz.draw(h, steps=(1, 2))
     <Drawing of 4 boxes, 3 edges, 2 time steps>
     """
     shown = scene(x, steps)
@@ -120,9 +119,8 @@ class Drawing:
         --------
         >>> import tempfile
         >>> import tinygrad_rnn as tg
-        >>> from tinygrad_rnn import viz
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     viz.draw(tg.ones(2) * 3).save(f"{folder}/net.dot").name
+            >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tg.viz.draw(tg.ones(2) * 3).save(f"{folder}/net.dot").name
         'net.dot'
         """
         path = Path(path)
@@ -156,8 +154,9 @@ class Drawing:
             if self._times
             else "draw a tensor in the middle of the graph instead of its end, or open time steps with tg.steps"
         )
-        return fail(ValueError, f"draw: {what} of {boxes} boxes, {self._size[0]:.0f} by {self._size[1]:.0f} points, is too "
-                    "large to be read", hint=f"{hint}; .dot holds the text all the same")  # fmt: skip
+        size = "{:.0f} by {:.0f} points".format(*self._size)
+        what = f"draw: {what} of {boxes} boxes, {size}, is too large to be read"
+        return fail(ValueError, what, hint=f"{hint}; .dot holds the text all the same")
 
     # Notebooks: nothing raises here, a message stands in for the picture.
 

@@ -1,7 +1,7 @@
 """The course of every edge: in gentle curves within a lane, elsewhere along gaps and gutters, which hold no boxes.
 
-An edge that leaves its lane goes to the gap at its source, along it, up or down where no box stands in the way, at the worst
-through the gutter beside a column, and along the gap at its target. Edges from one quantity share a track, like a bus.
+An edge that leaves its lane goes to the gap at its source, along it, up or down where no box stands in the way, at the
+worst through the gutter beside a column, and along the gap at its target. Edges from one quantity share a track.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ __all__ = ["Grid", "Point", "paths"]
 Key = Hashable
 Point = tuple[float, float]
 Lane = tuple[int, bool]
-Levels = dict[int, list[Key]]
 Gutter = tuple[str, int]  # column, middle, left or right; and at which column
 
 _TRACKS = 10  # so many edges side by side in one gap or gutter; more share
@@ -42,8 +41,13 @@ class Grid:
     """What rows, gaps and gutters hold, and where they are."""
 
     def __init__(
-        self, scene: Scene, rows: Rows, lanes: dict[Lane, Levels], direct: set[tuple[Key, Key]], offset: dict[Key, float]
-    ) -> None:  # fmt: skip
+        self,
+        scene: Scene,
+        rows: Rows,
+        lanes: dict[Lane, dict[int, list[Key]]],
+        direct: set[tuple[Key, Key]],
+        offset: dict[Key, float],
+    ) -> None:
         self.scene, self.rows, self.lanes, self.direct, self.offset = scene, rows, lanes, direct, offset
         self.width = {box.key: box.width for box in scene.boxes}
         self.region = {r: k for k, (first, last) in rows.regions.items() for r in range(first, last + 1)}

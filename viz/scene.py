@@ -1,7 +1,7 @@
 """What a picture shows of a graph: which nodes become boxes, what is written in them, and which edges join them.
 
-Small leaves are folded into the text of the boxes that use them. Each box has a key that it shares with the boxes of the
-same quantity in the other time steps; the layout works on keys, and so puts them at the same place in every column.
+Small leaves are folded into the text of the boxes that use them. Each box has a key that it shares with the boxes of
+the same quantity in the other time steps; the layout works on keys, so they stand at the same place in every column.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _keys(nodes: Sequence[Tensor]) -> dict[int, Hashable]:
 
 
 def _initial_states(nodes: Sequence[Tensor], keys: dict[int, Hashable]) -> dict[int, tuple[int, Hashable]]:
-    """Leaves that stand at the first step where others have a value of an earlier one: the column -1 and the state's key.
+    """Leaves that the first step has where others have a value of an earlier step: column -1 and the state's key.
 
     Where states run from right to left it is the last step, and the column after it.
     """

@@ -9,10 +9,10 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import tinygrad_rnn as tg
 from tinygrad_rnn.viz.layout import layout
 from tinygrad_rnn.viz.scene import scene
+
+import tinygrad_rnn as tg
 
 from . import nets
 

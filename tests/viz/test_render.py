@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tinygrad_rnn.viz import render
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import viz
-from tinygrad_rnn.viz import render
 
 from . import nets
 
@@ -163,7 +163,7 @@ class TestFailures:
 
     def test_large_without_steps(self, monkeypatch):
         monkeypatch.setattr(render, "LIMIT", 1)
-        with pytest.raises(ValueError, match="open time steps with tg.steps"):
+        with pytest.raises(ValueError, match=r"open time steps with tg\.steps"):
             viz.draw(nets.timeless()).svg()
 
 

@@ -209,12 +209,12 @@ def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndar
         target[template] += value
         return
     index = indices[0]
-    if index.dtype.kind == "u":
-        index = index.astype(np.int64)  # lengths need not fit into a small unsigned type
+    if index.dtype != np.int64:
+        index = index.astype(np.int64)  # the length of an axis need not fit into a narrow type
     if template == (ARRAY,) and target.ndim == 2 and target.flags.c_contiguous and value.dtype == target.dtype:
         if index.size and (index.min() < -len(target) or index.max() >= len(target)):
             raise IndexError(_explain_index(target.shape, template, indices))
-        index = np.where(index < 0, index + len(target), index).astype(np.int64).reshape(-1)
+        index = np.where(index < 0, index + len(target), index).reshape(-1)
         add_rows()(target, index, np.ascontiguousarray(value).reshape(index.size, target.shape[1]))
         return
     with np.errstate(all="ignore"):

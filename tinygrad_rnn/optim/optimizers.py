@@ -187,7 +187,7 @@ class RMSprop(Optimizer):
     >>> optimizer = tg.optim.RMSprop([w], lr=0.1, alpha=0.0)
     >>> (w * w).sum().backward()
     >>> optimizer.step()
-    >>> round(w.item(), 6)
+    >>> round(w.item(), 4)
     0.9
     """
 
@@ -219,7 +219,7 @@ class Adagrad(Optimizer):
     >>> optimizer = tg.optim.Adagrad([w], lr=0.1)
     >>> (w * w).sum().backward()
     >>> optimizer.step()
-    >>> round(w.item(), 6)
+    >>> round(w.item(), 4)
     0.9
     """
 
@@ -250,7 +250,7 @@ class Adam(Optimizer):
     >>> optimizer = tg.optim.Adam([w], lr=0.1)
     >>> (w * w).sum().backward()
     >>> optimizer.step()
-    >>> round(w.item(), 6)
+    >>> round(w.item(), 4)
     0.9
     """
 
@@ -287,7 +287,7 @@ class AdamW(Adam):
     >>> optimizer = tg.optim.AdamW([w], lr=0.1, weight_decay=0.5)
     >>> (w * w).sum().backward()
     >>> optimizer.step()
-    >>> round(w.item(), 6)
+    >>> round(w.item(), 4)
     0.85
     """
 
