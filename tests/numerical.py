@@ -1,7 +1,7 @@
 """Derivatives by numbers alone: central differences with Richardson extrapolation, and complex steps.
 
-Nothing here knows a gradient rule. Every difference comes with a bound on its error, measured and not guessed: how much the
-extrapolation still moved, plus the rounding of the summed terms divided by the smallest step. A check fails as
+Nothing here knows a gradient rule. Every difference comes with a bound on its error, measured and not guessed: how much
+the extrapolation still moved, plus the rounding of the summed terms divided by the smallest step. A check fails as
 inconclusive where the bound is too wide to catch a rule that is off by a thousandth.
 """
 
@@ -76,10 +76,12 @@ def agree(found: Any, expected: np.ndarray, bound: np.ndarray, what: str) -> Non
     if (bound > SHARPNESS * scale + 1e-9).any():
         raise Inconclusive(f"{what}: differences are known only to {bound.max():.1e}, at a scale of {scale:.1e}")
     off = np.abs(found - expected)
-    assert (off <= bound + SLACK * (1 + scale)).all(), f"{what}: off by {off.max():.3e} where {bound.max():.1e} is allowed"
+    assert (off <= bound + SLACK * (1 + scale)).all(), (
+        f"{what}: off by {off.max():.3e} where {bound.max():.1e} is allowed"
+    )
 
 
-# Checks of functions of tensors ---------------------------------------------------------------------------------------------
+# Checks of functions of tensors ---------------------------------------------------------------------------------------
 
 
 def flat(outputs: Any) -> list[tg.Tensor]:
@@ -170,4 +172,6 @@ def check_second(fn: Callable[..., Any], arrays: Arrays, seed: int = 0) -> None:
     found = tg.grad(paired, wrt, [np.ones(())] * len(paired), allow_unused=True)
     for i, t, second in zip(places, wrt, found, strict=True):
         expected, bound = gradient(terms, arrays, i)
-        agree(np.zeros(t.shape) if second is None else second.numpy(), expected, bound, f"second derivative by input {i}")
+        agree(
+            np.zeros(t.shape) if second is None else second.numpy(), expected, bound, f"second derivative by input {i}"
+        )

@@ -1,7 +1,8 @@
 """A naive reverse mode to compare with: float64 NumPy, define-by-run, recursive, one small rule after the other.
 
-It shares no code with the package, and not its ideas either: a value keeps a list of (parent, pull-back) pairs, and a gradient is
-the sum over all paths, each walked on its own. That is exponentially slow on shared graphs of any depth, and plainly right.
+It shares no code with the package, and not its ideas either: a value keeps a list of (parent, pull-back) pairs, and a
+gradient is the sum over all paths, each walked on its own. That is exponentially slow where much is shared, and plainly
+right.
 """
 
 from __future__ import annotations

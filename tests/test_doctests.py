@@ -9,7 +9,9 @@ import pytest
 
 import tinygrad_rnn
 
-MODULES = sorted(m.name for m in pkgutil.walk_packages(tinygrad_rnn.__path__, "tinygrad_rnn.") if not m.name.endswith("__main__"))
+MODULES = sorted(
+    m.name for m in pkgutil.walk_packages(tinygrad_rnn.__path__, "tinygrad_rnn.") if not m.name.endswith("__main__")
+)
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -26,14 +28,18 @@ def test_examples(name, tmp_path, monkeypatch):
 
 
 def test_functions_made_by_a_factory_are_seen():
-    """``tanh`` is a closure with a composed docstring: a finder that passed it over would skip most of the operations."""
+    """``tanh`` is a closure with a composed docstring: a finder that passed it over would skip most operations."""
     names = {test.name for test in examples(importlib.import_module("tinygrad_rnn.ops.elementwise"))}
     assert {"tinygrad_rnn.ops.elementwise.tanh", "tinygrad_rnn.ops.elementwise.where"} <= names
 
 
 def test_every_public_function_of_the_ops_has_an_example():
     public = [getattr(tinygrad_rnn, n) for n in tinygrad_rnn.__all__]
-    bare = [f.__name__ for f in public if getattr(f, "__module__", "").startswith("tinygrad_rnn.ops.") and ">>>" not in (f.__doc__ or "")]
+    bare = [
+        f.__name__
+        for f in public
+        if getattr(f, "__module__", "").startswith("tinygrad_rnn.ops.") and ">>>" not in (f.__doc__ or "")
+    ]
     assert bare == []
 
 

@@ -51,7 +51,7 @@ def test_a_refusal_says_operation_inputs_place_and_line():
 
 def test_a_shape_error_holds_what_was_given_so_that_it_can_be_drawn():
     a, b = tg.ones(2) * 1, tg.ones(3)
-    with pytest.raises(tg.ShapeError, match="shapes .* do not broadcast") as caught:
+    with pytest.raises(tg.ShapeError, match=r"shapes .* do not broadcast") as caught:
         a + b
     assert caught.value.op == "add"
     assert caught.value.inputs == (a, b)

@@ -72,7 +72,8 @@ def test_nested_scopes_are_found_by_their_path():
 
 def test_counts(rnn):
     assert rnn.counts() == {
-        "parameter": 2, "constant": 2, "slice": 2, "matmul": 4, "add": 2, "tanh": 2, "sum": 1, "literal": 1, "multiply": 1,
+        "parameter": 2, "constant": 2, "slice": 2, "matmul": 4, "add": 2, "tanh": 2, "sum": 1, "literal": 1,
+        "multiply": 1,
     }  # fmt: skip
     assert rnn.counts()["nothing"] == 0
 
@@ -160,7 +161,7 @@ def test_several_outputs():
     assert [t.item() for t in g()] == [2.0, 2.0, 2.0]
 
 
-# JSON ---------------------------------------------------------------------------------------------------------------------
+# JSON -----------------------------------------------------------------------------------------------------------------
 
 
 def strict(text: str) -> dict:
@@ -260,7 +261,7 @@ def test_every_op_is_computed_again(everything):
     assert compared > len(CASES)
 
 
-# Computing again ------------------------------------------------------------------------------------------------------------
+# Computing again ------------------------------------------------------------------------------------------------------
 
 
 def test_a_graph_is_computed_with_the_parameters_as_they_are_now():
@@ -312,7 +313,7 @@ def test_values_are_dropped_after_their_last_use():
     ("arrays", "kind", "match"),
     [
         ((), TypeError, "expected 2 arrays, one per placeholder; got 0"),
-        (([1.0], [1]), tg.ShapeError, r"placeholder tensor 'x' \(2,\) float32(.|\n)*expected: \(2,\)(.|\n)*got:      \(1,\)"),
+        (([1.0], [1]), tg.ShapeError, r"tensor 'x' \(2,\) float32(.|\n)*expected: \(2,\)(.|\n)*got:      \(1,\)"),
         (([1.0, 2.0], [0.5]), tg.DTypeError, "placeholder tensor 'k' (.|\n)*expected: int64(.|\n)*got:      float64"),
         (([1j, 2.0], [0]), tg.DTypeError, "expected: float32(.|\n)*got:      complex128"),
         (([1.0, 2.0], [5]), IndexError, "index 5 at position(.|\n)*recorded at .*test_graph"),
@@ -342,7 +343,7 @@ def test_a_graph_whose_placeholder_was_left_out_says_so():
         g()
 
 
-# Linear work ----------------------------------------------------------------------------------------------------------------
+# Linear work ----------------------------------------------------------------------------------------------------------
 
 
 class Visits:

@@ -1,4 +1,4 @@
-"""The tester is tested: differences are as accurate as they say, a right rule passes, one that is wrong by 0.1 % does not."""
+"""The tester is tested: differences are as good as they say, a right rule passes, one wrong by 0.1 % does not."""
 
 import math
 
@@ -65,7 +65,9 @@ def test_a_slightly_wrong_rule_is_caught_for_every_seed(check, error):
 
 def test_a_wrong_second_derivative_is_caught_where_the_first_is_right():
     # detach() hides from the second derivative that the slope depends on x.
-    square = tg.elementwise(lambda x: x * x, vjp=lambda g, y, x: g * 2 * (x.detach() if isinstance(x, tg.Tensor) else x))
+    square = tg.elementwise(
+        lambda x: x * x, vjp=lambda g, y, x: g * 2 * (x.detach() if isinstance(x, tg.Tensor) else x)
+    )
     x = [np.array([0.5, -1.5])]
     numerical.check_vjp(square, x)
     with pytest.raises(AssertionError, match="second derivative"):

@@ -172,7 +172,7 @@ def test_names_are_strings_that_are_not_empty():
         tg.scope(3)
 
 
-# Nesting and restoring --------------------------------------------------------------------------------------------------
+# Nesting and restoring ------------------------------------------------------------------------------------------------
 
 
 def place() -> tuple:
@@ -237,9 +237,15 @@ def test_steps_restore_the_place_after_break_and_exception():
         with tg.scope("x"):
             break
     assert place() == ((), None)
-    with pytest.raises(KeyError):
+
+
+def test_steps_restore_the_place_after_an_exception():
+    def fails():
         for _ in tg.steps(3):
             raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
     assert place() == ((), None)
 
 
@@ -268,8 +274,7 @@ def test_steps_left_unfinished_do_not_reach_beyond_the_block_around_them():
 
 def test_a_generator_left_unfinished_gives_its_place_back_when_it_is_closed():
     def states():
-        for t in tg.steps(3):
-            yield t
+        yield from tg.steps(3)
 
     walk = states()
     assert next(walk) == 0
@@ -325,7 +330,7 @@ def test_asyncio_tasks_have_places_of_their_own():
     assert outside == (("main",), None)
 
 
-# no_grad ----------------------------------------------------------------------------------------------------------------
+# no_grad --------------------------------------------------------------------------------------------------------------
 
 
 def test_no_grad_records_nothing():

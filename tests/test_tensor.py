@@ -53,7 +53,7 @@ def test_len_and_iteration():
     assert a.inputs == b.inputs == (x,)
     assert list(tg.zeros((0, 2))) == []
     for scalar in (len, list):
-        with pytest.raises(TypeError, match="a tensor without axes"):
+        with pytest.raises(TypeError, match=r"len.. of a tensor without axes"):
             scalar(tg.tensor(1.0))
 
 
@@ -74,7 +74,7 @@ def test_numbers():
     with pytest.raises(TypeError, match="only an integer tensor"):
         "abc"[t]
     for number in (float, int, lambda t: t.item(), lambda t: f"{t:.2f}"):
-        with pytest.raises(tg.ShapeError, match="holds 2 values(.|\n)*tolist"):
+        with pytest.raises(tg.ShapeError, match=r"holds 2 values(.|\n)*tolist"):
             number(tg.ones(2))
 
 
@@ -109,7 +109,7 @@ def test_tolist_and_numpy():
 
 def test_writing_into_a_tensor_is_refused_with_the_way_to_write_it():
     x = tg.zeros(3).named("h")
-    with pytest.raises(tg.ImmutableError, match=r"tensor 'h' .*cannot be written into(.|\n)*t.at\[index\].set(.|\n)*assign"):
+    with pytest.raises(tg.ImmutableError, match=r"'h' .*cannot be written into(.|\n)*t.at\[index\].set(.|\n)*assign"):
         x[0] = 1.0
     with pytest.raises(tg.ImmutableError):
         x[:] += 1
@@ -146,7 +146,7 @@ def test_numbers_too_large_for_float32_are_infinite_without_a_warning():
     assert (tg.ones(1) * [-1e300]).tolist() == [-np.inf]
 
 
-# assign and detach ------------------------------------------------------------------------------------------------------
+# assign and detach ----------------------------------------------------------------------------------------------------
 
 
 def test_assign_gives_a_new_value_and_leaves_the_old_array():
@@ -179,7 +179,7 @@ def test_assign_refuses_what_does_not_fit(value, kind, match):
 
 def test_assign_cuts_no_fractions_off():
     n = tg.tensor([1, 2])
-    with pytest.raises(tg.DTypeError, match="expected: int64(.|\n)*got:      float64"):
+    with pytest.raises(tg.DTypeError, match=r"expected: int64(.|\n)*got:      float64"):
         n.assign([1.5, 2.0])
     assert n.assign(np.array([3, 4], np.int32)).tolist() == [3, 4]
 
@@ -238,7 +238,7 @@ def test_detach_keeps_the_value_when_the_parameter_is_assigned():
     assert cut.tolist() == [1.0]
 
 
-# Copies -----------------------------------------------------------------------------------------------------------------
+# Copies ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))], ids=["deepcopy", "pickle"])
@@ -253,7 +253,7 @@ def test_leaves_are_copied(again, leaf):
     assert (other.tolist(), other.spec, other.name) == (leaf.tolist(), leaf.spec, leaf.name)
     assert (other.requires_grad, other.is_leaf, other.serial != leaf.serial) == (leaf.requires_grad, True, True)
     assert not np.shares_memory(other.data, leaf.data)
-    assert not tg.graph(other).listing() == ""
+    assert tg.graph(other).nodes == (other,)
 
 
 def test_deepcopy_keeps_what_is_shared_shared():
@@ -270,7 +270,7 @@ def test_computed_tensors_are_not_copied(again):
         again(y)
 
 
-# NumPy -------------------------------------------------------------------------------------------------------------------
+# NumPy ----------------------------------------------------------------------------------------------------------------
 
 
 def test_numpy_functions_record_our_operations():
@@ -305,7 +305,7 @@ def test_arrays_and_tensors_mix(function):
 
 def test_an_array_is_not_changed_in_place_by_a_tensor():
     array = np.ones(2)
-    with pytest.raises(TypeError, match="np.add with out on a tensor cannot be recorded"):
+    with pytest.raises(TypeError, match=r"np.add with out on a tensor cannot be recorded"):
         array += tg.ones(2)
     assert array.tolist() == [1.0, 1.0]
 
@@ -348,7 +348,7 @@ def test_asarray_shares_memory_and_array_copies():
         np.asarray(t, dtype=np.float64, copy=False)
 
 
-# DLPack -----------------------------------------------------------------------------------------------------------------
+# DLPack ---------------------------------------------------------------------------------------------------------------
 
 
 def test_dlpack_to_and_from_numpy():

@@ -21,7 +21,7 @@ def symbol(shape=(2,), dtype=np.float32):
     return tg.trace(lambda x: x, tg.Spec(shape, dtype)).placeholders[0]
 
 
-# Asking a placeholder --------------------------------------------------------------------------------------------------------
+# Asking a placeholder -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def symbol(shape=(2,), dtype=np.float32):
     ],
 )  # fmt: skip
 def test_the_value_of_a_placeholder_is_refused_with_what_to_do(ask):
-    with pytest.raises(tg.PlaceholderError, match=r"tensor .* was asked for (.|\n)* while its function is being traced") as e:
+    with pytest.raises(tg.PlaceholderError, match=r"was asked for (.|\n)* while its function is being traced") as e:
         ask(symbol((1,)))
     assert "tg.where instead of if" in str(e.value)
 
@@ -60,7 +60,7 @@ def test_shape_errors_come_while_tracing():
     assert "test_trace.py" in str(caught.value)
 
 
-# Arguments and results -------------------------------------------------------------------------------------------------------
+# Arguments and results ------------------------------------------------------------------------------------------------
 
 
 class Model:
@@ -133,7 +133,7 @@ def test_results_come_in_the_form_that_the_function_gave(structure):
 
 
 def test_results_that_are_no_tensors_are_refused():
-    with pytest.raises(TypeError, match="trace: the function must give tensors, .* got float"):
+    with pytest.raises(TypeError, match=r"trace: the function must give tensors, .* got float"):
         tg.trace(lambda x: (x, 3.0), (2,))
 
 
@@ -149,7 +149,7 @@ def test_a_constant_result():
     assert [t.tolist() for t in g([3.0])] == [[1.0, 1.0], [3.0]]
 
 
-# The graph ------------------------------------------------------------------------------------------------------------------
+# The graph ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_traced_graph_has_the_nodes_of_the_eager_one():
@@ -217,7 +217,8 @@ def test_integer_placeholders_are_indices():
 
     def model(tokens, k):
         rows = table[tokens]
-        return rows, tg.grad(rows.sum(), table), tg.one_hot(tokens, 3), table[k, 0], tg.cross_entropy(tg.ones((2, 3)), tokens)
+        slope, loss = tg.grad(rows.sum(), table), tg.cross_entropy(tg.ones((2, 3)), tokens)
+        return rows, slope, tg.one_hot(tokens, 3), table[k, 0], loss
 
     g = tg.trace(model, tg.Spec((2,), np.int64), tg.Spec((), np.int64))
     rows, slope, hot, one, loss = g([2, 2], 1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import numpy as np
+
 __all__ = [
     "AnomalyError",
-    "DisconnectedError",
     "DTypeError",
+    "DisconnectedError",
     "GradientError",
     "ImmutableError",
     "PlaceholderError",
@@ -80,3 +82,12 @@ def fail(kind: type[E], what: str, *, expected: str = "", got: str = "", hint: s
     if hint:
         lines.append(f"  hint:     {hint}")
     return kind("\n".join(lines))
+
+
+def anomaly(node: Any, array: np.ndarray, before: str, after: str, *, got: str, hint: str) -> AnomalyError:
+    """What to raise for NaN or infinity in `array`, which comes of `node`: ``before NaN after``."""
+    found = "NaN" if np.isnan(array).any() else "infinity"
+    wrong = f"{int((~np.isfinite(array)).sum())} of {array.size} entries of shape {array.shape}; {got}"
+    error = fail(AnomalyError, f"{before} {found}{after}", expected="finite values", got=wrong, hint=hint)
+    error.node = node
+    return error

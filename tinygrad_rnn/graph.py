@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
@@ -126,7 +127,7 @@ class Graph:
         return self.listing()
 
     def listing(self, limit: int | None = 200) -> str:
-        """One line per node: id, what made it from what, shape and dtype. Beyond `limit` lines the middle is left out."""
+        """One line per node: id, what made it from what, shape, dtype. Beyond `limit` lines the middle is left out."""
         rows = list(self.nodes)
         if limit is not None and len(rows) > limit:
             head, tail = rows[: limit // 2], rows[len(rows) - limit // 2 :]
@@ -158,7 +159,8 @@ class Graph:
         nodes = [_node_json(t, self.ids[t.serial], [position[i.serial] for i in t.inputs], values) for t in self.nodes]
         outputs = [position[t.serial] for t in self.outputs]
         placeholders = [position[t.serial] for t in self.placeholders if t.serial in position]
-        return json.dumps({"version": 1, "nodes": nodes, "outputs": outputs, "placeholders": placeholders}, allow_nan=False)
+        written = {"version": 1, "nodes": nodes, "outputs": outputs, "placeholders": placeholders}
+        return json.dumps(written, allow_nan=False)
 
     def _repr_svg_(self) -> str | None:
         return import_module(".viz", __package__).draw(self)._repr_svg_()
@@ -253,10 +255,9 @@ def _spec(given: Any) -> Spec:
 
 
 def _argument_names(fn: Any, count: int) -> list[str]:
-    try:
+    parameters: Iterable[inspect.Parameter] = ()
+    with suppress(TypeError, ValueError):  # some builtins have no signature
         parameters = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):  # some builtins have none
-        parameters = ()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [names[k] if k < len(names) else f"x{k}" for k in range(count)]
 
@@ -285,7 +286,7 @@ def _rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
 
 
 def reach(outputs: Sequence[Tensor], known: Collection[int] = ()) -> tuple[Tensor, ...]:
-    """All that `outputs` were computed from, in order; nothing from before the nodes whose serial numbers are `known`."""
+    """All that `outputs` were computed from, in order; nothing from before nodes whose serial numbers are `known`."""
     nodes = {t.serial: t for t in outputs}
     stack = list(nodes.values())
     while stack:
@@ -298,7 +299,7 @@ def reach(outputs: Sequence[Tensor], known: Collection[int] = ()) -> tuple[Tenso
 
 
 def compute(nodes: Sequence[Tensor], values: dict[int, Any], kept: Collection[int]) -> None:
-    """Add the values of `nodes` to `values`, by serial number; but for those `kept`, each is dropped after its last use."""
+    """Add the values of `nodes` to `values`, by serial number; but for those `kept`, each goes after its last use."""
     last = {i.serial: t.serial for t in nodes for i in t.inputs}
     for t in nodes:
         if t.serial not in values:

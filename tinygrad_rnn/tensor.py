@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import AnomalyError, DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, fail
+from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, fail
 from .scope import Source, current, user_source
 
 if TYPE_CHECKING:
@@ -494,17 +494,11 @@ def context() -> str:
 def _check_finite(t: Tensor, op: Op, inputs: tuple[Tensor, ...]) -> None:
     if type(t.data) is Spec or t.data.dtype.kind != "f" or np.isfinite(t.data).all():
         return
-    found = "NaN" if np.isnan(t.data).any() else "infinity"
-    error = fail(
-        AnomalyError,
-        f"{op.name} produced {found} {context()}",
-        expected="finite values",
-        got=f"{int((~np.isfinite(t.data)).sum())} of {t.size} entries of shape {t.shape}; "
-        f"inputs: {', '.join(describe(i) + _finite_note(i) for i in inputs) or 'none'}",
+    given = ", ".join(describe(i) + _finite_note(i) for i in inputs) or "none"
+    raise anomaly(
+        t, t.data, f"{op.name} produced", f" {context()}", got=f"inputs: {given}",
         hint="look at the ranges of the inputs, and at the learning rate if a parameter is among them",
-    )
-    error.node = t
-    raise error
+    )  # fmt: skip
 
 
 def _finite_note(t: Tensor) -> str:

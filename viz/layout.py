@@ -132,7 +132,7 @@ def _set_columns(grid: Grid) -> tuple[float, float]:
     _set_boxes(grid, base, gutter)
     left = min([left, *(b.x - b.width / 2 for b in grid.scene.boxes)])
     right = max([right, *(b.x + b.width / 2 for b in grid.scene.boxes)])
-    grid.far = (left, right)
+    grid.far = (min(left, -gutter * bool(count)), max(right, count * grid.pitch))
     return left, right
 
 

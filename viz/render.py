@@ -119,7 +119,7 @@ class Drawing:
         --------
         >>> import tempfile
         >>> import tinygrad_rnn as tg
-            >>> with tempfile.TemporaryDirectory() as folder:
+        >>> with tempfile.TemporaryDirectory() as folder:
         ...     tg.viz.draw(tg.ones(2) * 3).save(f"{folder}/net.dot").name
         'net.dot'
         """
@@ -229,4 +229,5 @@ def _run(program: str, dot: str, kind: str, options: tuple[str, ...]) -> bytes:
     except (subprocess.CalledProcessError, execute.ExecutableNotFound, OSError) as error:
         said = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace").strip()
         raise RuntimeError(f"{program} failed: {said[:300] or error}") from None
-    return done.stdout
+    picture: bytes = done.stdout
+    return picture

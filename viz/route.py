@@ -80,8 +80,8 @@ class Grid:
         bus = b.key if a.column is not None and b.column is None else a.beside or a.key
         if a.beside is not None:
             front = self.initial[a.column, row[a.key]] is a
-            course = Course(None if front else leave, enter, ("column", max(a.column or 0, 0)), bus)
-            self._enter_at_side(course, a, b)
+            gutter = ("column", max(a.column or 0, 0))
+            course = self._enter_at_side(Course(None if front else leave, enter, gutter, bus), a, b)
         elif leave == enter:
             course = Course(leave, enter, None, bus)
         else:
@@ -133,7 +133,7 @@ class Grid:
         if a.column is not None and b.column is not None:
             if self._faces(a, gutter[1]) and self._owns_row(a, bus):
                 course.leave = None
-            self._enter_at_side(course, a, b)
+            return self._enter_at_side(course, a, b)
         return course
 
     def _slid(self, box: Box, gap: int, goal: int) -> int:
@@ -171,15 +171,20 @@ class Grid:
             return ("middle" if self.both else "column"), b.column
         return "column", b.column if a.column < b.column else b.column + 1
 
-    def _enter_at_side(self, course: Course, a: Box, b: Box) -> None:
-        assert a.column is not None
-        if course.gutter is None or b.column is None:
-            return
-        if a.column != b.column and self._faces(b, course.gutter[1]) and self._owns_row(b, course.bus):
+    def _enter_at_side(self, course: Course, a: Box, b: Box) -> Course:
+        if (
+            a.column != b.column
+            and course.gutter
+            and self._faces(b, course.gutter[1])
+            and self._owns_row(b, course.bus)
+        ):
             course.enter = None
+        return course
 
     def _faces(self, box: Box, gutter: int) -> bool:
         """Whether nothing stands between a box in a column and the gutter beside it."""
+        if box.column is None:
+            return False
         if gutter == box.column:
             return not box.backward and self._is_end(box, 0)
         return gutter - 1 == box.column and box.backward == self.both and self._is_end(box, -1)
@@ -192,8 +197,7 @@ class Grid:
         return self.lanes[self.rows.lane[box.key]][self.rows.row[box.key]][end] == box.key
 
     def _take(self, course: Course) -> None:
-        gaps = {course.leave, course.enter} - {None}
-        channels = [("gap", g) for g in gaps if g is not None]
+        channels = [("gap", gap) for gap in dict.fromkeys((course.leave, course.enter)) if gap is not None]
         if course.gutter:
             kind, number = course.gutter
             channels.append((kind, number if kind == "band" else 0))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import fail
 from ..graph import Graph, graph
-from ..tensor import CONSTANT, DETACHED, LITERAL, PARAMETER, Tensor
+from ..tensor import CONSTANT, DETACH, DETACHED, LITERAL, PARAMETER, Tensor
 from . import theme
 from .text import lines_of
 
@@ -62,13 +62,15 @@ class Scene:
 def scene(x: Tensor | Sequence[Tensor] | Graph, steps: tuple[int, int] | None = None) -> Scene:
     """What to draw of `x`; `steps` are the first and the last time step to keep."""
     whole = x if isinstance(x, Graph) else graph(x)
-    times = _chosen(whole.times, steps)
-    nodes = _kept(whole, frozenset(times)) if len(times) < len(whole.times) else whole.nodes
+    occupied = {t.time for t in whole.nodes if not is_folded(t)}
+    there = tuple(t for t in whole.times if t in occupied)
+    times = _chosen(there, steps)
+    nodes = _kept(whole, frozenset(times)) if len(times) < len(there) else whole.nodes
     uses = _uses(nodes)
     boxes = _boxes(whole, nodes, uses, times)
     links = list(_links(nodes, boxes))
     _finish(boxes.values(), links, whole.outputs)
-    elided = (times[0] != whole.times[0], times[-1] != whole.times[-1]) if times else (False, False)
+    elided = (times[0] != there[0], times[-1] != there[-1]) if times else (False, False)
     return Scene(list(boxes.values()), links, times, elided)
 
 
@@ -119,27 +121,26 @@ def _boxes(whole: Graph, nodes: Sequence[Tensor], uses: _Uses, times: tuple[int,
     outputs = {t.serial for t in whole.outputs}
     boxes: dict[int, Box] = {}
     for t in reversed(nodes):  # users before what they use: a node may go to the column of its only user
-        where = None if t.time is None else column[t.time]
-        users = [u for u, _ in uses.get(t.serial, ())]
-        backward = t.place.backward or (t.is_leaf and bool(users) and all(u.place.backward for u in users))
-        box = Box(t, whole.ids[t.serial], keys[t.serial], where, backward)
+        where = None if t.time is None else column.get(t.time)
+        users = uses.get(t.serial, [])
+        backward = t.place.backward or (t.is_leaf and bool(users) and all(u.place.backward for u, _ in users))
+        box = Box(t, whole.ids[t.serial], t.serial if where is None else keys[t.serial], where, backward)
         if t.serial in initial:
             box.column, box.beside = initial[t.serial]
         elif is_folded(t) and users and t.serial not in outputs:
             continue
         elif where is None and len(times) > 1 and (t.is_leaf or t.op.name in ("slice", "index")):
-            _adopt(box, [boxes[u.serial] for u in users], uses[t.serial][0][1] if users else 0)
+            _adopt(box, [(boxes[u.serial], k) for u, k in users])
         boxes[t.serial] = box
     return dict(reversed(boxes.items()))
 
 
-def _adopt(box: Box, users: list[Box], argument: int) -> None:
+def _adopt(box: Box, users: list[tuple[Box, int]]) -> None:
     """Put an input that one time step alone uses into that step's column."""
-    columns = {u.column for u in users if u.backward == box.backward}
-    column = columns.pop() if len(columns) == 1 else None
-    if column is not None:
-        box.column = column
-        box.key = ("input", users[0].key, argument)
+    alike = [(u, argument) for u, argument in users if u.backward == box.backward]
+    if len({u.column for u, _ in alike}) == 1 and alike[0][0].column is not None:
+        user, argument = alike[0]
+        box.column, box.key = user.column, ("input", user.key, argument)
 
 
 def _keys(nodes: Sequence[Tensor]) -> dict[int, Hashable]:
@@ -209,6 +210,8 @@ def _links(nodes: Sequence[Tensor], boxes: dict[int, Box]) -> Iterator[Link]:
 
 
 def _link(source: Box, target: Box) -> Link:
+    if target.node.op is DETACH:
+        return Link(source, target, "cut", theme.CUT)
     if source.backward != target.backward:
         return Link(source, target, "saved", theme.SAVED)
     steps = source.column is not None and target.column is not None and source.column != target.column
@@ -241,7 +244,7 @@ def _finish(boxes: Iterable[Box], links: list[Link], outputs: Sequence[Tensor]) 
 
 def _look(box: Box, states: dict[Hashable, theme.Fill], sliced: bool) -> theme.Fill:
     t = box.node
-    if t.op is DETACHED:
+    if t.op is DETACHED or t.op is DETACH:
         return theme.FILLS["cut"]
     if box.backward:
         return theme.FILLS["gradient"]

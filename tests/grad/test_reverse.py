@@ -34,7 +34,7 @@ CLOSED = {  # function, and its first three derivatives
 }  # fmt: skip
 
 
-# Closed forms -----------------------------------------------------------------------------------------------------------
+# Closed forms ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CLOSED)
@@ -95,7 +95,7 @@ def test_a_gradient_of_a_gradient_penalty():
     np.testing.assert_allclose(w.grad, 2 * inner * (1 - t**2 - 2 * X * X * t * (1 - t**2)), rtol=1e-10)
 
 
-# Forms of arguments -----------------------------------------------------------------------------------------------------
+# Forms of arguments ---------------------------------------------------------------------------------------------------
 
 
 def test_wrt_comes_back_in_its_form():
@@ -169,7 +169,7 @@ def test_a_gradient_depends_on_its_cotangent():
     ("y", "cotangent", "kind", "match"),
     [
         (lambda x: x * 2, None, tg.GradientError, "holds 2 values, so its gradient needs a cotangent(.|\n)*hint:"),
-        (lambda x: x * 2, [1.0], tg.ShapeError, r"cotangent of tensor .*(.|\n)*expected: \(2,\)(.|\n)*got:      \(1,\)"),
+        (lambda x: x * 2, [1.0], tg.ShapeError, r"cotangent of tensor .*(.|\n)*expected: \(2,\)\n  got:      \(1,\)"),
         (lambda x: x * 2, 1.0, tg.ShapeError, r"got:      \(\)"),
         (lambda x: [x * 2, x], [[1.0, 1.0]], tg.GradientError, "expected: 2, one per output(.|\n)*got:      1"),
         (lambda x: x > 0, None, tg.GradientError, "cannot be differentiated(.|\n)*expected: a float tensor"),
@@ -202,7 +202,8 @@ def test_gradients_keep_their_dtype(create_graph):
     y.backward(create_graph=create_graph)
     assert (single.grad.dtype, double.grad.dtype) == (np.float32, np.float64)
     only = (tg.exp(single) ** 2 * np.float64(3) + 1).sum()
-    assert (only.dtype, tg.grad(only, single, np.float64(1), create_graph=create_graph).dtype) == (np.float32, np.float32)
+    assert only.dtype == np.float32
+    assert tg.grad(only, single, np.float64(1), create_graph=create_graph).dtype == np.float32
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
@@ -213,7 +214,7 @@ def test_contributions_are_summed_over_broadcast_axes(create_graph):
     assert [t.tolist() for t in slopes] == [[2.0, 2.0, 2.0], [[6.0], [6.0]], 9.0]
 
 
-# Three answers ------------------------------------------------------------------------------------------------------------
+# Three answers --------------------------------------------------------------------------------------------------------
 
 
 def test_zero_is_a_gradient():
@@ -246,7 +247,8 @@ def test_disconnected_tensors_are_refused_by_name():
 )
 def test_operations_without_a_gradient_are_refused_by_name(function, op):
     x = tg.tensor([0.5, 1.5], name="x")
-    with pytest.raises(tg.GradientError, match=f"depends on tensor 'x' .* only through '{op}', which has no gradient") as e:
+    match = f"depends on tensor 'x' .* only through '{op}', which has no gradient"
+    with pytest.raises(tg.GradientError, match=match) as e:
         tg.grad(function(x * 2).sum(), x)
     assert not isinstance(e.value, tg.DisconnectedError)
     assert __file__ in str(e.value)
@@ -271,7 +273,7 @@ def test_integers_carry_no_gradient():
         tg.grad((n * 1.5).sum(), n)
 
 
-# backward ---------------------------------------------------------------------------------------------------------------------
+# backward -------------------------------------------------------------------------------------------------------------
 
 
 def test_gradients_add_up_over_calls():
@@ -332,7 +334,7 @@ def test_backward_without_a_parameter_is_refused():
 
 def test_backward_says_which_operation_stands_in_the_way():
     w = tg.parameter([1.0], name="w")
-    with pytest.raises(tg.GradientError, match="depends on tensor 'w' .* only through 'greater'"):
+    with pytest.raises(tg.GradientError, match=r"depends on tensor 'w' .* only through 'greater'"):
         (w > 0).astype(np.float32).backward()
 
 
@@ -360,7 +362,7 @@ def test_a_shared_parameter_is_one_parameter():
     np.testing.assert_allclose(w.grad, tg.grad(y, w, create_graph=True))
 
 
-# Functions ----------------------------------------------------------------------------------------------------------------
+# Functions ------------------------------------------------------------------------------------------------------------
 
 
 def test_value_and_grad_by_position():

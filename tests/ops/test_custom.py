@@ -3,6 +3,7 @@
 import functools
 import math
 
+import numba
 import numpy as np
 import pytest
 
@@ -35,10 +36,15 @@ def by_hand(x, y):
 
 
 branching = tg.elementwise(
-    collatz_like, vjp=(lambda g, z, x, y: g * (z * 0 + 1) * slope_of(x, y), lambda g, z, x, y: g * 0), name="branching", formula=r"c({0}, {1})"
+    collatz_like,
+    vjp=(lambda g, z, x, y: g * (z * 0 + 1) * slope_of(x, y), lambda g, z, x, y: g * 0),
+    name="branching",
+    formula=r"c({0}, {1})",
 )
 slope_of = tg.elementwise(by_hand, vjp=(lambda g, z, x, y: g * 0, lambda g, z, x, y: g * 0))
-soft = tg.elementwise(lambda x: tanh(x) * x, vjp=lambda g, y, x: g * (tanh(x) + x * (1 - tanh(x) * tanh(x))), name="soft")
+soft = tg.elementwise(
+    lambda x: tanh(x) * x, vjp=lambda g, y, x: g * (tanh(x) + x * (1 - tanh(x) * tanh(x))), name="soft"
+)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -127,11 +133,15 @@ WRONG_CALLS = [
     (lambda: tg.elementwise(lambda: 1.0), "needs at least one named argument"),
     (lambda: tg.elementwise(lambda *x: x[0]), "needs at least one named argument"),
     (lambda: tg.elementwise(np.sin), "expected a Python function of numbers, got <ufunc 'sin'>"),
-    (lambda: tg.elementwise(lambda x, y: x, vjp=lambda g, z, x, y: g), "has 2 inputs, so vjp needs as many lines; got 1"),
+    (
+        lambda: tg.elementwise(lambda x, y: x, vjp=lambda g, z, x, y: g),
+        "has 2 inputs, so vjp needs as many lines; got 1",
+    ),
     (lambda: tg.elementwise(lambda x: x, vjp=lambda g, x: g), r"takes \(g, y, \*inputs\), 3 arguments; got \(g, x\)"),
-    (lambda: tg.elementwise(lambda x: x, vjp=lambda g, y, x: 2 * x), r"does not use the incoming gradient g[\s\S]*g \* 0"),
-    (lambda: tg.elementwise(lambda x: object() + x, name="odd")(1.0), r"odd: Numba cannot compile[\s\S]*got:.*object[\s\S]*hint:"),
-    (lambda: tg.elementwise(lambda x: tg.tanh(x))(1.0), r"got: +Unknown attribute 'tanh'[\s\S]*from tinygrad_rnn import tanh"),
+    (
+        lambda: tg.elementwise(lambda x: x, vjp=lambda g, y, x: 2 * x),
+        r"does not use the incoming gradient g[\s\S]*g \* 0",
+    ),
 ]
 
 
@@ -139,3 +149,17 @@ WRONG_CALLS = [
 def test_mistakes_are_told(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="compilation is switched off")
+@pytest.mark.parametrize(
+    ("scalar", "message"),
+    [
+        (lambda x: object() + x, r"odd: Numba cannot compile[\s\S]*got:.*object[\s\S]*hint:"),
+        (lambda x: tg.tanh(x), r"got: +Unknown attribute 'tanh'[\s\S]*from tinygrad_rnn import tanh"),
+    ],
+)
+def test_a_function_that_numba_cannot_compile_is_told_in_a_few_lines(scalar, message):
+    with pytest.raises(TypeError, match=message) as caught:
+        tg.elementwise(scalar, name="odd")(1.0)
+    assert len(str(caught.value).splitlines()) <= 4

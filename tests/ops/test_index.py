@@ -67,7 +67,7 @@ def _compare(x, index):
     np.testing.assert_array_equal(t.at[index].set(cotangent).numpy(), written)
 
 
-# Duplicates ---------------------------------------------------------------------------------------------------------------
+# Duplicates -----------------------------------------------------------------------------------------------------------
 
 
 def test_repeated_indices_accumulate_in_gradients():
@@ -125,29 +125,33 @@ def test_an_update_keeps_the_dtype_of_its_tensor():
     assert tg.ones(2).at[0].set(np.ones((), np.float64)).dtype == np.float32
 
 
-# Bounds -------------------------------------------------------------------------------------------------------------------
+# Bounds ---------------------------------------------------------------------------------------------------------------
 
 X = np.arange(6.0).reshape(2, 3)
 OUT_OF_RANGE = [
-    (lambda x: x[2], "index 2 is out of bounds for axis 0 with size 2"), (lambda x: x[-3], "index -3 is out of bounds for axis 0"),
+    (lambda x: x[2], "index 2 is out of bounds for axis 0 with size 2"),
+    (lambda x: x[-3], "index -3 is out of bounds for axis 0"),
     (lambda x: x[0, 7], "index 7 is out of bounds for axis 1 with size 3"),
     (lambda x: x[[0, 5]], r"index 5 at position \(1,\) is out of range for axis 0 of size 2"),
     (lambda x: x[:, [[0], [-4]]], r"index -4 at position \(1, 0\) is out of range for axis 1 of size 3"),
     (lambda x: x[..., [3]], r"index 3 at position \(0,\) is out of range for axis 1 of size 3"),
     (lambda x: x[None, [0, 2]], r"index 2 at position \(1,\) is out of range for axis 0 of size 2"),
-    (lambda x: x[np.array([9], np.uint8)], r"index 9 at position \(0,\)"), (lambda x: x.at[[9]].add(1.0), r"update: index 9 at position \(0,\)"),
-    (lambda x: x.at[9].set(1.0), "index 9 is out of bounds"), (lambda x: x.at[0, [1, 9]].set(1.0), r"index 9 at position \(1,\)"),
+    (lambda x: x[np.array([9], np.uint8)], r"index 9 at position \(0,\)"),
+    (lambda x: x.at[[9]].add(1.0), r"update: index 9 at position \(0,\)"),
+    (lambda x: x.at[9].set(1.0), "index 9 is out of bounds"),
+    (lambda x: x.at[0, [1, 9]].set(1.0), r"index 9 at position \(1,\)"),
     (lambda x: tg.take(x, [6]), r"index 6 at position \(0,\) is out of range for axis 0 of size 6"),
     (lambda x: tg.take(x, 2, 0), r"index 2 at position \(\) is out of range for axis 0 of size 2"),
     (lambda x: tg.gather(x, [[0], [3]], 1), r"index 3 at position \(1, 0\) is out of range for axis 1 of size 3"),
     (lambda x: tg.one_hot([[0], [4]], 3), r"one_hot: index 4 at position \(1, 0\) is out of range for 3 classes"),
     (lambda x: tg.one_hot([-1], 3), r"one_hot: index -1 at position \(0,\)"),
-    (lambda x: tg.cross_entropy(x, [0, 3]), r"cross_entropy: target 3 at position \(1,\) is out of range for 3 classes"),
+    (lambda x: tg.cross_entropy(x, [0, 3]), r"cross_entropy: target 3 at position \(1,\) is out of range for 3"),
     (lambda x: tg.cross_entropy(x, [-1, 0]), r"cross_entropy: target -1 at position \(0,\)"),
     (lambda x: tg.cross_entropy(x, [0, 3], ignore_index=9), r"cross_entropy: target 3 at position \(1,\)"),
     (lambda x: x[0, 0, 0], "too many indices"), (lambda x: x[..., ...], "single ellipsis"),
     (lambda x: x[[True, False, True]], r"with a mask\n  expected: shape \(2,\)\n  got:      \(3,\)"),
-    (lambda x: x[..., [True, False]], r"with a mask\n  expected: shape \(3,\)"), (lambda x: x[:, np.ones((2, 3), bool)], "with a mask"),
+    (lambda x: x[..., [True, False]], r"with a mask\n  expected: shape \(3,\)"),
+    (lambda x: x[:, np.ones((2, 3), bool)], "with a mask"),
     (lambda x: x[np.ones((2, 2), bool)], r"with a mask\n  expected: shape \(2, 3\)"),
     (lambda x: tg.zeros((0, 3))[[0]], "index 0 is out of bounds for axis 0 with size 0"),
 ]  # fmt: skip
@@ -170,12 +174,15 @@ def test_a_traced_index_is_checked_when_it_comes(use):
 @pytest.mark.parametrize(
     ("use", "error", "message"),
     [
-        (lambda x: x[1.0], tg.DTypeError, "with a tensor of dtype float64"), (lambda x: x["a"], tg.DTypeError, "with a tensor of dtype <U1"),
-        (lambda x: x[0.5:], TypeError, "cannot be interpreted as an integer"), (lambda x: x[True, 0], tg.DTypeError, "one boolean among other"),
+        (lambda x: x[1.0], tg.DTypeError, "with a tensor of dtype float64"),
+        (lambda x: x["a"], tg.DTypeError, "with a tensor of dtype <U1"),
+        (lambda x: x[0.5:], TypeError, "cannot be interpreted as an integer"),
+        (lambda x: x[True, 0], tg.DTypeError, "one boolean among other"),
         (lambda x: tg.gather(x, np.ones((2, 3), bool), 1), tg.DTypeError, "gather: .*\n  expected: integers"),
         (lambda x: tg.take(x, [True]), tg.DTypeError, "take: .*\n  expected: integers"),
         (lambda x: tg.one_hot([0.5], 2), tg.DTypeError, "one_hot: .*\n  expected: integers"),
-        (lambda x: tg.gather(x, [0], 1), tg.ShapeError, "as many axes"), (lambda x: tg.gather(x, np.zeros((3, 1), int), 1), tg.ShapeError, "none longer"),
+        (lambda x: tg.gather(x, [0], 1), tg.ShapeError, "as many axes"),
+        (lambda x: tg.gather(x, np.zeros((3, 1), int), 1), tg.ShapeError, "none longer"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_an_index_is_refused(use, error, message):
@@ -183,7 +190,7 @@ def test_what_cannot_be_an_index_is_refused(use, error, message):
         use(tg.tensor(X))
 
 
-# Indices as inputs ----------------------------------------------------------------------------------------------------------
+# Indices as inputs ----------------------------------------------------------------------------------------------------
 
 
 def test_indices_may_be_inputs_of_a_traced_function():
@@ -194,7 +201,9 @@ def test_indices_may_be_inputs_of_a_traced_function():
     graph = tg.trace(pick, X, i, j)
     np.testing.assert_array_equal(graph(X, i, j).numpy(), pick(tg.tensor(X), tg.tensor(i), tg.tensor(j)).numpy())
     other = np.array([0, 0])
-    np.testing.assert_array_equal(graph(X, other, j).numpy(), pick(tg.tensor(X), tg.tensor(other), tg.tensor(j)).numpy())
+    np.testing.assert_array_equal(
+        graph(X, other, j).numpy(), pick(tg.tensor(X), tg.tensor(other), tg.tensor(j)).numpy()
+    )
 
 
 def test_gradients_through_traced_indices():

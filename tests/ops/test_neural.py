@@ -11,13 +11,18 @@ INF, NAN = np.inf, np.nan
 def test_softmax_neither_overflows_nor_underflows():
     x = tg.tensor([[1e4, -1e4], [-1e4, -1e4], [0.0, -INF]])
     assert tg.softmax(x).tolist() == [[1, 0], [0.5, 0.5], [1, 0]]
+    assert tg.softmax([-INF, 0.0, -INF]).tolist() == [0, 1, 0]
+    assert tg.log_softmax([-INF, 0.0]).tolist() == [-INF, 0]
     assert tg.log_softmax([0.0, -1e4]).tolist() == [0, -1e4]
     assert tg.logsumexp(tg.tensor([1e4, -INF])).item() == 1e4
     g = tg.grad(tg.log_softmax(x)[:, 0].sum(), x).numpy()
     np.testing.assert_allclose(g[:2], [[0, 0], [0.5, -0.5]], atol=1e-7)
 
 
-@pytest.mark.parametrize(("x", "expected"), [([NAN, 0.0], NAN), ([0.0, NAN], NAN), ([INF, 0.0], INF), ([-INF, -INF], -INF), ([-INF, 1.0], 1.0)])
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [([NAN, 0.0], NAN), ([0.0, NAN], NAN), ([INF, 0.0], INF), ([-INF, -INF], -INF), ([-INF, 1.0], 1.0)],
+)
 def test_logsumexp_of_what_is_not_finite(x, expected):
     np.testing.assert_array_equal(tg.logsumexp(x).item(), expected)
     assert np.isnan(tg.softmax(tg.tensor(x)).numpy()).any() == (not np.isfinite(expected))
@@ -28,7 +33,7 @@ def test_logsumexp_over_nothing():
     assert tg.logsumexp(tg.zeros((2, 3)), ()).shape == (2, 3)
 
 
-# Losses -------------------------------------------------------------------------------------------------------------------
+# Losses ---------------------------------------------------------------------------------------------------------------
 
 
 def test_binary_cross_entropy_at_certainty():
@@ -52,6 +57,14 @@ def test_binary_cross_entropy_with_logits_is_exact_far_out():
     np.testing.assert_allclose(tg.grad(loss.sum(), x).numpy(), [0, 0, 1, -1], atol=1e-42)
 
 
+def test_huber_far_out_and_at_its_seam():
+    x = tg.tensor([np.inf, 1e30, -1e30, 1.0, -1.0, 0.0])
+    loss = tg.huber_loss(x, tg.zeros(6), reduction="none")
+    np.testing.assert_allclose(loss.numpy(), [np.inf, 1e30, 1e30, 0.5, 0.5, 0.0])
+    for recorded in (False, True):
+        assert tg.grad(loss.sum(), x, create_graph=recorded).tolist() == [1, 1, -1, 1, -1, 0]
+
+
 def test_targets_that_are_ignored_count_for_nothing():
     x = tg.tensor([[1.0, 2.0], [NAN, 0.0], [0.0, 3.0]])
     target = [0, -100, 1]
@@ -69,18 +82,26 @@ def test_a_class_may_be_impossible():
     x = tg.tensor([[0.0, -INF]])
     assert tg.cross_entropy(x, [0]).item() == 0
     assert tg.cross_entropy(x, [1]).item() == INF
+    assert tg.cross_entropy(tg.tensor([[-INF, 0.0]]), [1]).item() == 0
 
 
 @pytest.mark.parametrize("target", [np.zeros((4, 1), int), np.zeros((), int), np.zeros(1, int), np.zeros(3, int)])
 def test_targets_are_never_broadcast(target):
-    for use in (lambda: tg.cross_entropy(tg.zeros((4, 3)), target), lambda: tg.trace(tg.cross_entropy, (4, 3), tg.Spec(target.shape, int))):
+    for use in (
+        lambda: tg.cross_entropy(tg.zeros((4, 3)), target),
+        lambda: tg.trace(tg.cross_entropy, (4, 3), tg.Spec(target.shape, int)),
+    ):
         with pytest.raises(tg.ShapeError, match=r"cross_entropy: logits \(4, 3\) and targets"):
             use()
 
 
-@pytest.mark.parametrize("loss", [tg.mse_loss, tg.huber_loss, tg.binary_cross_entropy, tg.binary_cross_entropy_with_logits])
+@pytest.mark.parametrize(
+    "loss", [tg.mse_loss, tg.huber_loss, tg.binary_cross_entropy, tg.binary_cross_entropy_with_logits]
+)
 def test_predictions_and_targets_have_one_shape(loss):
-    with pytest.raises(tg.ShapeError, match=rf"{loss.__name__}: prediction \(3,\) and target \(3, 1\)[\s\S]*almost always a mistake"):
+    with pytest.raises(
+        tg.ShapeError, match=rf"{loss.__name__}: prediction \(3,\) and target \(3, 1\)[\s\S]*almost always a mistake"
+    ):
         loss(tg.zeros(3), tg.zeros((3, 1)))
     with pytest.raises(ValueError, match="reduction must be one of mean, sum, none; got 'average'"):
         loss(tg.zeros(3), tg.zeros(3), reduction="average")
@@ -89,16 +110,36 @@ def test_predictions_and_targets_have_one_shape(loss):
 @pytest.mark.parametrize(
     ("use", "error", "message"),
     [
-        (lambda x: tg.cross_entropy(x, [0, 0], label_smoothing=1.5), ValueError, "label_smoothing must lie between 0 and 1, got 1.5"),
-        (lambda x: tg.cross_entropy(x, [[1.0], [1.0]]), tg.ShapeError, r"probabilities\n  expected: \(2, 3\)\n  got:      \(2, 1\)"),
+        (
+            lambda x: tg.cross_entropy(x, [0, 0], label_smoothing=1.5),
+            ValueError,
+            "label_smoothing must lie between 0 and 1, got 1.5",
+        ),
+        (
+            lambda x: tg.cross_entropy(x, [[1.0], [1.0]]),
+            tg.ShapeError,
+            r"probabilities\n  expected: \(2, 3\)\n  got:      \(2, 1\)",
+        ),
         (lambda x: tg.cross_entropy(x, x, ignore_index=1), tg.DTypeError, "ignore_index goes with integer targets"),
-        (lambda x: tg.cross_entropy(x, [0, 0], reduction="avg", ignore_index=1), ValueError, "reduction must be one of"),
+        (
+            lambda x: tg.cross_entropy(x, [0, 0], reduction="avg", ignore_index=1),
+            ValueError,
+            "reduction must be one of",
+        ),
         (lambda x: tg.huber_loss(x, x, delta=0.0), ValueError, "delta must be positive, got 0.0"),
-        (lambda x: tg.layer_norm(x, weight=tg.ones(2)), tg.ShapeError, r"layer_norm: weight .*\n  expected: \(3,\)\n  got:      \(2,\)"),
+        (
+            lambda x: tg.layer_norm(x, weight=tg.ones(2)),
+            tg.ShapeError,
+            r"layer_norm: weight .*\n  expected: \(3,\)\n  got:      \(2,\)",
+        ),
         (lambda x: tg.layer_norm(1.0), tg.ShapeError, "no axis to normalise"),
         (lambda x: tg.softmax(x, 2), tg.ShapeError, "softmax: 2 is not an axis of a tensor with 2 axes"),
         (lambda x: tg.softmax(1.0), tg.ShapeError, "softmax: -1 is not an axis"),
-        (lambda x: tg.dropout(x, 1.5, generator=np.random.default_rng(0)), ValueError, "p must lie between 0 and 1, got 1.5"),
+        (
+            lambda x: tg.dropout(x, 1.5, generator=np.random.default_rng(0)),
+            ValueError,
+            "p must lie between 0 and 1, got 1.5",
+        ),
         (lambda x: tg.dropout(x, generator=0), TypeError, r"expected a numpy.random.Generator, got int; make one with"),
     ],
 )
@@ -107,7 +148,7 @@ def test_mistakes_are_told(use, error, message):
         use(tg.zeros((2, 3)))
 
 
-# Layer normalisation ------------------------------------------------------------------------------------------------------
+# Layer normalisation --------------------------------------------------------------------------------------------------
 
 
 def test_normalised_rows_have_mean_zero_and_variance_one():
@@ -123,7 +164,7 @@ def test_a_constant_row_is_normalised_to_zero():
     assert np.isfinite(tg.grad(tg.layer_norm(x).sum(), x).numpy()).all()
 
 
-# Dropout ------------------------------------------------------------------------------------------------------------------
+# Dropout --------------------------------------------------------------------------------------------------------------
 
 
 def test_dropout_keeps_the_expectation_and_the_share():

@@ -31,12 +31,18 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize(("smoothing", "ignored", "reduction"), [*itertools.product([0.0, 0.1, 1.0], [None, 2, -100], REDUCTIONS)])
+@pytest.mark.parametrize(
+    ("smoothing", "ignored", "reduction"), [*itertools.product([0.0, 0.1, 1.0], [None, 2, -100], REDUCTIONS)]
+)
 def test_cross_entropy_with_classes(rng, smoothing, ignored, reduction):
     x, t = rng.normal(size=(6, 4)) * 3, np.array([0, 1, 2, 3, 2, 0])
     if ignored == -100:
         t[1] = -100
-    theirs = {"ignore_index": -100 if ignored is None else ignored, "label_smoothing": smoothing, "reduction": reduction}
+    theirs = {
+        "ignore_index": -100 if ignored is None else ignored,
+        "label_smoothing": smoothing,
+        "reduction": reduction,
+    }
     compare(
         lambda x, t: tg.cross_entropy(x, t, ignore_index=ignored, label_smoothing=smoothing, reduction=reduction),
         lambda x, t: F.cross_entropy(x, t, **theirs), x, t,
@@ -63,7 +69,12 @@ def test_cross_entropy_of_a_sequence(rng):
 def test_losses_of_two_arrays(rng, name, reduction):
     a, b = (rng.uniform(0.05, 0.95, (4, 3)) for _ in range(2))
     a, b = (a, b) if name == "binary_cross_entropy" else (8 * a - 4, b)
-    compare(lambda a, b: getattr(tg, name)(a, b, reduction=reduction), lambda a, b: getattr(F, name)(a, b, reduction=reduction), a, b)
+    compare(
+        lambda a, b: getattr(tg, name)(a, b, reduction=reduction),
+        lambda a, b: getattr(F, name)(a, b, reduction=reduction),
+        a,
+        b,
+    )
 
 
 @pytest.mark.parametrize("delta", [0.3, 1.0, 2.5])
@@ -75,7 +86,9 @@ def test_huber_of_other_widths(rng, delta):
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_softmax_and_its_kin(rng, name, axis):
-    compare(lambda x: getattr(tg, name)(x, axis), lambda x: getattr(torch, name)(x, axis), 5 * rng.normal(size=(3, 4, 2)))
+    compare(
+        lambda x: getattr(tg, name)(x, axis), lambda x: getattr(torch, name)(x, axis), 5 * rng.normal(size=(3, 4, 2))
+    )
 
 
 def test_layer_norm(rng):
@@ -87,12 +100,17 @@ def test_layer_norm(rng):
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (tg.relu, F.relu), (tg.elu, F.elu), (tg.gelu, F.gelu), (tg.softplus, F.softplus), (tg.sigmoid, torch.sigmoid), (tg.leaky_relu, F.leaky_relu),
-        (tg.sign, torch.sign), (tg.abs, torch.abs), (lambda x: tg.clip(x, -1.0, 1.0), lambda x: x.clamp(-1, 1)), (tg.round, torch.round),
-        (lambda x: tg.clip(x, high=0.5), lambda x: x.clamp(max=0.5)), (lambda x: x % 0.7, lambda x: x % 0.7), (tg.square, torch.square),
+        (tg.relu, F.relu), (tg.elu, F.elu), (tg.gelu, F.gelu), (tg.softplus, F.softplus), (tg.sigmoid, torch.sigmoid),
+        (tg.leaky_relu, F.leaky_relu),
+        (tg.sign, torch.sign), (tg.abs, torch.abs), (lambda x: tg.clip(x, -1.0, 1.0), lambda x: x.clamp(-1, 1)),
+        (tg.round, torch.round),
+        (lambda x: tg.clip(x, high=0.5), lambda x: x.clamp(max=0.5)), (lambda x: x % 0.7, lambda x: x % 0.7),
+        (tg.square, torch.square),
         (lambda x: tg.cumsum(x, 0), lambda x: x.cumsum(0)), (lambda x: tg.prod(x, 0), lambda x: x.prod(0)),
-        (lambda x: tg.var(x, ddof=1), torch.var), (lambda x: tg.std(x, ddof=1), torch.std), (lambda x: tg.norm(x), torch.norm),
-        (lambda x: tg.max(x), torch.amax), (lambda x: tg.min(x), torch.amin), (lambda x: tg.maximum(x, 0.5), lambda x: x.maximum(torch.tensor(0.5))),
+        (lambda x: tg.var(x, ddof=1), torch.var), (lambda x: tg.std(x, ddof=1), torch.std),
+        (lambda x: tg.norm(x), torch.norm),
+        (lambda x: tg.max(x), torch.amax), (lambda x: tg.min(x), torch.amin),
+        (lambda x: tg.maximum(x, 0.5), lambda x: x.maximum(torch.tensor(0.5))),
     ],
 )  # fmt: skip
 def test_functions_with_kinks_at_the_kinks(ours, theirs):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 import tinygrad_rnn as tg
 
@@ -12,7 +20,9 @@ from .. import oracle
 
 SIZES = st.integers(0, 3)
 SHAPES = st.lists(SIZES, max_size=3).map(tuple)
-SLICES = st.builds(slice, st.none() | st.integers(-4, 4), st.none() | st.integers(-4, 4), st.sampled_from([None, 1, 2, -1, -2]))
+SLICES = st.builds(
+    slice, st.none() | st.integers(-4, 4), st.none() | st.integers(-4, 4), st.sampled_from([None, 1, 2, -1, -2])
+)
 LIMIT = 64  # paths from a result to its leaves that the oracle is made to walk
 
 
@@ -96,7 +106,9 @@ class Graphs(RuleBasedStateMachine):
     def view(self, a, data):
         order = data.draw(st.permutations(range(a.tensor.ndim)))
         moved = oracle.linear(a.value, lambda x: x.transpose(order))
-        shape = data.draw(st.sampled_from([(-1,) if a.tensor.size else (0,), moved.array.shape, (1, *moved.array.shape)]))
+        shape = data.draw(
+            st.sampled_from([(-1,) if a.tensor.size else (0,), moved.array.shape, (1, *moved.array.shape)])
+        )
         tensor = a.tensor.transpose(tuple(order)).reshape(shape)
         return self.made(tensor, oracle.linear(moved, lambda x: x.reshape(shape)), a)
 
@@ -155,7 +167,9 @@ class Graphs(RuleBasedStateMachine):
         cotangents = [draw(k, p.tensor.shape) for k, p in enumerate(outputs)]
         tensors, leaves = [p.tensor for p in outputs], [p.tensor for p in getattr(self, "leaves", [])]
         pairs = list(zip(outputs, cotangents, strict=True))
-        expected = [sum(oracle.gradient(p.value, leaf.value, c) for p, c in pairs) for leaf in self.leaves] if outputs else []
+        expected = (
+            [sum(oracle.gradient(p.value, leaf.value, c) for p, c in pairs) for leaf in self.leaves] if outputs else []
+        )
         for recorded in (False, True) if outputs else ():
             found = tg.grad(tensors, leaves, cotangents, create_graph=recorded, allow_unused=True)
             self.gradients_agree(found, expected)
@@ -188,8 +202,12 @@ def test_the_machine_finds_a_gradient_that_is_wrong_by_a_thousandth(monkeypatch)
 
     def wrong(a):
         value = right(a)
-        return oracle.Value(value.array, tuple((parent, lambda g, pull=pull: 1.001 * pull(g)) for parent, pull in value.parents))
+        return oracle.Value(
+            value.array, tuple((parent, lambda g, pull=pull: 1.001 * pull(g)) for parent, pull in value.parents)
+        )
 
     monkeypatch.setattr(oracle, "tanh", wrong)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        run_state_machine_as_test(Graphs, settings=settings(Graphs.TestCase.settings, phases=[Phase.generate], print_blob=False))
+        run_state_machine_as_test(
+            Graphs, settings=settings(Graphs.TestCase.settings, phases=[Phase.generate], print_blob=False)
+        )

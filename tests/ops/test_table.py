@@ -39,7 +39,9 @@ def test_values_equal_numpy(case):
         found = listed(case.function(*tensors))
         for y, reference in zip(found, expected(case, arrays), strict=True):
             reference = np.asarray(reference)
-            np.testing.assert_allclose(y.numpy(), reference, rtol=tolerance, atol=tolerance, strict=y.dtype == reference.dtype)
+            np.testing.assert_allclose(
+                y.numpy(), reference, rtol=tolerance, atol=tolerance, strict=y.dtype == reference.dtype
+            )
             assert y.shape == reference.shape
             assert y.dtype.kind == reference.dtype.kind
         for t, a in zip(tensors, arrays, strict=True):
@@ -131,7 +133,9 @@ def test_gradients_equal_complex_steps_through_numpy(case):
         if a.dtype.kind == "f":
             reference = numerical.complex_gradient(case.reference, arrays, i, cotangent)
             found = tg.grad(y, inputs[i], cotangent).numpy()
-            np.testing.assert_allclose(found, reference, rtol=1e-11, atol=1e-12 * (1 + np.abs(reference).max(initial=0)))
+            np.testing.assert_allclose(
+                found, reference, rtol=1e-11, atol=1e-12 * (1 + np.abs(reference).max(initial=0))
+            )
 
 
 @differentiable

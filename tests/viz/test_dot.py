@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tinygrad_rnn.viz import theme
 
@@ -70,6 +70,7 @@ _LINE = re.compile(
 )
 
 
+@example(["\ud800", "\x00", "a%00"])
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=4))
 def test_no_name_breaks_the_text(names):
     t = tg.ones(2).named(names[0])

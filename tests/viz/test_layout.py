@@ -105,14 +105,13 @@ def test_laws_hold_for_random_networks(recipe, T):
 
 
 @given(nets.recipes(), st.integers(2, 3))
-def test_boxes_stay_apart_in_random_gradients(recipe, T):
+def test_laws_hold_for_random_gradients(recipe, T):
     W = nets.weight("w", 2)
     ends = recipe.run(T)
     loss = tg.stack([e * W for e in (ends if isinstance(ends, list) else [ends])]).sum()
     plan = plan_of([loss, tg.grad(loss, W, create_graph=True)])
-    check_boxes(plan)
-    check_columns(plan)
-    check_correspondence(plan)
+    for check in (check_boxes, check_columns, check_correspondence, check_edges):
+        check(plan)
 
 
 @given(nets.recipes())
@@ -190,6 +189,32 @@ def test_a_leaf_alone_is_drawn():
 def test_a_cut_is_an_edge_of_its_own_kind():
     links = plan_of(nets.truncated()).scene.links
     assert [(k.source.id, k.target.node.op.name) for k in links if k.kind == "cut"] == [("t2/h", "detached")]
+
+
+def test_a_cut_in_a_traced_function():
+    g = tg.trace(lambda x: (tg.tanh(x).detach() * x).sum(), (2,))
+    plan = plan_of(g)
+    assert [k.target.node.op.name for k in plan.scene.links if k.kind == "cut"] == ["detach"]
+    check_edges(plan)
+
+
+def test_second_order():
+    W = nets.weight("W", 4, 4)
+    h = tg.zeros((2, 4)) + 1
+    for _ in tg.steps(3):
+        h = tg.tanh(h @ W)
+    first = tg.grad(h.sum(), W, create_graph=True)
+    plan = plan_of(tg.grad((first * first).sum(), W, create_graph=True))
+    for check in (check_boxes, check_columns, check_correspondence):
+        check(plan)
+
+
+def test_a_parameter_made_in_a_step_opens_no_column():
+    with tg.timestep(5):
+        W = nets.weight("W", 2)
+    with tg.timestep(7):
+        plan = plan_of(tg.tanh(W))
+    assert [c.time for c in plan.columns] == [7]
 
 
 def test_names_with_the_number_of_the_step_still_correspond():

@@ -176,3 +176,13 @@ def test_a_notebook_gets_svg_and_png():
 def test_graphviz_is_imported_for_the_first_picture_only():
     code = "import sys, tinygrad_rnn, tinygrad_rnn.viz; sys.exit('graphviz' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@each_program
+def test_pdf_or_what_to_install_for_it(program, monkeypatch, tmp_path):
+    only(monkeypatch, program)
+    if Path(program).stem == "graphviz-pure":
+        with pytest.raises(RuntimeError, match=r"no renderer could make the PDF[\s\S]*install Graphviz itself"):
+            viz.draw(nets.timeless()).save(tmp_path / "net.pdf")
+    else:
+        assert viz.draw(nets.timeless()).save(tmp_path / "net.pdf").read_bytes().startswith(b"%PDF")

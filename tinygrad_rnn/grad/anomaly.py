@@ -12,8 +12,8 @@ __all__ = ["detect_anomaly"]
 def detect_anomaly() -> using:
     """Raise at the first operation of the block, forward or backward, that produces NaN or infinity.
 
-    The AnomalyError names the operation, its time step and scope, the shapes and ranges of its inputs, and the user's line.
-    Every result is examined, so it costs time: for looking for a fault, not for training.
+    The AnomalyError names the operation, its time step and scope, the shapes and ranges of its inputs, and the user's
+    line. Every result is examined, so it costs time: for looking for a fault, not for training.
 
     Examples
     --------

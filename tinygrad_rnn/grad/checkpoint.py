@@ -24,8 +24,8 @@ __all__ = ["checkpoint"]
 def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Make a version of `fn` whose intermediate results are not kept but computed again in the backward pass.
 
-    Memory falls to the inputs and outputs; time grows by one more forward pass. Gradients of every order are the same, and
-    so are those of the parameters that `fn` uses. Random operations draw the same numbers again.
+    Memory falls to the inputs and outputs; time grows by one more forward pass. Gradients of every order are the same,
+    and so are those of the parameters that `fn` uses. Random operations draw the same numbers again.
 
     Parameters
     ----------

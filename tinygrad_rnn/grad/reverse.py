@@ -1,7 +1,7 @@
 """Reverse mode: one walk over the recorded nodes, from the last to the first.
 
-Serial numbers are a topological order, so nothing recurses. Which nodes take part is found out first; what flows between them
-is kept in ``sums.py``.
+Serial numbers are a topological order, so nothing recurses. Which nodes take part is found out first; what flows
+between them is kept in ``sums.py``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def grad(
     cotangent : tensor or sequence of tensors, optional
         Weights of the entries of `y`, of its shape. Not needed where `y` holds one value.
     create_graph : bool
-        Record the gradient, so that it can be differentiated again and drawn. Always so while a function is being traced.
+        Record the gradient, so that it can be differentiated again and drawn. Always so while a function is traced.
     allow_unused : bool
         Give None for a tensor that `y` does not depend on, instead of an error.
 
@@ -82,7 +82,7 @@ def grad(
 def pull(
     outputs: list[Tensor], cotangents: list[Tensor], targets: list[Tensor], create_graph: bool, after: int = 0
 ) -> list[Tensor | None]:
-    """Cotangents of `targets`, None where there is no way to one; nodes up to serial number `after` are not walked into."""
+    """Cotangents of `targets`, None where there is no way to one; nodes up to number `after` are not walked into."""
     wanted = {t.serial for t in targets}
     nodes, active = dependent(outputs, wanted, after)
     found = _walk(outputs, cotangents, nodes, active, wanted, create_graph, after)
@@ -130,7 +130,9 @@ def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) ->
             leaf_.grad = leaf(np.asarray(ADD[result.dtype](leaf_.grad.data, result.data)))
 
 
-def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """Make a function that gives the value of `fn` and its gradient with respect to some of its arguments.
 
     Parameters
@@ -187,8 +189,8 @@ def vjp(fn: Callable[..., Any], *inputs: Any) -> tuple[Any, Callable[..., Any]]:
 def separated(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
     """Arguments for a function that is differentiated by each of them, and the serial number that its nodes come after.
 
-    A computed tensor, and one that is given twice, goes in through nodes of its own: the derivative by one argument runs
-    neither through the history of another nor through a second use of it.
+    A computed tensor, and one that is given twice, goes in through nodes of its own: the derivative by one argument
+    runs neither through the history of another nor through a second use of it.
     """
     after, uses = now(), Counter(t.serial for t in tensors)
     with recording():
@@ -205,7 +207,7 @@ def _pulled(
     return results
 
 
-# Arguments ----------------------------------------------------------------------------------------------------------------
+# Arguments ------------------------------------------------------------------------------------------------------------
 
 
 def _members(group: Any) -> list[Any]:
@@ -263,7 +265,7 @@ def _seed(y: Tensor, cotangent: Any) -> Tensor:
     return cotangent
 
 
-# Which nodes take part ----------------------------------------------------------------------------------------------------
+# Which nodes take part ------------------------------------------------------------------------------------------------
 
 
 def dependent(outputs: list[Tensor], targets: set[int], after: int = 0) -> tuple[dict[int, Tensor], set[int]]:
@@ -332,7 +334,7 @@ def _unreached(outputs: list[Tensor], target: Tensor) -> Exception:
     if barrier is None:
         return fail(
             DisconnectedError, f"grad: {describe(outputs[0])} does not depend on {describe(target)}",
-            hint="pass allow_unused=True for None, and check for detach(), no_grad() and copies of the tensor on the way",
+            hint="pass allow_unused=True for None; look for detach(), no_grad() and copies of the tensor on the way",
         )  # fmt: skip
     return fail(
         GradientError, f"grad: {describe(outputs[0])} depends on {describe(target)} only through '{barrier.op.name}', "
@@ -349,7 +351,7 @@ def _no_parameter(y: Tensor) -> Exception:
     )  # fmt: skip
 
 
-# The walk -----------------------------------------------------------------------------------------------------------------
+# The walk -------------------------------------------------------------------------------------------------------------
 
 
 def _walk(

@@ -14,7 +14,7 @@ from ..ops import reduce, shape
 from ..ops.core import as_tensor
 from ..ops.create import zeros_like
 from ..ops.elementwise import multiply
-from ..scope import recording
+from ..scope import current, recording
 from ..tensor import Tensor, describe, leaf
 from .reverse import grad, separated
 
@@ -41,9 +41,7 @@ def jacobian(y: Any, x: Any, *, create_graph: bool = False) -> Tensor:
     y, x = _evaluated(y, x)
     grad(y, x, zeros_like(y))  # raises where there is no way from y to x, even for an empty y
     rows = [_row(y, x, k, create_graph) for k in range(y.size)]
-    if not rows:
-        return leaf(np.zeros((*y.shape, *x.shape), y.dtype))
-    return shape.reshape(shape.stack(rows), (*y.shape, *x.shape))
+    return _joined(rows, y, x, create_graph)
 
 
 def hessian(y: Any, x: Any, *, create_graph: bool = False) -> Tensor:
@@ -58,9 +56,7 @@ def hessian(y: Any, x: Any, *, create_graph: bool = False) -> Tensor:
     y, x = _evaluated(y, x)
     slope = grad(y, x, create_graph=True)
     rows = [_row(slope, x, k, create_graph, linear=True) for k in range(x.size)]
-    if not rows:
-        return leaf(np.zeros((*x.shape, *x.shape), y.dtype))
-    return shape.reshape(shape.stack(rows), (*x.shape, *x.shape))
+    return _joined(rows, x, x, create_graph)
 
 
 def hvp(y: Any, x: Any, v: Any, *, create_graph: bool = False) -> Tensor:
@@ -97,3 +93,13 @@ def _row(y: Tensor, x: Tensor, k: int, create_graph: bool, linear: bool = False)
     seed[k] = 1
     row = grad(y, x, leaf(seed.reshape(y.shape)), create_graph=create_graph, allow_unused=linear)
     return zeros_like(x) if row is None else row  # a slope without x in it: its derivative is zero
+
+
+def _joined(rows: list[Tensor], y: Tensor, x: Tensor, create_graph: bool) -> Tensor:
+    """Rows of derivatives by `x`, one for each entry of `y`, as one tensor; recorded where they are."""
+    if not rows:
+        return leaf(np.zeros((*y.shape, *x.shape), x.dtype))
+    if create_graph or current().tracing or any(t.is_symbolic for t in rows):
+        with recording():
+            return shape.reshape(shape.stack(rows), (*y.shape, *x.shape))
+    return leaf(np.stack([t.data for t in rows]).reshape((*y.shape, *x.shape)))

@@ -1,8 +1,8 @@
 """Running sums of cotangents, by serial number: what flows between the nodes of a backward pass.
 
-As arrays, where nothing is recorded: elementwise rules run as fused kernels, and contributions are added in place. As tensors,
-where the rules' operations become nodes that can be differentiated again. Un-broadcasting and accumulation happen
-here and in no rule; a rule may give None for an input that it sends nothing to.
+As arrays, where nothing is recorded: elementwise rules run as fused kernels, and contributions are added in place. As
+tensors, where the rules' operations become nodes that can be differentiated again. Un-broadcasting and accumulation
+happen here and in no rule; a rule may give None for an input that it sends nothing to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import AnomalyError, fail
+from ..errors import anomaly
 from ..ops import reduce, shape
 from ..ops.create import zeros_like
 from ..ops.elementwise import add, passes, vanishes
@@ -114,7 +114,7 @@ class Arrays:
 
 
 class Watched(Arrays):
-    """Sums as arrays under ``detect_anomaly``: each contribution is examined as it comes, and each sum when it is complete."""
+    """Sums as arrays under ``detect_anomaly``: contributions are examined as they come, and sums when complete."""
 
     source: Tensor | None = None  # whose rule is running
 
@@ -140,14 +140,10 @@ class Watched(Arrays):
     def _examine(self, g: np.ndarray, node: Tensor, what: str) -> None:
         if np.isfinite(g).all():
             return
-        found = "NaN" if np.isnan(g).any() else "infinity"
-        error = fail(
-            AnomalyError, f"{what} {found}", expected="finite values",
-            got=f"{int((~np.isfinite(g)).sum())} of {np.size(g)} entries; {describe(node)}, recorded at {node.source}",
+        raise anomaly(
+            node, np.asarray(g), what, "", got=f"{describe(node)}, recorded at {node.source}",
             hint="look at the values that the operation was given: a zero under a root, a logarithm or a division",
         )  # fmt: skip
-        error.node = node
-        raise error
 
 
 def _arrays(indices: tuple[Any, ...]) -> tuple[np.ndarray, ...]:

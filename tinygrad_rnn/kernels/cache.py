@@ -1,8 +1,8 @@
 """Where compiled kernels are kept between processes, and how a stale one is told from a fresh one.
 
-Numba's own cache looks at one source file's content; a kernel here is put together from a template, a scalar function and what
-that calls. So each kernel's name carries a fingerprint of all code that it reaches, and its source is said to lie in an
-anchor file inside a cache directory that can be written.
+Numba's own cache looks at one source file's content; a kernel here is put together from a template, a scalar function
+and what that calls. So each kernel's name carries a fingerprint of all code that it reaches, and its source is said to
+lie in an anchor file inside a cache directory that can be written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -60,11 +59,11 @@ def _try_anchor(directory: Path) -> str | None:
     return str(path)
 
 
-def fingerprint(*functions: Callable[..., Any]) -> str:
-    """Hash of the code of `functions` and of all Python code that they reach through globals and closures."""
+def fingerprint(*parts: Any) -> str:
+    """Hash of values and functions, and of all Python code that functions reach through globals and closures."""
     digest = hashlib.sha256(_kernel_sources())
     seen: set[int] = set()
-    work: list[Any] = list(functions)
+    work: list[Any] = list(parts)
     while work:
         item = getattr(work[-1], "py_func", work[-1])
         work.pop()
@@ -74,6 +73,7 @@ def fingerprint(*functions: Callable[..., Any]) -> str:
         if isinstance(item, FunctionType):
             names = sorted(global_names(item.__code__))
             work.extend(item.__globals__[n] for n in names if n in item.__globals__)
+            work.extend(_compiled_members(item))
             work.extend(cell.cell_contents for cell in item.__closure__ or ())
             item = item.__code__
         if isinstance(item, CodeType):
@@ -81,7 +81,9 @@ def fingerprint(*functions: Callable[..., Any]) -> str:
             work.extend(c for c in item.co_consts if isinstance(c, CodeType))
         elif isinstance(item, np.ndarray):
             digest.update(repr(item.dtype).encode() + item.tobytes())
-        elif not isinstance(item, ModuleType | BuiltinFunctionType | type):
+        elif isinstance(item, ModuleType | BuiltinFunctionType | type):
+            digest.update(item.__name__.encode())
+        else:
             digest.update(repr(item).encode())
     return digest.hexdigest()[:16]
 
@@ -95,6 +97,14 @@ def global_names(code: CodeType) -> set[str]:
         names.update(i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL")
         work.extend(c for c in code.co_consts if isinstance(c, CodeType))
     return names
+
+
+def _compiled_members(function: FunctionType) -> list[Any]:
+    """Compiled functions that `function` calls by way of modules, as in ``module.name(x)``."""
+    names = global_names(function.__code__) & function.__globals__.keys()
+    modules = [m for m in (function.__globals__[n] for n in names) if isinstance(m, ModuleType)]
+    members = [getattr(m, n, None) for m in modules for n in sorted(function.__code__.co_names)]
+    return [m for m in members if hasattr(m, "py_func")]
 
 
 def _plain(consts: tuple[Any, ...]) -> list[Any]:

@@ -1,10 +1,10 @@
 """From a function of one element, or of one row, to a loop with NumPy's ufunc signature.
 
-A loop is ``void loop(char **args, intp *dims, intp *steps, void *data)``: addresses, sizes and strides, nothing else. That is
-what lets it have two callers: eager operations call it through a NumPy ufunc, which brings broadcasting, strides and
-allocation at 0.3 us a call; a program calls it by its address. The loops differ from Numba's own
-``@vectorize`` in that contiguous and scalar operands get loops of their own, so LLVM vectorises them, and in that they clear
-the floating-point flags, so no overflow ends in a warning: NaN and infinity are values here.
+A loop is ``void loop(char **args, intp *dims, intp *steps, void *data)``: addresses, sizes and strides, nothing else.
+That is what lets it have two callers: eager operations call it through a NumPy ufunc, which brings broadcasting,
+strides and allocation at 0.3 us a call; a program calls it by its address. The loops differ from Numba's own
+``@vectorize`` in that contiguous and scalar operands get loops of their own, so LLVM vectorises them, and in that they
+clear the floating-point flags, so no overflow ends in a warning: NaN and infinity are values here.
 
 Nothing is compiled before its first use; compiled loops are kept on disk (``cache.py``).
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -20,12 +21,12 @@ import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
-from numba.np.ufunc import _internal
 
 from .cache import anchor, fingerprint, global_names
 
 __all__ = ["elementwise_loop", "row_loop", "specialise"]
 
+_ufuncs = import_module("numba.np.ufunc._internal")
 _SIGNATURE = types.void(
     types.CPointer(types.voidptr), types.CPointer(types.intp), types.CPointer(types.intp), types.voidptr
 )
@@ -49,8 +50,8 @@ def specialise(function: Callable[..., Any], dtype: np.dtype) -> Callable[..., A
     """A scalar function for one dtype, compiled when it is first called: its numbers become numbers of that dtype.
 
     Without this the ``1`` of ``1 - y * y`` would carry float32 arithmetic over into float64.
-    Names that refer to elementwise operations (anything with a ``scalar`` attribute) become their scalar functions, so that a
-    gradient rule written for tensors is also a kernel.
+    Names that refer to elementwise operations (anything with a ``scalar`` attribute) become their scalar functions, so
+    that a gradient rule written for tensors is also a kernel.
     """
     return _compiled(function, dtype)
 
@@ -127,11 +128,12 @@ def row_loop(name: str, function: Callable[..., Any], signature: str, ins: Seque
 def _ufunc(name: str, source: str, names: dict[str, Any], ins: list, outs: list, signature: str | None) -> Any:
     letters = "".join(f"{d.kind}{d.itemsize}" for d in ins + outs)
     safe = re.sub(r"\W", "_", name)
-    called = f"{safe}_{letters}_{fingerprint(*names.values())}"
-    loop = numba.cfunc(_SIGNATURE, cache=True, error_model="numpy")(_function(source.replace("LOOP", called), ins + outs, names))
+    called = f"{safe}_{letters}_{fingerprint(source, *names.values())}"
+    function = _function(source.replace("LOOP", called), ins + outs, names)
+    loop = numba.cfunc(_SIGNATURE, cache=True, error_model="numpy")(function)
     kinds = [[d.num for d in ins + outs]]
     shape = () if signature is None else (signature,)
-    return _internal.fromfunc(name, name, [loop.address], kinds, len(ins), len(outs), [None], loop, 0, *shape)
+    return _ufuncs.fromfunc(name, name, [loop.address], kinds, len(ins), len(outs), [None], loop, 0, *shape)
 
 
 def _function(source: str, dtypes: list, names: dict[str, Any]) -> FunctionType:

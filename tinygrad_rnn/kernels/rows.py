@@ -18,8 +18,8 @@ def logsumexp(x, out):
         if x[i] > peak or x[i] != x[i]:
             peak = x[i]
     if peak - peak == 0:
-        total = x[0] * 0
-        for i in range(x.size):
+        total = exp(x[0] - peak)
+        for i in range(1, x.size):
             total += exp(x[i] - peak)
         out[0] = peak + log(total)
     else:  # infinite, or NaN
@@ -32,10 +32,10 @@ def softmax(x, out):
     for i in range(x.size):
         if x[i] > peak or x[i] != x[i]:
             peak = x[i]
-    total = x[0] * 0
     for i in range(x.size):
         out[i] = exp(x[i] - peak)
-    for i in range(x.size):
+    total = out[0]
+    for i in range(1, x.size):
         total += out[i]
     for i in range(x.size):
         out[i] /= total
@@ -47,8 +47,8 @@ def log_softmax(x, out):
     for i in range(x.size):
         if x[i] > peak or x[i] != x[i]:
             peak = x[i]
-    total = x[0] * 0
-    for i in range(x.size):
+    total = exp(x[0] - peak)
+    for i in range(1, x.size):
         total += exp(x[i] - peak)
     shift = log(total)
     for i in range(x.size):
@@ -63,12 +63,12 @@ def cross_entropy(x, target, out):
 
 def normalize(x, eps, out):
     """The row less its mean, divided by the root of its variance plus `eps`."""
-    total = x[0] * 0
-    for i in range(x.size):
+    total = x[0]
+    for i in range(1, x.size):
         total += x[i]
     mean = total / x.size
-    squares = x[0] * 0
-    for i in range(x.size):
+    squares = (x[0] - mean) * (x[0] - mean)
+    for i in range(1, x.size):
         squares += (x[i] - mean) * (x[i] - mean)
     scale = 1 / (squares / x.size + eps[0]) ** 0.5
     for i in range(x.size):

@@ -1,7 +1,7 @@
 """How an operation is declared, found and applied.
 
-Every op is an :class:`~tinygrad_rnn.tensor.Op` in the ``registry``; calling one goes through :func:`apply`, which runs the kernel at
-once, or only the shape rule where an input is symbolic, and records the node.
+Every op is an :class:`~tinygrad_rnn.tensor.Op` in the ``registry``; calling one goes through :func:`apply`, which runs
+the kernel at once, or only the shape rule where an input is symbolic, and records the node.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def apply(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = NO_PARAMS
     for t in inputs:
         arrays.append(t.data)
         symbolic = symbolic or type(t.data) is Spec
-    assert op.run is not None and op.shape is not None
+    assert op.run is not None
+    assert op.shape is not None
+    data: Any
     try:
         if symbolic:
             data = op.shape(*(t.spec for t in inputs), **params)
@@ -80,7 +82,7 @@ def apply(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = NO_PARAMS
 
 
 def refusal(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], error: Exception) -> Exception:
-    """What to raise for inputs that an op refused: the shape rule's words where it has some, and what the inputs were."""
+    """What to raise for inputs that an op refused: the shape rule's words where it has some, and the inputs."""
     assert op.shape is not None
     kind, text = type(error), str(error)
     try:
@@ -95,7 +97,16 @@ def refusal(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], error: E
     return full
 
 
-# Inputs -----------------------------------------------------------------------------------------------------------------
+def refused(inputs: tuple[Tensor, ...], what: str, **parts: str) -> ShapeError:
+    """The ShapeError of an operation that looks at its inputs before it is applied; `what` begins with its name."""
+    error = fail(ShapeError, what, **parts)
+    given = "".join(f"\n  input {k}:  {describe(t)}" for k, t in enumerate(inputs))
+    full = ShapeError(f"{error}{given}\n  {context()}")
+    full.op, full.inputs = what.partition(":")[0], inputs
+    return full
+
+
+# Inputs ---------------------------------------------------------------------------------------------------------------
 
 
 def as_array(data: Any, dtype: Any = None, floats: np.dtype = DEFAULT_FLOAT) -> np.ndarray:
@@ -129,7 +140,7 @@ def check_dtype(dtype: np.dtype) -> None:
 
 
 def as_tensor(data: Any, dtype: np.dtype | None = None) -> Tensor:
-    """A tensor as it is, anything else as a constant; of `dtype` where one is given, and never rounded to float32 before."""
+    """A tensor as it is, anything else as a constant; of `dtype` where one is given, with no detour over float32."""
     if isinstance(data, Tensor):
         return data if dtype is None else cast(data, dtype)
     array = as_array(data, floats=dtype if dtype is not None and dtype.kind == "f" else DEFAULT_FLOAT)
@@ -183,18 +194,20 @@ def _cast_vjp(g: Tensor, y: Tensor, x: Tensor, dtype: np.dtype) -> Tensor:
     return cast(g, x.dtype)
 
 
+_cast_run = quiet(lambda x, dtype: x.astype(dtype))
+_cast_shape = lambda x, dtype: Spec(x.shape, dtype)
 CAST = define(
     "cast",
-    run=quiet(lambda x, dtype: x.astype(dtype)),
-    shape=lambda x, dtype: Spec(x.shape, dtype),
+    run=_cast_run,
+    shape=_cast_shape,
     vjp=(_cast_vjp,),
     jvp="linear",
     formula=r"{0}",
 )
 TO_INTEGER = define(
     "to_integer",
-    run=CAST.run,
-    shape=CAST.shape,
+    run=_cast_run,
+    shape=_cast_shape,
     vjp="integers and booleans carry no gradient",
     formula=r"\mathrm{{int}}({0})",
 )

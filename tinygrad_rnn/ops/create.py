@@ -11,8 +11,8 @@ from ..tensor import CONSTANT, DEFAULT_FLOAT, PARAMETER, Tensor, leaf
 from .core import as_array, as_tensor
 
 __all__ = [
-    "arange", "eye", "from_dlpack", "full", "full_like", "linspace", "ones", "ones_like", "parameter", "tensor", "zeros",
-    "zeros_like",
+    "arange", "eye", "from_dlpack", "full", "full_like", "linspace", "ones", "ones_like", "parameter", "tensor",
+    "zeros", "zeros_like",
 ]  # fmt: skip
 
 Shape = int | tuple[int, ...] | list[int]
@@ -142,7 +142,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Te
     >>> tg.arange(3).tolist(), tg.arange(0.0, 1.0, 0.5).tolist()
     ([0, 1, 2], [0.0, 0.5])
     """
-    values = np.arange(*((0, start) if stop is None else (start, stop)), step, dtype)
+    first, last = (0, start) if stop is None else (start, stop)
+    values: Any = np.arange(first, last, step, dtype=dtype)
     return leaf(as_array(values.astype(DEFAULT_FLOAT) if dtype is None and values.dtype.kind == "f" else values))
 
 

@@ -88,7 +88,8 @@ class Kernels(dict):
         except KeyError:
             pass
         line = self.vjp[i]
-        takes = _arguments_used(line) if isinstance(line, FunctionType) else ()
+        plain = isinstance(line, FunctionType) and not line.__code__.co_flags & CO_VARARGS
+        takes = _arguments_used(line) if plain else ()
         types = [dtype, dtype, *self.types(dtype)]
         rule = None
         if takes:

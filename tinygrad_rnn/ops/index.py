@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels.scatter import add_rows
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
-from .core import apply, as_tensor, check_dtype, define, literal
+from .core import apply, as_tensor, check_dtype, define, literal, refused
 from .elementwise import where
 from .shape import normalize_axes, reshape
 
@@ -377,7 +377,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
-    k = normalize_axes("take", (axis,), x.ndim)[0]
+    k = normalize_axes("take", (axis,), x.ndim, x)[0]
     return x[(slice(None),) * k + (_integers("take", indices),)]
 
 
@@ -400,10 +400,10 @@ def gather(x: Any, indices: Any, axis: int) -> Tensor:
     [[2.0], [3.0]]
     """
     x, indices = as_tensor(x), _integers("gather", indices)
-    k = normalize_axes("gather", (axis,), x.ndim)[0]
+    k = normalize_axes("gather", (axis,), x.ndim, x)[0]
     if indices.ndim != x.ndim or any(a > b and j != k for j, (a, b) in enumerate(zip(indices.shape, x.shape))):
-        raise fail(
-            ShapeError, f"gather: indices of shape {indices.shape} for {x.shape} along axis {k}",
+        raise refused(
+            (x, indices), f"gather: indices of shape {indices.shape} for {x.shape} along axis {k}",
             expected="as many axes, none longer than the tensor's but the one gathered along",
         )  # fmt: skip
     own = [np.arange(n).reshape([-1 if a == j else 1 for a in range(x.ndim)]) for j, n in enumerate(indices.shape)]

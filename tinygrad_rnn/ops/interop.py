@@ -64,10 +64,10 @@ def _dot(a: Any, b: Any) -> Tensor:
     return linalg.matmul(a, b)
 
 
-def _pad(x: Any, widths: Any, mode: str = "constant", *, constant_values: float = 0) -> Tensor:
+def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Tensor:
     if mode != "constant" or np.ndim(constant_values):
         raise TypeError(_refusal("pad", {f"mode={mode!r}, constant_values={constant_values!r}": None}))
-    return shape.pad(x, widths, constant_values)
+    return shape.pad(array, pad_width, constant_values)
 
 
 def _take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..tensor import Spec, Tensor
-from .core import apply, define, promoted, quiet, result_dtype
+from .core import apply, define, promoted, quiet, refused, result_dtype
 from .elementwise import broadcast_shape
 from .shape import broadcast_to, expand_dims, flatten, reshape
 
@@ -19,15 +19,14 @@ __all__ = ["einsum", "matmul", "outer"]
 
 # Matrix product -----------------------------------------------------------------------------------------------------------
 
-_matmul_quiet = quiet(np.matmul)
-
 
 def _matmul_run(a: np.ndarray, b: np.ndarray) -> Any:
-    if a.ndim == 2 and b.ndim == 2:
-        return np.dot(a, b)
-    if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and a.shape[-1] == b.shape[0]:
-        return np.dot(a.reshape(_rows(a.shape), b.shape[0]), b).reshape(*a.shape[:-1], b.shape[1])
-    return _matmul_quiet(a, b)
+    with np.errstate(all="ignore"):  # np.dot warns of overflow as well
+        if a.ndim == 2 and b.ndim == 2:
+            return np.dot(a, b)
+        if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and a.shape[-1] == b.shape[0]:
+            return np.dot(a.reshape(_rows(a.shape), b.shape[0]), b).reshape(*a.shape[:-1], b.shape[1])
+        return np.matmul(a, b)
 
 
 def _rows(shape: tuple[int, ...]) -> int:
@@ -185,10 +184,12 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     >>> tg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 10.0]).tolist()
     [21.0, 43.0]
     """
-    terms, result = _parse(subscripts, len(operands))
-    tensors = list(promoted(operands))
-    shapes = [t.shape for t in tensors]
-    _sizes(shapes, terms)
+    tensors = promoted(operands)
+    terms, result = _parse(subscripts, tensors)
+    try:
+        _sizes([t.shape for t in tensors], terms)
+    except ShapeError as error:
+        raise refused(tensors, str(error)) from None
     pairs = [_diagonal(t, term) for t, term in zip(tensors, terms, strict=True)]
     return _einsum([t for t, _ in pairs], tuple(term for _, term in pairs), result)
 
@@ -197,16 +198,16 @@ def _einsum(tensors: list[Tensor], terms: tuple[str, ...], result: str) -> Tenso
     return apply(EINSUM, tuple(tensors), {"terms": terms, "result": result})
 
 
-def _parse(subscripts: str, count: int) -> tuple[tuple[str, ...], str]:
+def _parse(subscripts: str, operands: tuple[Tensor, ...]) -> tuple[tuple[str, ...], str]:
     left, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = tuple(left.split(","))
     letters = "".join(terms)
     if not arrow:
         result = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
     wrong = not all(c.isalpha() and c.isascii() for c in letters + result)
-    if wrong or len(terms) != count or len(set(result)) < len(result) or set(result) - set(letters):
-        raise fail(
-            ShapeError, f"einsum: cannot read '{subscripts}' for {count} operands",
+    if wrong or len(terms) != len(operands) or len(set(result)) < len(result) or set(result) - set(letters):
+        raise refused(
+            operands, f"einsum: cannot read '{subscripts}' for {len(operands)} operands",
             expected="letters, a term per operand, and a result whose letters occur once and in the terms",
             hint="as 'bth,hk->btk'",
         )  # fmt: skip

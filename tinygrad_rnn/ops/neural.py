@@ -12,9 +12,9 @@ import numpy as np
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import rows
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe
-from .core import NO_PARAMS, apply, as_tensor, cast, define, promoted, refusal
+from .core import NO_PARAMS, apply, as_tensor, cast, define, promoted, refusal, refused
 from .elementwise import abs as absolute
-from .elementwise import exp, log, rsqrt, softplus, square, where
+from .elementwise import exp, log, minimum, rsqrt, softplus, square, where
 from .index import gather, one_hot
 from .reduce import mean, sum, var
 from .rowwise import RowKernels
@@ -65,7 +65,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     [0.5, 0.5]
     """
     x = _float(x)
-    return apply(SOFTMAX, (x,), {"axis": normalize_axes("softmax", (axis,), x.ndim)[0]})
+    return apply(SOFTMAX, (x,), {"axis": normalize_axes("softmax", (axis,), x.ndim, x)[0]})
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
@@ -78,7 +78,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     [-1000.0, 0.0]
     """
     x = _float(x)
-    return apply(LOG_SOFTMAX, (x,), {"axis": normalize_axes("log_softmax", (axis,), x.ndim)[0]})
+    return apply(LOG_SOFTMAX, (x,), {"axis": normalize_axes("log_softmax", (axis,), x.ndim, x)[0]})
 
 
 # Layer normalisation -------------------------------------------------------------------------------------------------------
@@ -123,12 +123,12 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     """
     x = _float(x)
     if not x.ndim:
-        raise fail(ShapeError, "layer_norm: the tensor has no axis to normalise", expected="(..., features)")
+        raise refused((x,), "layer_norm: the tensor has no axis to normalise", expected="(..., features)")
     y = apply(NORMALIZE, (x,), {"eps": float(eps)})
     for what, parameter in (("weight", weight), ("bias", bias)):
         if parameter is not None and as_tensor(parameter).shape != x.shape[-1:]:
-            raise fail(
-                ShapeError, f"layer_norm: {what} for features of {describe(x)}",
+            raise refused(
+                (x, as_tensor(parameter)), f"layer_norm: {what} for features of {describe(x)}",
                 expected=str(x.shape[-1:]), got=str(as_tensor(parameter).shape),
             )  # fmt: skip
     if weight is not None:
@@ -239,7 +239,7 @@ def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Ten
 
 def _soft_cross_entropy(logits: Tensor, target: Tensor, smoothing: float, reduction: str) -> Tensor:
     if target.shape != logits.shape:
-        raise fail(ShapeError, "cross_entropy: probabilities", expected=str(logits.shape), got=str(target.shape))
+        raise refused((logits, target), "cross_entropy: probabilities", expected=str(logits.shape), got=str(target.shape))
     if smoothing:
         target = (1 - smoothing) * target + smoothing / logits.shape[-1]
     return reduced(-sum(target * log_softmax(logits), -1), reduction)
@@ -256,8 +256,8 @@ def _pair(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
     prediction = _float(prediction)
     a, b = promoted((prediction, target))
     if a.shape != b.shape:
-        raise fail(
-            ShapeError, f"{name}: prediction {a.shape} and target {b.shape}", expected="equal shapes",
+        raise refused(
+            (a, b), f"{name}: prediction {a.shape} and target {b.shape}", expected="equal shapes",
             hint="reshape one of them; broadcasting a loss is almost always a mistake",
         )  # fmt: skip
     return a, b
@@ -319,7 +319,8 @@ def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: s
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     distance = absolute(a - b)
-    return reduced(where(distance <= delta, 0.5 * square(a - b), delta * (distance - 0.5 * delta)), reduction)
+    near = minimum(distance, delta)  # no square of what is far away, whose gradient would overflow
+    return reduced(0.5 * square(near) + delta * (distance - near), reduction)
 
 
 # Dropout -----------------------------------------------------------------------------------------------------------------

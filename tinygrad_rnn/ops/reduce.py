@@ -64,7 +64,7 @@ def _reduction(name: str, run: Any, vjp: Any, jvp: Any, formula: str, dtype: Any
 
     def reduce(x: Any, axis: Axis, keepdims: bool) -> Tensor:
         x = as_tensor(x)
-        return apply(op, (x,), {"axis": normalize_axes(name, axis, x.ndim), "keepdims": bool(keepdims)})
+        return apply(op, (x,), {"axis": normalize_axes(name, axis, x.ndim, x), "keepdims": bool(keepdims)})
 
     return reduce
 
@@ -239,7 +239,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """
     x = as_tensor(x)
     x = cast(x, _widened(x.dtype))
-    axes = normalize_axes("prod", axis, x.ndim)
+    axes = normalize_axes("prod", axis, x.ndim, x)
     lead = [k for k in range(x.ndim) if k not in axes]
     flat = reshape(x.transpose(*axes, *lead), (_count(x.shape, axes), *(x.shape[k] for k in lead)))
     if not len(flat):
@@ -266,7 +266,7 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, *, ddof: int = 0) -> 
     (0.6666666865348816, 1.0)
     """
     x = _float(x)
-    axes = normalize_axes("var", axis, x.ndim)
+    axes = normalize_axes("var", axis, x.ndim, x)
     centred = x - mean(x, axes, keepdims=True)
     n = _count(x.shape, axes) - ddof
     return sum(centred * centred, axes, keepdims) / (n if n > 0 else 0)
@@ -296,7 +296,7 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> T
     4.9999999241216036e+30
     """
     x = _float(x)
-    axes = normalize_axes("norm", axis, x.ndim)
+    axes = normalize_axes("norm", axis, x.ndim, x)
     if ord == 1:
         return sum(absolute(x), axes, keepdims)
     if ord not in (2, np.inf):
@@ -344,7 +344,7 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
-    return apply(_CUMSUM, (x,), {"axis": normalize_axes("cumsum", axis, x.ndim)[0]})
+    return apply(_CUMSUM, (x,), {"axis": normalize_axes("cumsum", axis, x.ndim, x)[0]})
 
 
 _CUMSUM = define(
@@ -383,7 +383,7 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 def _arg(name: str, x: Any, axis: int | None, keepdims: bool) -> Tensor:
     x = as_tensor(x)
-    params = {"axis": None if axis is None else normalize_axes(name, axis, x.ndim)[0], "keepdims": bool(keepdims)}
+    params = {"axis": None if axis is None else normalize_axes(name, axis, x.ndim, x)[0], "keepdims": bool(keepdims)}
     return apply(_ARGS[name], (x,), params)
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError, fail
-from ..tensor import Spec, Tensor
-from .core import apply, as_tensor, define, promoted
-from .elementwise import broadcast_shape
+from ..tensor import Op, Spec, Tensor
+from .core import apply, as_tensor, define, promoted, refused
 
 __all__ = [
     "broadcast_to", "chunk", "concatenate", "expand", "expand_dims", "flatten", "flip", "moveaxis", "pad", "repeat", "reshape",
@@ -20,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def normalize_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+def normalize_axes(name: str, axis: Any, ndim: int, *inputs: Tensor) -> tuple[int, ...]:
     """Axes as a sorted tuple of non-negative integers; all of them for None."""
     if axis is None:
         return tuple(range(ndim))
@@ -29,19 +28,19 @@ def normalize_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
     for a in axes:
         if not isinstance(a, int | np.integer) or isinstance(a, bool) or not -ndim <= a < ndim:
-            raise fail(
-                ShapeError, f"{name}: {a!r} is not an axis of a tensor with {ndim} axes",
+            raise refused(
+                inputs, f"{name}: {a!r} is not an axis of a tensor with {ndim} axes",
                 expected=f"integers from {-ndim} to {ndim - 1}" if ndim else "no axis: the tensor holds one value",
                 got=repr(axis),
             )  # fmt: skip
     positive = sorted(int(a) % ndim for a in axes)
     if len(set(positive)) < len(positive):
-        raise fail(ShapeError, f"{name}: an axis is named twice", got=repr(axis))
+        raise refused(inputs, f"{name}: an axis is named twice", got=repr(axis))
     return tuple(positive)
 
 
-def _one_axis(name: str, axis: Any, ndim: int) -> int:
-    return normalize_axes(name, (axis,), ndim)[0]
+def _one_axis(name: str, axis: Any, ndim: int, *inputs: Tensor) -> int:
+    return normalize_axes(name, (axis,), ndim, *inputs)[0]
 
 
 def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
@@ -88,8 +87,8 @@ def _complete(x: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
             known *= n
     fits = x.size % known == 0 if unknown and known else x.size == known
     if unknown > 1 or not fits or (unknown and not known) or min(shape, default=0) < -1:
-        raise fail(
-            ShapeError, f"reshape: {x.shape} -> {shape}",
+        raise refused(
+            (x,), f"reshape: {x.shape} -> {shape}",
             expected=f"sizes whose product is {x.size}, at most one of them -1",
             got=f"product {known}" + (f" with {unknown} unknown" if unknown else ""),
         )  # fmt: skip
@@ -118,7 +117,7 @@ def expand_dims(x: Any, axis: int) -> Tensor:
     (1, 3)
     """
     x = as_tensor(x)
-    k = _one_axis("expand_dims", axis, x.ndim + 1)
+    k = _one_axis("expand_dims", axis, x.ndim + 1, x)
     return reshape(x, (*x.shape[:k], 1, *x.shape[k:]))
 
 
@@ -132,12 +131,12 @@ def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
     (3,)
     """
     x = as_tensor(x)
-    axes = normalize_axes("squeeze", axis, x.ndim)
+    axes = normalize_axes("squeeze", axis, x.ndim, x)
     if axis is None:
         axes = tuple(k for k in axes if x.shape[k] == 1)
     wide = [k for k in axes if x.shape[k] != 1]
     if wide:
-        raise fail(ShapeError, f"squeeze: axis {wide[0]} of {x.shape}", expected="size 1", got=str(x.shape[wide[0]]))
+        raise refused((x,), f"squeeze: axis {wide[0]} of {x.shape}", expected="size 1", got=str(x.shape[wide[0]]))
     return reshape(x, reduced_shape(x.shape, axes, False))
 
 
@@ -168,15 +167,15 @@ def transpose(x: Any, *axes: Any) -> Tensor:
     order = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)) else axes
     if not order:
         if x.ndim and order == () and len(axes) == 1:
-            raise fail(ShapeError, "transpose: no axes named", expected=f"a permutation of {x.ndim} axes")
+            raise refused((x,), "transpose: no axes named", expected=f"a permutation of {x.ndim} axes")
         order = tuple(range(x.ndim))[::-1]
     elif len(order) != x.ndim:
-        raise fail(
-            ShapeError, f"transpose: {len(order)} axes named for shape {x.shape}",
+        raise refused(
+            (x,), f"transpose: {len(order)} axes named for shape {x.shape}",
             expected=f"a permutation of {x.ndim} axes", got=str(order),
         )  # fmt: skip
     else:
-        normalize_axes("transpose", order, x.ndim)
+        normalize_axes("transpose", order, x.ndim, x)
         order = tuple(int(k) % x.ndim for k in order)
     return apply(TRANSPOSE, (x,), {"axes": order})
 
@@ -191,7 +190,7 @@ def swapaxes(x: Any, first: int, second: int) -> Tensor:
     (4, 3, 2)
     """
     x = as_tensor(x)
-    a, b = _one_axis("swapaxes", first, x.ndim), _one_axis("swapaxes", second, x.ndim)
+    a, b = _one_axis("swapaxes", first, x.ndim, x), _one_axis("swapaxes", second, x.ndim, x)
     order = list(range(x.ndim))
     order[a], order[b] = b, a
     return apply(TRANSPOSE, (x,), {"axes": tuple(order)})
@@ -207,7 +206,7 @@ def moveaxis(x: Any, source: int, destination: int) -> Tensor:
     (3, 4, 2)
     """
     x = as_tensor(x)
-    a, b = _one_axis("moveaxis", source, x.ndim), _one_axis("moveaxis", destination, x.ndim)
+    a, b = _one_axis("moveaxis", source, x.ndim, x), _one_axis("moveaxis", destination, x.ndim, x)
     order = [k for k in range(x.ndim) if k != a]
     order.insert(b, a)
     return apply(TRANSPOSE, (x,), {"axes": tuple(order)})
@@ -239,8 +238,9 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     shape = (index(shape),) if isinstance(shape, int | np.integer) else tuple(index(n) for n in shape)
     if shape == x.shape:
         return x
-    if min(shape, default=0) < 0 or broadcast_shape("broadcast_to", x.shape, shape) != shape:
-        raise fail(ShapeError, f"broadcast_to: {x.shape} -> {shape}", expected="axes that are equal, or 1 in the first")
+    fits = len(shape) >= x.ndim and all(n in (1, m) for n, m in zip(x.shape[::-1], shape[::-1], strict=False))
+    if not fits or min(shape) < 0:
+        raise refused((x,), f"broadcast_to: {x.shape} -> {shape}", expected="axes that are equal, or 1 in the first")
     return apply(BROADCAST, (x,), {"shape": shape})
 
 
@@ -257,7 +257,7 @@ def expand(x: Any, *shape: int) -> Tensor:
     target = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
     lead = len(target) - x.ndim
     if lead < 0 or -1 in target[:lead]:
-        raise fail(ShapeError, f"expand: {x.shape} -> {target}", expected="-1 only for axes that there are")
+        raise refused((x,), f"expand: {x.shape} -> {target}", expected="-1 only for axes that there are")
     return broadcast_to(x, tuple(x.shape[k - lead] if n == -1 else n for k, n in enumerate(target)))
 
 
@@ -271,9 +271,9 @@ def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
     [1, 2, 1, 2]
     """
     x = as_tensor(x)
-    times = (index(reps),) if not isinstance(reps, tuple | list) else tuple(index(n) for n in reps)
+    times = tuple(index(n) for n in (reps if isinstance(reps, tuple | list) else (reps,)))
     if min(times, default=0) < 0:
-        raise fail(ShapeError, "tile: repetitions must not be negative", got=str(times))
+        raise refused((x,), "tile: repetitions must not be negative", got=str(times))
     ndim = max(x.ndim, len(times))
     times = (1,) * (ndim - len(times)) + times
     sizes = (1,) * (ndim - x.ndim) + x.shape
@@ -294,12 +294,12 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Ten
     x = as_tensor(x)
     if axis is None:
         x, axis = flatten(x), 0
-    k = _one_axis("repeat", axis, x.ndim)
+    k = _one_axis("repeat", axis, x.ndim, x)
     counts = np.asarray(repeats)
     if counts.dtype.kind not in "iu" or counts.ndim > 1 or (counts.size and counts.min() < 0):
-        raise fail(ShapeError, "repeat: counts must be integers that are not negative", got=repr(repeats))
+        raise refused((x,), "repeat: counts must be integers that are not negative", got=repr(repeats))
     if counts.ndim and counts.shape[0] not in (1, x.shape[k]):
-        raise fail(ShapeError, f"repeat: axis {k} of {x.shape}", expected=f"{x.shape[k]} counts", got=str(len(counts)))
+        raise refused((x,), f"repeat: axis {k} of {x.shape}", expected=f"{x.shape[k]} counts", got=str(len(counts)))
     places = np.repeat(np.arange(x.shape[k]), counts)
     return x[(slice(None),) * k + (places,)]
 
@@ -347,12 +347,12 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     [1.0, 2.0, 3.0]
     """
     inputs = _joinable("concatenate", tensors)
-    return apply(CONCATENATE, inputs, {"axis": _one_axis("concatenate", axis, inputs[0].ndim)})
+    return apply(CONCATENATE, inputs, {"axis": _one_axis("concatenate", axis, inputs[0].ndim, *inputs)})
 
 
 def _joinable(name: str, tensors: Sequence[Any]) -> tuple[Tensor, ...]:
     if not len(tensors):
-        raise fail(ShapeError, f"{name}: no tensors given", expected="at least one")
+        raise refused((), f"{name}: no tensors given", expected="at least one")
     inputs = tuple([t if isinstance(t, Tensor) else as_tensor(t) for t in tensors])
     dtype = inputs[0].dtype
     return promoted(tuple(tensors)) if any(t.dtype != dtype for t in inputs) else inputs
@@ -389,7 +389,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     (3, 2)
     """
     inputs = _joinable("stack", tensors)
-    return apply(STACK, inputs, {"axis": _one_axis("stack", axis, inputs[0].ndim + 1)})
+    return apply(STACK, inputs, {"axis": _one_axis("stack", axis, inputs[0].ndim + 1, *inputs)})
 
 
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
@@ -402,11 +402,11 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     [[0], [1, 2], [3]]
     """
     x = as_tensor(x)
-    k = _one_axis("split", axis, x.ndim)
+    k = _one_axis("split", axis, x.ndim, x)
     if isinstance(sections, int | np.integer):
         if sections < 1 or x.shape[k] % sections:
-            raise fail(
-                ShapeError, f"split: axis {k} of {x.shape} into {sections} equal parts",
+            raise refused(
+                (x,), f"split: axis {k} of {x.shape} into {sections} equal parts",
                 expected=f"a divisor of {x.shape[k]}", hint="use tg.chunk for parts that may differ",
             )  # fmt: skip
         size = x.shape[k] // sections
@@ -427,9 +427,9 @@ def chunk(x: Any, chunks: int, axis: int = 0) -> list[Tensor]:
     [[0, 1, 2], [3, 4]]
     """
     x = as_tensor(x)
-    k = _one_axis("chunk", axis, x.ndim)
+    k = _one_axis("chunk", axis, x.ndim, x)
     if chunks < 1:
-        raise fail(ShapeError, "chunk: the number of parts must be positive", got=str(chunks))
+        raise refused((x,), "chunk: the number of parts must be positive", got=str(chunks))
     size = max(1, -(-x.shape[k] // chunks))
     return split(x, list(range(size, x.shape[k], size)), k)
 
@@ -447,7 +447,7 @@ def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
     [3, 2, 1]
     """
     x = as_tensor(x)
-    axes = normalize_axes("flip", axis, x.ndim)
+    axes = normalize_axes("flip", axis, x.ndim, x)
     return x[tuple(slice(None, None, -1) if k in axes else slice(None) for k in range(x.ndim))]
 
 
@@ -465,7 +465,7 @@ def roll(x: Any, shift: int, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     if axis is None:
         return reshape(roll(flatten(x), shift, 0), x.shape)
-    k = _one_axis("roll", axis, x.ndim)
+    k = _one_axis("roll", axis, x.ndim, x)
     if not x.shape[k]:
         return x
     cut = -shift % x.shape[k]
@@ -483,7 +483,7 @@ def _inside(shape: tuple[int, ...], widths: tuple[tuple[int, int], ...]) -> tupl
     return tuple([slice(a, a + n) for n, (a, _) in zip(shape, widths, strict=True)])
 
 
-PAD = define(
+PAD: Op = define(
     "pad",
     run=_pad_run,
     shape=lambda x, widths, value: Spec(tuple(n + a + b for n, (a, b) in zip(x.shape, widths)), x.dtype),
@@ -509,8 +509,8 @@ def pad(x: Any, widths: Any, value: float = 0.0) -> Tensor:
     except ValueError:
         pairs = ((-1, -1),)
     if any(n < 0 for pair in pairs for n in pair):
-        raise fail(
-            ShapeError, f"pad: widths {widths!r} for shape {x.shape}",
+        raise refused(
+            (x,), f"pad: widths {widths!r} for shape {x.shape}",
             expected="(before, after), or one such pair per axis, none negative",
         )  # fmt: skip
     return apply(PAD, (x,), {"widths": pairs, "value": value})

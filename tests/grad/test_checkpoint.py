@@ -1,0 +1,255 @@
+"""checkpoint: equal values and derivatives, less memory, the same random numbers."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+
+class State(NamedTuple):
+    h: tg.Tensor
+    c: tg.Tensor
+
+
+W = tg.parameter(np.array([[0.3, -0.2], [0.5, 0.1]]), name="W")
+X = np.array([[0.4, -1.1], [0.7, 0.2]])
+
+
+def cell(h, x):
+    return tg.tanh(h @ W + x * h)
+
+
+def rnn(step, x, w=W):
+    h = x * 0.5 + tg.sin(w[0])
+    for _ in tg.steps(3):
+        h = step(h, x)
+    return (h * h).sum()
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_a_recurrence_are_equal(create_graph):
+    """The state of each step depends on the closed-over weight that the step uses too."""
+    x = tg.tensor(X)
+    plain, saved = rnn(cell, x), rnn(tg.checkpoint(cell), x)
+    assert saved.item() == plain.item()
+    slopes, slopes_saved = (tg.grad(y, [x, W], create_graph=create_graph) for y in (plain, saved))
+    for a, b in zip(slopes, slopes_saved, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-13)
+
+
+@pytest.mark.parametrize("wrt", [0, 1])
+def test_second_derivatives_are_equal(wrt):
+    found = []
+    for step in (cell, tg.checkpoint(cell)):
+        x = tg.tensor(X)
+        t = (x, W)[wrt]
+        slope = tg.grad(rnn(step, x), t, create_graph=True)
+        found.append((tg.grad((slope * slope).sum(), [x, W]), tg.hessian(rnn(step, x), t)))
+    (first, hessian), (first_saved, hessian_saved) = found
+    for a, b in zip([*first, hessian], [*first_saved, hessian_saved], strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-11, atol=1e-13)
+
+
+def test_third_derivatives_are_equal():
+    x = tg.tensor(0.7)
+    y = tg.checkpoint(lambda v: v * v * v * v)(x)
+    for expected in (4 * 0.7**3, 12 * 0.7**2, 24 * 0.7):
+        y = tg.grad(y, x, create_graph=True)
+        assert y.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_backward_reaches_parameters_that_are_closed_over():
+    w, unused = tg.parameter([2.0, 3.0]), tg.parameter([1.0])
+    tg.checkpoint(lambda x: x * w * w)(tg.ones(2)).sum().backward()
+    assert (w.grad.tolist(), unused.grad) == ([4.0, 6.0], None)
+
+
+def test_checkpoints_nest():
+    x = tg.tensor(0.5)
+    inner = tg.checkpoint(lambda v: tg.tanh(v * v))
+    y = tg.checkpoint(lambda v: inner(v) * inner(v * 2))(x)
+    z = tg.tanh(x * x) * tg.tanh(x * 2 * x * 2)
+    assert tg.grad(y, x).item() == pytest.approx(tg.grad(z, x).item(), rel=1e-6)
+    slope, slope_ = tg.grad(y, x, create_graph=True), tg.grad(z, x, create_graph=True)
+    assert tg.grad(slope, x).item() == pytest.approx(tg.grad(slope_, x).item(), rel=1e-5)
+
+
+def test_results_come_in_the_form_that_the_function_gives():
+    def step(state, x, *, scale):
+        return State(state.h * x * scale, tg.concatenate([state.c, state.c]))
+
+    state = State(tg.tensor([1.0, 2.0]), tg.zeros((0, 2)))
+    new = tg.checkpoint(step)(state, 3.0, scale=2.0)
+    assert isinstance(new, State)
+    assert (new.h.tolist(), new.c.shape) == ([6.0, 12.0], (0, 2))
+    assert tg.grad(new.h.sum(), state.h).tolist() == [6.0, 6.0]
+    a, b = tg.checkpoint(lambda x: [x.reshape(2, 1), x.sum()])(state.h)
+    assert (a.shape, b.shape) == ((2, 1), ())
+    assert tg.grad([a, b], state.h, [[[1.0], [2.0]], 10.0]).tolist() == [11.0, 12.0]
+
+
+def test_an_argument_may_be_a_result():
+    x = tg.tensor([1.0, 2.0])
+    y = tg.checkpoint(lambda v: v)(x)
+    assert tg.grad((y * y).sum(), x).tolist() == [2.0, 4.0]
+    constant = tg.checkpoint(lambda v: tg.ones(2))(x)
+    with pytest.raises(tg.DisconnectedError):
+        tg.grad(constant.sum(), x)
+
+
+def test_arguments_that_only_choose_have_no_gradient():
+    x, k = tg.parameter([1.0, 2.0]), tg.tensor([1, 1])
+    y = tg.checkpoint(lambda v, k, gate: tg.where(gate > 0, v[k], 0.0))(x, k, tg.parameter([1.0, -1.0], name="gate"))
+    y.sum().backward()
+    assert x.grad.tolist() == [0.0, 1.0]
+
+
+def test_forward_mode_passes_through():
+    x, h = tg.tensor(X), tg.tensor(X[::-1].copy())
+    steps = (cell, tg.checkpoint(cell))
+    found = [tg.jvp(lambda a, b, f=f: rnn(f, a) * b.sum(), [x, h], [h, x])[1].item() for f in steps]
+    assert found[1] == pytest.approx(found[0], rel=1e-12)
+    w = tg.parameter(X)
+    slopes = [
+        tg.jvp(lambda v, f=f: rnn(f(lambda h, z: tg.tanh(h @ v * z)), x, v), [w], [x])[1].item()
+        for f in (lambda g: g, tg.checkpoint)
+    ]
+    assert slopes[1] == pytest.approx(slopes[0], rel=1e-12)
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+def test_intermediate_results_are_not_kept():
+    kept = []
+
+    def body(x):
+        middle = tg.tanh(x * 2)
+        kept.append((weakref.ref(middle), weakref.ref(middle.data)))
+        return middle * middle
+
+    gc.disable()
+    try:
+        x = tg.ones(4)
+        y = tg.checkpoint(body)(x)
+        assert [r() for pair in kept for r in pair] == [None, None]
+        slope = tg.grad(y.sum(), x)
+        assert [r() for pair in kept for r in pair] == [None] * 4
+        plain = body(x)
+        assert kept[-1][0]() is not None
+        np.testing.assert_allclose(slope, tg.grad(plain.sum(), x))
+        reference = weakref.ref(y)
+        del y, plain
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+def test_the_body_runs_once_forward_and_once_backward():
+    runs = []
+
+    def body(x, w):
+        runs.append(1)
+        return x * w * w
+
+    x, w = tg.tensor([1.0]), tg.parameter([2.0])
+    y = tg.checkpoint(body)(x, w)
+    assert len(runs) == 1
+    tg.grad(y.sum(), [x, w])
+    assert len(runs) == 2
+
+
+def test_nothing_is_kept_where_nothing_is_recorded():
+    with tg.no_grad():
+        y = tg.checkpoint(cell)(tg.tensor(X), tg.tensor(X))
+    assert not y.inputs
+    np.testing.assert_array_equal(y, cell(tg.tensor(X), tg.tensor(X)))
+
+
+# Random numbers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_the_same_numbers_are_drawn_again(create_graph):
+    generator = np.random.default_rng(3)
+    x = tg.tensor(np.ones(200))
+    before = generator.bit_generator.state
+    y = tg.checkpoint(lambda v: tg.dropout(v, 0.5, generator=generator) * v)(x)
+    after = generator.bit_generator.state
+    assert before != after
+    slope = tg.grad(y.sum(), x, create_graph=create_graph)
+    np.testing.assert_array_equal(slope, 2 * y.numpy())
+    assert generator.bit_generator.state == after
+    generator.bit_generator.state = before
+    np.testing.assert_array_equal(tg.dropout(x, 0.5, generator=generator), y)
+
+
+def test_two_checkpoints_draw_different_numbers():
+    generator = np.random.default_rng(3)
+    body = tg.checkpoint(lambda v: tg.dropout(v, 0.5, generator=generator))
+    x = tg.tensor(np.ones(100))
+    a, b = body(x), body(x)
+    assert a.tolist() != b.tolist()
+    np.testing.assert_array_equal(tg.grad([a.sum(), b.sum()], x), a.numpy() + b.numpy())
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        (lambda x: x > 0, "float tensors of one dtype(.|\n)*got: .* bool"),
+        (lambda x: [x, x.astype(np.float64)], "got: .*float32.*float64"),
+        (lambda x: [x, 3.0], "got: .* float"),
+        (lambda x: [], "float tensors of one dtype"),
+    ],
+)
+def test_results_that_are_refused(body, match):
+    with pytest.raises(tg.DTypeError, match=match):
+        tg.checkpoint(body)(tg.ones(2))
+
+
+def test_an_assignment_makes_a_checkpoint_stale():
+    w = tg.parameter([2.0], name="w")
+    y = tg.checkpoint(lambda x: x * w)(tg.ones(1))
+    w.assign([3.0])
+    with pytest.raises(tg.StaleError, match="tensor 'w'"):
+        y.sum().backward()
+
+
+def test_errors_of_the_body_pass_through_and_leave_nothing_behind():
+    generator = np.random.default_rng(0)
+    calls = []
+
+    def body(x):
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyError("second run")
+        return tg.dropout(x, 0.5, generator=generator)
+
+    x = tg.ones(4)
+    y = tg.checkpoint(body)(x)
+    state = generator.bit_generator.state
+    with pytest.raises(KeyError, match="second run"):
+        tg.grad(y.sum(), x)
+    assert generator.bit_generator.state == state
+    assert (x * 1).direction == "forward"
+
+
+def test_it_keeps_name_and_documentation():
+    assert tg.checkpoint(cell).__name__ == "cell"
+
+
+def test_recomputed_nodes_belong_to_the_time_step_of_the_checkpoint():
+    x = tg.tensor(X)
+    slope = tg.grad(rnn(tg.checkpoint(cell), x), x, create_graph=True)
+    tanhs = [t for t in tg.graph(slope) if t.op.name == "tanh"]
+    assert [t.time for t in tanhs] == [2, 1, 0]
+    assert {t.direction for t in tanhs} == {"backward"}
