@@ -5,8 +5,8 @@
     python examples/char_rnn.py --text FILE      any other text
     python examples/char_rnn.py --quick          a few steps, to see that everything works
 
-The text is cut into parallel streams, read window by window; the hidden state is carried from one window to the next and
-detached in between (truncated backpropagation through time). The last tenth of the text is held out.
+The text is cut into parallel streams, read window by window; the hidden state is carried from one window to the next
+and detached in between (truncated backpropagation through time). The last tenth of the text is held out.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class CharModel(nn.Module):
 
 
 def windows(tokens: np.ndarray, batch: int, steps: int) -> np.ndarray:
-    """Parallel streams cut into windows: (windows, batch, steps + 1), each window's last character the next one's first."""
+    """Parallel streams cut into windows, (windows, batch, steps + 1); one's last character is the next one's first."""
     length = (len(tokens) - 1) // batch
     count = length // steps
     if count < 1:
@@ -110,7 +110,9 @@ def evaluate(model: CharModel, tokens: np.ndarray, batch: int, steps: int) -> fl
     return float(np.mean(losses)) / math.log(2)
 
 
-def sample(model: CharModel, text: Text, start: str, count: int, temperature: float, generator: np.random.Generator) -> str:
+def sample(
+    model: CharModel, text: Text, start: str, count: int, temperature: float, generator: np.random.Generator
+) -> str:
     """Continue `start` by drawing one character after another."""
     tokens = [text.symbols.index(c) for c in start if c in text.symbols] or [0]
     state, written = None, list(tokens)
@@ -123,7 +125,7 @@ def sample(model: CharModel, text: Text, start: str, count: int, temperature: fl
     return "".join(text.symbols[k] for k in written)
 
 
-# Keeping a run, and going on with it ------------------------------------------------------------------------------------
+# Keeping a run, and going on with it ----------------------------------------------------------------------------------
 
 
 def save_run(path: Path, model: CharModel, optimizer: optim.Optimizer, state: list, notes: dict) -> None:
@@ -153,7 +155,9 @@ def draw(model: CharModel, text: Text, path: Path) -> Path:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--text", type=Path, default=HERE / "data" / "shakespeare" / "shakespeare.txt", help="a text file")
+    parser.add_argument(
+        "--text", type=Path, default=HERE / "data" / "shakespeare" / "shakespeare.txt", help="a text file"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "out" / "char_rnn", help="folder for model and picture")
     parser.add_argument("--resume", action="store_true", help="go on from the model in the folder")
     parser.add_argument("--quick", action="store_true", help="20 steps only")

@@ -1,7 +1,7 @@
 """tinygrad_rnn: a small autodiff framework for recurrent networks.
 
-Every operation on a :class:`Tensor` runs at once through a Numba kernel and is recorded as a node of a graph that knows names,
-scopes and time steps. From the recorded, unrolled graph come gradients of every order, listings and pictures.
+Every operation on a :class:`Tensor` runs at once through a Numba kernel and is recorded as a node of a graph that knows
+names, scopes and time steps. From the recorded, unrolled graph come gradients of every order, listings and pictures.
 """
 
 from . import errors, io, nn, optim, viz
@@ -21,6 +21,7 @@ from .grad.forward import jvp
 from .grad.reverse import grad, value_and_grad, vjp
 from .grad.second import hessian, hvp, jacobian
 from .graph import Graph, graph, trace
+from .io import load, save
 from .ops import interop, methods  # noqa: F401  (they give tensors their methods)
 from .ops.create import (
     arange,
@@ -86,6 +87,28 @@ from .ops.elementwise import (
     tanh,
     where,
 )
+from .ops.index import (
+    gather,
+    masked_fill,
+    one_hot,
+    take,
+)
+from .ops.linalg import (
+    einsum,
+    matmul,
+    outer,
+)
+from .ops.neural import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    dropout,
+    huber_loss,
+    layer_norm,
+    log_softmax,
+    mse_loss,
+    softmax,
+)
 from .ops.reduce import (
     all,
     any,
@@ -101,11 +124,6 @@ from .ops.reduce import (
     std,
     sum,
     var,
-)
-from .ops.linalg import (
-    einsum,
-    matmul,
-    outer,
 )
 from .ops.shape import (
     broadcast_to,
@@ -127,24 +145,6 @@ from .ops.shape import (
     tile,
     transpose,
 )
-from .ops.index import (
-    gather,
-    masked_fill,
-    one_hot,
-    take,
-)
-from .ops.neural import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    dropout,
-    huber_loss,
-    layer_norm,
-    log_softmax,
-    mse_loss,
-    softmax,
-)
-from .io import load, save
 from .scope import no_grad, scope, steps, timestep
 from .tensor import Spec, Tensor
 

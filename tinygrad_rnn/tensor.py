@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -382,6 +382,7 @@ class Tensor:
     if TYPE_CHECKING:  # Set by ops/methods.py and grad/, listed here for readers and type checkers.
         T: Tensor
         at: Any
+        backward: ClassVar[Callable[..., None]]
 
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...
@@ -414,7 +415,6 @@ class Tensor:
         def __ne__(self, other: Any) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __iter__(self) -> Iterator[Tensor]: ...
-        def backward(self, cotangent: Any = None, *, create_graph: bool = False) -> None: ...
         def __getattr__(self, name: str) -> Any: ...
 
 

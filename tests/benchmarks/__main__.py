@@ -18,7 +18,7 @@ from pathlib import Path
 from . import charrnn
 
 ROOT = Path(__file__).parent.parent.parent
-THREADS = {k: "1" for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 
 def python(*arguments: str) -> str:
@@ -28,7 +28,12 @@ def python(*arguments: str) -> str:
         core = min(os.sched_getaffinity(0))
         pin = lambda: os.sched_setaffinity(0, {core})
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env={**os.environ, **THREADS}, preexec_fn=pin, text=True, capture_output=True
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **THREADS},
+        preexec_fn=pin,
+        text=True,
+        capture_output=True,
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr}")

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.charrnn PEER SECONDS     prints one JSON line: median step in ms, losses
 
-A tanh RNN over 25 steps, batch 1, 65 one-hot symbols, 100 hidden units, float32: forward, cross-entropy at every step, backward,
-gradient descent. A one-hot times a matrix is written as a row of it. All peers start from the same numbers, so their losses
-must agree.
+A tanh RNN over 25 steps, batch 1, 65 one-hot symbols, 100 hidden units, float32: forward, cross-entropy at every step,
+backward, gradient descent. A one-hot times a matrix is written as a row of it. All peers start from the same numbers,
+so their losses must agree.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ COUNTED = 20  # the loss is compared after so many steps; much later, rounding h
 def problem() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     bound = 1 / np.sqrt(HIDDEN)
-    shapes = {"W_x": (SYMBOLS, HIDDEN), "W_h": (HIDDEN, HIDDEN), "b": (HIDDEN,), "W_o": (HIDDEN, SYMBOLS), "c": (SYMBOLS,)}
+    shapes = {
+        "W_x": (SYMBOLS, HIDDEN),
+        "W_h": (HIDDEN, HIDDEN),
+        "b": (HIDDEN,),
+        "W_o": (HIDDEN, SYMBOLS),
+        "c": (SYMBOLS,),
+    }
     parameters = {k: rng.uniform(-bound, bound, shape).astype(np.float32) for k, shape in shapes.items()}
     return parameters, rng.integers(0, SYMBOLS, (STEPS, 1)), rng.integers(0, SYMBOLS, STEPS)
 

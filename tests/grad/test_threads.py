@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.ops.core import quiet
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,26 @@ def test_kernels_asked_for_by_two_threads_at_once():
     for thread in threads:
         thread.join()
     assert found == [([2.0, 10.0], [2.0, 6.0])] * 2
+
+
+def test_kernels_are_silent_in_every_thread_and_inside_each_other():
+    inner = quiet(lambda x: x * np.float32(1e38))
+    outer = quiet(lambda x: inner(inner(x)) / np.float32(0))
+
+    def overflow(_):
+        assert np.geterr()["over"] == "warn"
+        return outer(np.ones(2, np.float32)).tolist()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(overflow, range(6))) == [[np.inf, np.inf]] * 6
+    with pytest.raises(RuntimeError, match="of the kernel's own"):
+        quiet(_fails)()
+    with pytest.raises(RuntimeWarning, match="divide by zero"):
+        np.ones(2) / 0
+
+
+def _fails():
+    raise RuntimeError("of the kernel's own")
 
 
 def test_backward_of_separate_graphs_in_threads():

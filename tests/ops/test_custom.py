@@ -140,7 +140,7 @@ WRONG_CALLS = [
     (lambda: tg.elementwise(lambda x: x, vjp=lambda g, x: g), r"takes \(g, y, \*inputs\), 3 arguments; got \(g, x\)"),
     (
         lambda: tg.elementwise(lambda x: x, vjp=lambda g, y, x: 2 * x),
-        r"does not use the incoming gradient g[\s\S]*g \* 0",
+        r"does not use its gradient g[\s\S]*g \* 0",
     ),
 ]
 

@@ -26,7 +26,7 @@ SHAPES = [  # operation, what is done, what is said
     ),
     ("matmul", lambda: M @ tg.ones(2), r"to equal the second's \(2\)"),
     ("matmul", lambda: V @ tg.ones((2, 3)), r"the last axis of the first \(3\)"),
-    ("matmul", lambda: M @ 2.0, r"at least one axis each[\s\S]*use \*"),
+    ("matmul", lambda: M @ 2.0, r"axes on both[\s\S]*use \*"),
     ("matmul", lambda: tg.ones((2, 2, 3)) @ tg.ones((3, 3, 2)), "matmul: shapes .* do not broadcast"),
     (
         "einsum",

@@ -396,4 +396,4 @@ def _inheriting(state: State, node: Tensor) -> State:
     return State(True, Place(node.place.scope, node.place.time, True), state.anomaly, node._source, state.tracing)
 
 
-Tensor.backward = backward  # type: ignore
+Tensor.backward = backward

@@ -39,7 +39,8 @@ def jacobian(y: Any, x: Any, *, create_graph: bool = False) -> Tensor:
     [[2.0, 0.0], [0.0, 4.0]]
     """
     y, x = _evaluated(y, x)
-    grad(y, x, zeros_like(y))  # raises where there is no way from y to x, even for an empty y
+    if not y.size:
+        grad(y, x, zeros_like(y))  # raises where there is no way from y to x
     rows = [_row(y, x, k, create_graph) for k in range(y.size)]
     return _joined(rows, y, x, create_graph)
 
@@ -55,7 +56,7 @@ def hessian(y: Any, x: Any, *, create_graph: bool = False) -> Tensor:
     """
     y, x = _evaluated(y, x)
     slope = grad(y, x, create_graph=True)
-    rows = [_row(slope, x, k, create_graph, linear=True) for k in range(x.size)]
+    rows = [_row(slope, x, k, create_graph, allow_unused=True) for k in range(x.size)]
     return _joined(rows, x, x, create_graph)
 
 
@@ -88,10 +89,10 @@ def _evaluated(y: Any, x: Any) -> tuple[Tensor, Tensor]:
     return y, x
 
 
-def _row(y: Tensor, x: Tensor, k: int, create_graph: bool, linear: bool = False) -> Tensor:
+def _row(y: Tensor, x: Tensor, k: int, create_graph: bool, allow_unused: bool = False) -> Tensor:
     seed = np.zeros(y.size, y.dtype)
     seed[k] = 1
-    row = grad(y, x, leaf(seed.reshape(y.shape)), create_graph=create_graph, allow_unused=linear)
+    row = grad(y, x, leaf(seed.reshape(y.shape)), create_graph=create_graph, allow_unused=allow_unused)
     return zeros_like(x) if row is None else row  # a slope without x in it: its derivative is zero
 
 

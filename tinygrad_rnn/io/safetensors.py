@@ -34,7 +34,9 @@ class StateFile(dict[str, np.ndarray]):
         return {name.removeprefix(f"{prefix}."): a for name, a in self.items() if name.startswith(f"{prefix}.")}
 
 
-def save(state: Module | Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> Path:
+def save(
+    state: Module | Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> Path:
     """Write a module's tensors, or named arrays, to a safetensors file; the file is replaced whole or not at all.
 
     Parameters

@@ -23,6 +23,7 @@ the error stated beside each is the largest in exact arithmetic, relative to the
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -290,7 +291,7 @@ def _(builder, layout, x):
 
 
 # By function, so that an algorithm can also be run uncompiled on NumPy floats.
-_RECIPES = {}
+_RECIPES: dict[Any, Any] = {}
 
 
 def _compiles(function):

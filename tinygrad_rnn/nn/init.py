@@ -57,7 +57,7 @@ def normal(shape: Shape, std: float = 1.0, generator: Seed = None, dtype: Any = 
 
 
 def xavier(shape: tuple[int, int], gain: float = 1.0, generator: Seed = None, dtype: Any = DEFAULT_FLOAT) -> Tensor:
-    """Uniform with bound ``gain * sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010); for tanh and logistic units.
+    """Uniform with bound ``gain * sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010), for tanh units.
 
     Examples
     --------

@@ -37,7 +37,13 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, *, bias: bool = True, generator: Seed = None, dtype: Any = DEFAULT_FLOAT
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        generator: Seed = None,
+        dtype: Any = DEFAULT_FLOAT,
     ) -> None:
         generator = generator_of(generator)
         bound = 1 / np.sqrt(max(in_features, 1))

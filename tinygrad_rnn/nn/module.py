@@ -17,9 +17,9 @@ __all__ = ["Module"]
 class Module:
     """Base of all layers and models: write ``forward``, and set tensors and modules as attributes.
 
-    Parameters are the attributes made by ``tg.parameter``, also inside plain lists, tuples and dicts, in the order in which
-    they were set; other tensors are saved with them but not trained. They are named after their attributes, and what
-    ``forward`` computes is recorded in a scope named after the module.
+    Parameters are the attributes made by ``tg.parameter``, also inside plain lists, tuples and dicts, in the order in
+    which they were set; other tensors are saved with them but not trained. They are named after their attributes, and
+    what ``forward`` computes is recorded in a scope named after the module.
 
     Examples
     --------
@@ -138,11 +138,14 @@ class Module:
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
             raise KeyError(
-                f"load_state_dict: {type(self).__name__} misses {missing or 'nothing'} and does not know {unknown or 'nothing'}"
+                f"load_state_dict: for {type(self).__name__} the state misses {missing or 'nothing'} "
+                f"and has {unknown or 'nothing'} that it does not know"
             )
         for path, t in own.items():
             if np.shape(state[path]) != t.shape:
-                raise fail(ShapeError, f"load_state_dict: '{path}'", expected=str(t.shape), got=str(np.shape(state[path])))
+                raise fail(
+                    ShapeError, f"load_state_dict: '{path}'", expected=str(t.shape), got=str(np.shape(state[path]))
+                )
         for path, t in own.items():
             t.assign(state[path])
 
@@ -151,7 +154,10 @@ class Module:
         for path, module in self.named_modules():
             depth = path.count(".") + 1 if path else 0
             tensors = [
-                f"{p}{tuple(c.shape)}" for a, v in vars(module).items() for p, c in _children(a, v) if isinstance(c, Tensor)
+                f"{p}{tuple(c.shape)}"
+                for a, v in vars(module).items()
+                for p, c in _children(a, v)
+                if isinstance(c, Tensor)
             ]
             label = f"{path.rpartition('.')[2]}: " if path else ""
             lines.append("  " * depth + f"{label}{type(module).__name__}({', '.join(tensors)})")

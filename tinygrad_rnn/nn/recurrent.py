@@ -1,7 +1,7 @@
 """Recurrent cells, and what runs a cell over time.
 
-A cell is anything called as ``y, state = cell(x, state)``, with an ``initial_state(batch)``: a module, or a class of a few lines. A
-state is a tensor, or a tuple of tensors.
+A cell is anything called as ``y, state = cell(x, state)``, with an ``initial_state(batch)``: a module, or a class of a
+few lines. A state is a tensor, or a tuple of tensors.
 """
 
 from __future__ import annotations
@@ -227,7 +227,10 @@ class RNN(Module):
     def forward(self, xs: Any, state: Sequence[Any] | None = None) -> RecurrentOutput:
         if state is not None and len(state) != len(self.layers):
             raise fail(
-                ShapeError, "RNN: initial state", expected=f"{len(self.layers)} states, one per layer", got=str(len(state))
+                ShapeError,
+                "RNN: initial state",
+                expected=f"{len(self.layers)} states, one per layer",
+                got=str(len(state)),
             )
         inputs = _Steps(xs, self.batch_first)
         start = self.initial_state(inputs.batch) if state is None else state

@@ -3,8 +3,8 @@
 A gradient line is written once and used twice: on tensors, where it is recorded and can be differentiated again, and on
 numbers, where Numba compiles the same line to one fused kernel for a backward pass that records nothing.
 
-Float kernels are Numba's; arithmetic and comparisons of integers and booleans are NumPy's, which are vectorised already and
-carry no gradient.
+Float kernels are Numba's; arithmetic and comparisons of integers and booleans are NumPy's, which are vectorised
+already and carry no gradient.
 """
 
 from __future__ import annotations
@@ -28,11 +28,54 @@ from ..tensor import DEFAULT_FLOAT, Op, Spec, Tensor, record
 from .core import NO_PARAMS, apply, as_tensor, cast, literal, promoted, refusal, register
 
 __all__ = [
-    "abs", "ceil", "clip", "cos", "divide", "elementwise", "elu", "equal", "erf", "exp", "expm1", "floor",
-    "floor_divide", "gelu", "greater", "greater_equal", "isfinite", "isinf", "isnan", "leaky_relu", "less",
-    "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum",
-    "mod", "multiply", "negative", "not_equal", "power", "relu", "round", "rsqrt", "sigmoid", "sign", "sin",
-    "softplus", "sqrt", "square", "subtract", "add", "tanh", "where",
+    "abs",
+    "add",
+    "ceil",
+    "clip",
+    "cos",
+    "divide",
+    "elementwise",
+    "elu",
+    "equal",
+    "erf",
+    "exp",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "gelu",
+    "greater",
+    "greater_equal",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "leaky_relu",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "mod",
+    "multiply",
+    "negative",
+    "not_equal",
+    "power",
+    "relu",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "sin",
+    "softplus",
+    "sqrt",
+    "square",
+    "subtract",
+    "tanh",
+    "where",
 ]  # fmt: skip
 
 BOOL = np.dtype(bool)
@@ -42,7 +85,9 @@ Line = Callable[..., Any]
 class Kernels(dict):
     """The kernels of one elementwise op by dtype, and those of its gradient lines; each made when first asked for."""
 
-    def __init__(self, name: str, scalar: Line, vjp: Any, arity: int, result: str, integers: Any, condition: bool) -> None:
+    def __init__(
+        self, name: str, scalar: Line, vjp: Any, arity: int, result: str, integers: Any, condition: bool
+    ) -> None:
         super().__init__()
         self.name, self.scalar, self.vjp, self.arity = name, scalar, vjp, arity
         self.result, self.integers, self.condition = result, integers, condition
@@ -101,7 +146,8 @@ class Kernels(dict):
 
 
 def _last_line(error: Exception) -> str:
-    said = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("File", "During"))]
+    lines = [line for line in str(error).splitlines() if not line.startswith(("File", "During"))]
+    said = [line.strip() for line in lines if line.strip()]
     return next((line for line in said if not line.startswith("Failed in")), "")
 
 
@@ -281,8 +327,8 @@ def _declare(name: str, scalar: Line, vjp: Any, summary: str, example: str, **fa
 
 _DOC = """{summary}
 
-Works element by element with NumPy's broadcasting. float32 stays float32; integers become float32 where the result is not
-an integer.
+Works element by element with NumPy's broadcasting. float32 stays float32; integers become float32 where the result is
+not an integer.
 
 Formula: ``{formula}``
 
@@ -298,7 +344,7 @@ _2_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 _SQRT_HALF = math.sqrt(0.5)
 _1_OVER_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
-# Arithmetic --------------------------------------------------------------------------------------------------------------
+# Arithmetic -----------------------------------------------------------------------------------------------------------
 
 add: Any = _declare(
     "add", lambda a, b: a + b, (passes, passes),
@@ -370,7 +416,7 @@ rsqrt: Any = _declare(
     formula=r"1 / \sqrt{{{0}}}",
 )
 
-# Exponentials and trigonometry -------------------------------------------------------------------------------------------
+# Exponentials and trigonometry ----------------------------------------------------------------------------------------
 
 exp: Any = _declare(
     "exp", scalars.exp, (lambda g, y, x: g * y,),
@@ -401,7 +447,7 @@ cos: Any = _declare(
     "Cosine of an angle in radians.", "[0.0] -> [1.0]", formula=r"\cos {0}",
 )
 
-# Activations ------------------------------------------------------------------------------------------------------------
+# Activations ----------------------------------------------------------------------------------------------------------
 
 tanh: Any = _declare(
     "tanh", scalars.tanh, (lambda g, y, x: g * (1 - y * y),),
@@ -445,7 +491,7 @@ erf: Any = _declare(
     "Error function.", "[0.0, 100.0] -> [0.0, 1.0]", formula=r"\mathrm{{erf}}({0})",
 )
 
-# Choices (a tie shares the gradient) ------------------------------------------------------------------------------------
+# Choices (a tie shares the gradient) ----------------------------------------------------------------------------------
 
 maximum: Any = _declare(
     "maximum", lambda a, b: where(a != a, a, where(b > a, b, where(b != b, b, a))),
@@ -481,7 +527,7 @@ clip_op: Any = _declare(
     "", "", arity=3, integers=np.clip, formula=r"\mathrm{{clip}}({0}, {1}, {2})",
 )
 
-# Rounding (the gradient is zero) -----------------------------------------------------------------------------------------
+# Rounding (the gradient is zero) --------------------------------------------------------------------------------------
 
 floor: Any = _declare(
     "floor", lambda x: np.floor(x), (vanishes,),
@@ -499,7 +545,7 @@ round: Any = _declare(
     integers=np.copy, formula=r"\mathrm{{round}}({0})",
 )
 
-# Comparisons and logic (results are boolean and carry no gradient) --------------------------------------------------------
+# Comparisons and logic (results are boolean and carry no gradient) ----------------------------------------------------
 
 _NO_BOOL = "its result is boolean"
 
@@ -525,17 +571,17 @@ not_equal = _compare("not_equal", lambda a, b: a != b, np.not_equal, "Whether tw
 less = _compare("less", lambda a, b: a < b, np.less, "Whether the first is smaller.", "<")
 less_equal = _compare("less_equal", lambda a, b: a <= b, np.less_equal, "Whether the first is not larger.", "≤")
 greater = _compare("greater", lambda a, b: a > b, np.greater, "Whether the first is larger.", ">")
-greater_equal = _compare("greater_equal", lambda a, b: a >= b, np.greater_equal, "Whether the first is not smaller.", "≥")
+greater_equal = _compare("greater_equal", lambda a, b: a >= b, np.greater_equal, "Whether the first is no smaller.", "≥")
 logical_and = _compare("logical_and", lambda a, b: (a != 0) & (b != 0), np.logical_and, "Whether both are true.", "∧")
 logical_or = _compare("logical_or", lambda a, b: (a != 0) | (b != 0), np.logical_or, "Whether either is true.", "∨")
-logical_xor = _compare("logical_xor", lambda a, b: (a != 0) != (b != 0), np.logical_xor, "Whether one of them is true.", "⊕")
+logical_xor = _compare("logical_xor", lambda a, b: (a != 0) != (b != 0), np.logical_xor, "Whether one is.", "⊕")
 logical_not = _test("logical_not", lambda x: x == 0, np.logical_not, "Whether a value is false or zero.")
 isnan = _test("isnan", lambda x: x != x, np.isnan, "Whether a value is NaN.")
 isinf = _test("isinf", lambda x: math.fabs(x) == math.inf, np.isinf, "Whether a value is infinite.")
 isfinite = _test("isfinite", lambda x: x - x == 0, np.isfinite, "Whether a value is neither NaN nor infinite.")
 
 
-# Bits of integers: NumPy's functions, without a float kernel ---------------------------------------------------------------
+# Bits of integers: NumPy's functions, without a float kernel ----------------------------------------------------------
 
 
 def _bits(name: str, numpy: Any, summary: str, symbol: str, arity: int = 2) -> Any:
@@ -560,7 +606,7 @@ left_shift = _bits("left_shift", np.left_shift, "Shift bits to the left.", "<<")
 right_shift = _bits("right_shift", np.right_shift, "Shift bits to the right.", ">>")
 invert = _bits("invert", np.invert, "Bitwise complement; logical not for booleans.", "~", arity=1)
 
-# With defaults ----------------------------------------------------------------------------------------------------------
+# With defaults --------------------------------------------------------------------------------------------------------
 
 
 def leaky_relu(x: Any, slope: Any = 0.01) -> Tensor:
@@ -666,6 +712,6 @@ def _check_line(called: str, line: Any, arity: int) -> None:
         raise TypeError(f"elementwise: a line of {called} takes (g, y, *inputs), {arity + 2} arguments; got ({names})")
     if 0 not in _arguments_used(line):
         raise TypeError(
-            f"elementwise: the line ({names}) of {called} does not use the incoming gradient {names.partition(',')[0]}\n"
+            f"elementwise: the line ({names}) of {called} does not use its gradient {names.partition(',')[0]}\n"
             f"  hint:     multiply by it; a gradient of zero is g * 0"
         )

@@ -1,8 +1,8 @@
 """Indexing: slices (views), integer arrays (gathers), masks, and functional updates.
 
-An index is split into a hashable template, kept with the op, and integer tensors, which are inputs of the node, so that a traced
-function can index with its own inputs. Gathers and slices run in NumPy, which checks bounds; their gradients accumulate
-into one buffer in the engine, through :class:`Placed`.
+An index is split into a hashable template, kept with the op, and integer tensors, which are inputs of the node, so
+that a traced function can index with its own inputs. Gathers and slices run in NumPy, which checks bounds; their
+gradients accumulate into one buffer in the engine, through :class:`Placed`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _split(x: Tensor, index: Any) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
     template: list[Any] = []
     tensors: list[Tensor] = []
     for part in parts:
-        if part is None or part is Ellipsis or isinstance(part, slice | int) and not isinstance(part, bool):
+        if part is None or part is Ellipsis or (isinstance(part, slice | int) and not isinstance(part, bool)):
             template.append(_plain(part) if isinstance(part, slice) else part)
         elif isinstance(part, np.integer):
             template.append(int(part))
@@ -68,12 +68,14 @@ _INDEX_TYPES = (int, type(None))
 
 
 def _index_arrays(x: Tensor, part: Any) -> tuple[Tensor, ...]:
-    t = part if isinstance(part, Tensor) else leaf(np.array(part, np.int64 if isinstance(part, list) and not part else None))
+    dtype = np.int64 if isinstance(part, list) and not part else None
+    t = part if isinstance(part, Tensor) else leaf(np.array(part, dtype))
     if t.dtype.kind == "b":
         if t.is_symbolic:
             raise t._no_value("the places where it is true")
         if not t.ndim:
-            raise fail(DTypeError, f"indexing {describe(x)} with one boolean among other indices", hint="use None or tg.where")
+            what = f"indexing {describe(x)} with one boolean among other indices"
+            raise fail(DTypeError, what, hint="use None or tg.where")
         return tuple(leaf(places) for places in np.nonzero(t.data))
     if t.dtype.kind not in "iu":
         raise fail(
@@ -200,7 +202,7 @@ INDEX = define(
     symbol="[ ]",
 )
 
-# Accumulation -----------------------------------------------------------------------------------------------------------------
+# Accumulation ---------------------------------------------------------------------------------------------------------
 
 
 def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndarray, ...], value: np.ndarray) -> None:
@@ -261,7 +263,7 @@ def assemble(parts: list[Placed], shape: tuple[int, ...]) -> Tensor:
     return apply(ASSEMBLE, inputs, {"shape": shape, "places": places})
 
 
-# Functional updates ----------------------------------------------------------------------------------------------------------
+# Functional updates ---------------------------------------------------------------------------------------------------
 
 
 def _update_run(x: np.ndarray, value: np.ndarray, *arrays: np.ndarray, index: Any, mode: str) -> np.ndarray:
@@ -285,12 +287,15 @@ def _update_shape(x: Spec, value: Spec, *arrays: Spec, index: Any, mode: str) ->
         fits = False
     if not fits:
         raise fail(
-            ShapeError, f"at[].{mode}: a value of shape {value.shape}", expected=f"one that broadcasts to {place}, the place"
+            ShapeError, f"at[].{mode}: a value of shape {value.shape}",
+            expected=f"one that broadcasts to {place}, the place",
         )
     return Spec(x.shape, x.dtype)
 
 
-def _update_vjp(wanted: list[int], g: Tensor, y: Tensor, x: Tensor, value: Tensor, *indices: Tensor, index: Any, mode: str):
+def _update_vjp(
+    wanted: list[int], g: Tensor, y: Tensor, x: Tensor, value: Tensor, *indices: Tensor, index: Any, mode: str
+) -> list[Tensor]:
     place = _at_place(g, index, indices)
     if mode == "set" and indices:  # where an index occurs twice, the last value stays and has the gradient
         place = where(apply(LAST_WRITE, indices, {"index": index, "shape": x.shape}), place, 0)
@@ -362,7 +367,7 @@ class At:
         return apply(UPDATE, (x, value, *tensors), {"index": template, "mode": mode})
 
 
-# By name ------------------------------------------------------------------------------------------------------------------
+# By name --------------------------------------------------------------------------------------------------------------
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""NumPy's protocols: its functions on tensors record our operations; arrays come out without a copy where that is safe."""
+"""NumPy's protocols: its functions on tensors record our operations; arrays come out uncopied where that is safe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .core import as_tensor, cast, promoted
 
 _UFUNCS: dict[Any, Any] = {
     np.add: e.add, np.subtract: e.subtract, np.multiply: e.multiply, np.true_divide: e.divide, np.power: e.power,
-    np.float_power: lambda a, b: e.power(*_floats(a, b)), np.floor_divide: e.floor_divide, np.remainder: e.mod, np.negative: e.negative,
+    np.float_power: lambda a, b: e.power(*_floats(a, b)), np.floor_divide: e.floor_divide, np.remainder: e.mod,
+    np.negative: e.negative,
     np.positive: lambda x: x, np.absolute: e.abs, np.fabs: e.abs, np.sign: e.sign, np.square: e.square, np.sqrt: e.sqrt,
     np.reciprocal: lambda x: 1 / x, np.exp: e.exp, np.expm1: e.expm1, np.log: e.log, np.log1p: e.log1p, np.sin: e.sin,
     np.cos: e.cos, np.tanh: e.tanh, np.maximum: e.maximum, np.minimum: e.minimum, np.floor: e.floor, np.ceil: e.ceil,
@@ -27,13 +28,15 @@ _UFUNCS: dict[Any, Any] = {
 
 _FUNCTIONS: dict[Any, Any] = {
     np.sum: reduce.sum, np.mean: reduce.mean, np.prod: reduce.prod, np.max: reduce.max, np.min: reduce.min,
-    np.var: reduce.var, np.std: reduce.std, np.argmax: reduce.argmax, np.argmin: reduce.argmin, np.cumsum: reduce.cumsum,
+    np.var: reduce.var, np.std: reduce.std, np.argmax: reduce.argmax, np.argmin: reduce.argmin,
+    np.cumsum: reduce.cumsum,
     np.any: reduce.any, np.all: reduce.all, np.linalg.norm: lambda *a, **k: _norm(*a, **k),
     np.dot: lambda a, b: _dot(a, b), np.outer: linalg.outer, np.einsum: linalg.einsum,
     np.reshape: shape.reshape, np.ravel: shape.flatten, np.transpose: shape.transpose, np.swapaxes: shape.swapaxes,
     np.moveaxis: shape.moveaxis, np.broadcast_to: shape.broadcast_to, np.expand_dims: shape.expand_dims,
     np.squeeze: shape.squeeze, np.concatenate: shape.concatenate, np.stack: shape.stack, np.split: shape.split,
-    np.flip: shape.flip, np.roll: shape.roll, np.pad: lambda *a, **k: _pad(*a, **k), np.repeat: shape.repeat, np.tile: shape.tile,
+    np.flip: shape.flip, np.roll: shape.roll, np.pad: lambda *a, **k: _pad(*a, **k),
+    np.repeat: shape.repeat, np.tile: shape.tile,
     np.where: e.where, np.clip: e.clip, np.round: round, np.take: index.take,
     np.take_along_axis: lambda *a, **k: _take_along_axis(*a, **k),
     np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: lambda x: x.size,

@@ -17,16 +17,16 @@ from .shape import broadcast_to, expand_dims, flatten, reshape
 
 __all__ = ["einsum", "matmul", "outer"]
 
-# Matrix product -----------------------------------------------------------------------------------------------------------
+# Matrix product -------------------------------------------------------------------------------------------------------
 
 
+@quiet  # np.dot warns of overflow as well
 def _matmul_run(a: np.ndarray, b: np.ndarray) -> Any:
-    with np.errstate(all="ignore"):  # np.dot warns of overflow as well
-        if a.ndim == 2 and b.ndim == 2:
-            return np.dot(a, b)
-        if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and a.shape[-1] == b.shape[0]:
-            return np.dot(a.reshape(_rows(a.shape), b.shape[0]), b).reshape(*a.shape[:-1], b.shape[1])
-        return np.matmul(a, b)
+    if a.ndim == 2 and b.ndim == 2:
+        return np.dot(a, b)
+    if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and a.shape[-1] == b.shape[0]:
+        return np.dot(a.reshape(_rows(a.shape), b.shape[0]), b).reshape(*a.shape[:-1], b.shape[1])
+    return np.matmul(a, b)
 
 
 def _rows(shape: tuple[int, ...]) -> int:
@@ -38,7 +38,7 @@ def _rows(shape: tuple[int, ...]) -> int:
 
 def _matmul_shape(a: Spec, b: Spec) -> Spec:
     if not a.ndim or not b.ndim:
-        raise fail(ShapeError, f"matmul: shapes {a.shape} and {b.shape}", expected="at least one axis each", hint="use *")
+        raise fail(ShapeError, f"matmul: shapes {a.shape} and {b.shape}", expected="axes on both", hint="use *")
     if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise fail(
             ShapeError, f"matmul: shapes {a.shape} and {b.shape} do not fit",
@@ -53,8 +53,8 @@ def _matmul_shape(a: Spec, b: Spec) -> Spec:
 
 @dataclass(slots=True)
 class Product:
-    """The cotangent ``a.T @ g`` of a weight, not yet multiplied out: a recurrent network has one for each time step, and the
-    sum of them all is one product of the stacked rows."""
+    """The cotangent ``a.T @ g`` of a weight, not yet multiplied out: a recurrent network has one for each time step,
+    and the sum of them all is one product of the stacked rows."""
 
     a: Any
     g: Any
@@ -118,7 +118,7 @@ def outer(a: Any, b: Any) -> Tensor:
     return expand_dims(flatten(a), 1) * expand_dims(flatten(b), 0)
 
 
-# Einstein summation ---------------------------------------------------------------------------------------------------------
+# Einstein summation ---------------------------------------------------------------------------------------------------
 
 
 def _einsum_run(*arrays: np.ndarray, terms: tuple[str, ...], result: str) -> Any:
@@ -152,7 +152,7 @@ def _einsum_vjp(wanted: list[int], g: Tensor, y: Tensor, *inputs: Tensor, terms:
 
 
 def _einsum_part(i: int, g: Tensor, inputs: tuple[Tensor, ...], terms: tuple[str, ...], result: str) -> Tensor:
-    """The product of `g` with the other operands, summed to the indices of operand `i`; its own indices are broadcast."""
+    """The product of `g` with the other operands, summed to the indices of operand `i`, its own ones broadcast."""
     others = [(t, term) for k, (t, term) in enumerate(zip(inputs, terms, strict=True)) if k != i]
     reached = set(result).union(*(term for _, term in others))
     kept = "".join(c for c in terms[i] if c in reached)
@@ -173,8 +173,8 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     Parameters
     ----------
     subscripts : str
-        As ``"bth,hk->btk"``. Without ``->`` the result has the letters that occur once, in alphabetical order. A letter twice
-        in one operand takes its diagonal.
+        As ``"bth,hk->btk"``. Without ``->`` the result has the letters that occur once, in alphabetical order. A
+        letter twice in one operand takes its diagonal.
     operands : tensors
         One for each term.
 

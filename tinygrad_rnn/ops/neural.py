@@ -27,7 +27,7 @@ __all__ = [
 
 REDUCTIONS = ("mean", "sum", "none")
 
-# Softmax --------------------------------------------------------------------------------------------------------------------
+# Softmax --------------------------------------------------------------------------------------------------------------
 
 
 def _along(kernels: RowKernels) -> Any:
@@ -81,7 +81,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     return apply(LOG_SOFTMAX, (x,), {"axis": normalize_axes("log_softmax", (axis,), x.ndim, x)[0]})
 
 
-# Layer normalisation -------------------------------------------------------------------------------------------------------
+# Layer normalisation --------------------------------------------------------------------------------------------------
 
 _normalize_rows = RowKernels("normalize", rows.normalize, "(n),()->(n)")
 
@@ -136,7 +136,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     return y if bias is None else y + bias
 
 
-# Losses ----------------------------------------------------------------------------------------------------------------------
+# Losses ---------------------------------------------------------------------------------------------------------------
 
 _cross_entropy_rows = RowKernels("cross_entropy", rows.cross_entropy, "(n),()->()", "fif")
 
@@ -239,7 +239,8 @@ def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Ten
 
 def _soft_cross_entropy(logits: Tensor, target: Tensor, smoothing: float, reduction: str) -> Tensor:
     if target.shape != logits.shape:
-        raise refused((logits, target), "cross_entropy: probabilities", expected=str(logits.shape), got=str(target.shape))
+        expected, got = str(logits.shape), str(target.shape)
+        raise refused((logits, target), "cross_entropy: probabilities", expected=expected, got=got)
     if smoothing:
         target = (1 - smoothing) * target + smoothing / logits.shape[-1]
     return reduced(-sum(target * log_softmax(logits), -1), reduction)
@@ -323,7 +324,7 @@ def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: s
     return reduced(0.5 * square(near) + delta * (distance - near), reduction)
 
 
-# Dropout -----------------------------------------------------------------------------------------------------------------
+# Dropout --------------------------------------------------------------------------------------------------------------
 
 
 class Draws:

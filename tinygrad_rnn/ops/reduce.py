@@ -287,7 +287,8 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, *, ddof: int = 0) -> 
 def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Vector norm over `axis` (all axes by default): ``ord`` 1, 2 or infinity.
 
-    The Euclidean norm is scaled by the largest entry, so squares neither overflow nor vanish; its gradient at zero is zero.
+    The Euclidean norm is scaled by the largest entry, so squares neither overflow nor vanish; its gradient at zero is
+    zero.
 
     Examples
     --------
@@ -322,9 +323,8 @@ def _scaled_norm(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.nda
     usable = (peak > 0) & np.isfinite(peak)
     scale = np.where(usable, peak, x.dtype.type(1))
     scaled = x / scale
-    return np.sqrt(np.add.reduce(scaled * scaled, axis, keepdims=keepdims)) * scale.reshape(
-        reduced_shape(x.shape, axis, keepdims)
-    )
+    length = np.sqrt(np.sum(scaled * scaled, axis=axis, keepdims=keepdims))
+    return length * scale.reshape(reduced_shape(x.shape, axis, keepdims))
 
 
 def _direction(y: Tensor, x: Tensor, axis: tuple[int, ...]) -> Tensor:

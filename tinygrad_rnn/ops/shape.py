@@ -1,4 +1,4 @@
-"""Changes of shape. Reshapes, transposes, broadcasts and slices are NumPy views and cost nothing; joins and paddings copy."""
+"""Changes of shape. Reshapes, transposes, broadcasts and slices are NumPy views and free; joins and paddings copy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..tensor import Op, Spec, Tensor
 from .core import apply, as_tensor, define, promoted, refused
 
 __all__ = [
-    "broadcast_to", "chunk", "concatenate", "expand", "expand_dims", "flatten", "flip", "moveaxis", "pad", "repeat", "reshape",
-    "roll", "split", "squeeze", "stack", "swapaxes", "tile", "transpose",
+    "broadcast_to", "chunk", "concatenate", "expand", "expand_dims", "flatten", "flip", "moveaxis", "pad", "repeat",
+    "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "transpose",
 ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool)
     return tuple([n for k, n in enumerate(shape) if k not in axis])
 
 
-# Reshape ----------------------------------------------------------------------------------------------------------------
+# Reshape --------------------------------------------------------------------------------------------------------------
 
 RESHAPE = define(
     "reshape",
@@ -140,7 +140,7 @@ def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
     return reshape(x, reduced_shape(x.shape, axes, False))
 
 
-# Order of axes ----------------------------------------------------------------------------------------------------------
+# Order of axes --------------------------------------------------------------------------------------------------------
 
 TRANSPOSE = define(
     "transpose",
@@ -212,7 +212,7 @@ def moveaxis(x: Any, source: int, destination: int) -> Tensor:
     return apply(TRANSPOSE, (x,), {"axes": tuple(order)})
 
 
-# Broadcasting and repetition ----------------------------------------------------------------------------------------------
+# Broadcasting and repetition ------------------------------------------------------------------------------------------
 
 BROADCAST = define(
     "broadcast_to",
@@ -304,7 +304,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Ten
     return x[(slice(None),) * k + (places,)]
 
 
-# Joining ----------------------------------------------------------------------------------------------------------------
+# Joining --------------------------------------------------------------------------------------------------------------
 
 
 def _concatenate_shape(*specs: Spec, axis: int) -> Spec:
@@ -434,7 +434,7 @@ def chunk(x: Any, chunks: int, axis: int = 0) -> list[Tensor]:
     return split(x, list(range(size, x.shape[k], size)), k)
 
 
-# Order and padding --------------------------------------------------------------------------------------------------------
+# Order and padding ----------------------------------------------------------------------------------------------------
 
 
 def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:

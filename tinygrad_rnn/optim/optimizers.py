@@ -77,7 +77,11 @@ class Optimizer:
             If none has one.
         """
         if all(p.grad is None for p in self.parameters):
-            raise fail(GradientError, f"{type(self).__name__}.step: no parameter has a gradient", hint="call loss.backward() first")
+            raise fail(
+                GradientError,
+                f"{type(self).__name__}.step: no parameter has a gradient",
+                hint="call loss.backward() first",
+            )
         numbers = (self.lr, self.weight_decay, *self.settings())
         for p, state in zip(self.parameters, self.state, strict=True):
             if p.grad is None:
@@ -124,10 +128,14 @@ class Optimizer:
         own = self.state_dict()
         if own.keys() != state.keys():
             difference = sorted(own.keys() ^ set(state.keys()))
-            raise KeyError(f"load_state_dict: the state is not of this {type(self).__name__}; it differs in {difference[:5]}")
+            raise KeyError(
+                f"load_state_dict: the state is not of this {type(self).__name__}; it differs in {difference[:5]}"
+            )
         for key, array in own.items():
             if np.shape(state[key]) != array.shape:
-                raise fail(ShapeError, f"load_state_dict: '{key}'", expected=str(array.shape), got=str(np.shape(state[key])))
+                raise fail(
+                    ShapeError, f"load_state_dict: '{key}'", expected=str(array.shape), got=str(np.shape(state[key]))
+                )
         self.step_count = int(state["step_count"])
         for k, p in enumerate(self.parameters):
             self.state[k] = [np.array(state[f"{k}.{slot}"], p.dtype) for slot in self.slots]

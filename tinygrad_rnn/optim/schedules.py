@@ -62,7 +62,7 @@ def linear(rate: float, total: int, final: float = 0.0) -> Schedule:
 
 
 def cosine(rate: float, total: int, final: float = 0.0) -> Schedule:
-    """From `rate` to `final` along half a cosine over `total` steps (Loshchilov and Hutter, 2017), and `final` after them.
+    """From `rate` to `final` along half a cosine over `total` steps (Loshchilov and Hutter, 2017), then `final`.
 
     Examples
     --------
