@@ -70,6 +70,16 @@ def test_backward_reaches_parameters_that_are_closed_over():
     assert (w.grad.tolist(), unused.grad) == ([4.0, 6.0], None)
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_an_argument_that_comes_straight_from_a_parameter_counts_once(create_graph):
+    w = tg.parameter(2.0)
+    h = w * 3
+    y = tg.checkpoint(lambda v: v * w * w)(h)
+    assert tg.grad(y, w, create_graph=create_graph).item() == 9 * 2.0**2
+    assert [t.item() for t in tg.grad(y, [w, h], create_graph=create_graph)] == [9 * 2.0**2, 2.0**2]
+    assert tg.jvp(lambda w: tg.checkpoint(lambda v: v * w * w)(w * 3), [w], [1.0])[1].item() == 9 * 2.0**2
+
+
 def test_checkpoints_nest():
     x = tg.tensor(0.5)
     inner = tg.checkpoint(lambda v: tg.tanh(v * v))

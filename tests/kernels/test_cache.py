@@ -19,6 +19,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.kernels.cache import anchor, fingerprint, global_names
 from tinygrad_rnn.kernels.loops import specialise
 
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="it is about compiled kernels")
+
 ROOT = Path(__file__).parents[2]
 
 

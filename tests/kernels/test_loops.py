@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import re
 import warnings
@@ -12,8 +13,10 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import scalars
-from tinygrad_rnn.kernels.loops import elementwise_loop, row_loop, specialise
+from tinygrad_rnn.kernels.loops import address, elementwise_loop, row_loop, specialise
 from tinygrad_rnn.kernels.rows import softmax
+
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="it is about compiled loops")
 
 FLOATS = [np.float32, np.float64]
 FLOAT = np.dtype(np.float32)
@@ -36,6 +39,16 @@ def kernel():
 def pair(shape, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=shape).astype(FLOAT), rng.normal(size=shape).astype(FLOAT)
+
+
+def test_a_loop_can_be_called_by_its_address(kernel):
+    (a, b), out = pair(6), np.zeros(6, FLOAT)
+    call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(address(kernel))
+    arrays = np.array([x.ctypes.data for x in (a, b, out)])
+    size, strides = np.array([3]), np.array([8, 8, 8])  # every other element
+    call(arrays.ctypes.data, size.ctypes.data, strides.ctypes.data, None)
+    np.testing.assert_array_equal(out[::2], (3 * a - b)[::2])
+    assert not out[1::2].any()
 
 
 # Layouts --------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 
 from .cache import anchor, fingerprint, global_names
 
-__all__ = ["elementwise_loop", "row_loop", "specialise"]
+__all__ = ["address", "elementwise_loop", "row_loop", "specialise"]
 
 _ufuncs = import_module("numba.np.ufunc._internal")
 _SIGNATURE = types.void(
@@ -101,7 +101,7 @@ def elementwise_loop(
     Returns
     -------
     np.ufunc
-        Its compiled loop's address is what a program calls.
+        To be called with arrays; see :func:`address` for calling it without.
     """
     ins, outs = [np.dtype(d) for d in ins], [np.dtype(d) for d in outs]
     takes = range(len(ins)) if takes is None else takes
@@ -133,7 +133,17 @@ def _ufunc(name: str, source: str, names: dict[str, Any], ins: list, outs: list,
     loop = numba.cfunc(_SIGNATURE, cache=True, error_model="numpy")(function)
     kinds = [[d.num for d in ins + outs]]
     shape = () if signature is None else (signature,)
-    return _ufuncs.fromfunc(name, name, [loop.address], kinds, len(ins), len(outs), [None], loop, 0, *shape)
+    kernel = _ufuncs.fromfunc(name, name, [loop.address], kinds, len(ins), len(outs), [None], loop, 0, *shape)
+    _loops[id(kernel)] = kernel, loop
+    return kernel
+
+
+_loops: dict[int, tuple[Any, Any]] = {}  # compiled code lives as long as the process, and so do its kernels
+
+
+def address(kernel: Any) -> int:
+    """Where the loop of a kernel begins in memory, for a caller that has addresses, sizes and strides of its own."""
+    return _loops[id(kernel)][1].address
 
 
 def _function(source: str, dtypes: list, names: dict[str, Any]) -> FunctionType:

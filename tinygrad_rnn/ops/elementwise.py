@@ -571,7 +571,7 @@ not_equal = _compare("not_equal", lambda a, b: a != b, np.not_equal, "Whether tw
 less = _compare("less", lambda a, b: a < b, np.less, "Whether the first is smaller.", "<")
 less_equal = _compare("less_equal", lambda a, b: a <= b, np.less_equal, "Whether the first is not larger.", "≤")
 greater = _compare("greater", lambda a, b: a > b, np.greater, "Whether the first is larger.", ">")
-greater_equal = _compare("greater_equal", lambda a, b: a >= b, np.greater_equal, "Whether the first is no smaller.", "≥")
+greater_equal = _compare("greater_equal", lambda a, b: a >= b, np.greater_equal, "Whether it is not smaller.", "≥")
 logical_and = _compare("logical_and", lambda a, b: (a != 0) & (b != 0), np.logical_and, "Whether both are true.", "∧")
 logical_or = _compare("logical_or", lambda a, b: (a != 0) | (b != 0), np.logical_or, "Whether either is true.", "∨")
 logical_xor = _compare("logical_xor", lambda a, b: (a != 0) != (b != 0), np.logical_xor, "Whether one is.", "⊕")
