@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -208,6 +209,29 @@ def test_a_decorated_function_runs_in_the_place_of_its_caller():
         t = unrecorded(2)
         assert (t.scope, t.inputs) == (("caller",), ())
         assert (t * 1).inputs
+
+
+def test_calls_of_a_decorated_function_may_overlap_in_threads():
+    entered, left = threading.Barrier(2), threading.Event()
+
+    @tg.scope("inside")
+    def work(first):
+        entered.wait(timeout=10)
+        if not first:
+            left.wait(timeout=10)
+        return place()
+
+    def run(name):
+        with tg.scope(name):
+            inside = work(name == "a")
+            outside = place()
+            left.set()
+        return inside, outside
+
+    with ThreadPoolExecutor(2) as pool:
+        a, b = pool.map(run, "ab")
+    assert a == ((("a", "inside"), None), (("a",), None))
+    assert b == ((("b", "inside"), None), (("b",), None))
 
 
 def test_scopes_are_restored_when_an_exception_passes():

@@ -254,6 +254,8 @@ def test_leaves_are_copied(again, leaf):
     assert (other.requires_grad, other.is_leaf, other.serial != leaf.serial) == (leaf.requires_grad, True, True)
     assert not np.shares_memory(other.data, leaf.data)
     assert tg.graph(other).nodes == (other,)
+    if again is copy.deepcopy:
+        assert (other.op, other.params) == (leaf.op, leaf.params)
 
 
 def test_deepcopy_keeps_what_is_shared_shared():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -108,6 +109,19 @@ def test_a_recorded_gradient_keeps_what_it_needs_and_no_more(w, x):
     references += weak(slope)
     del slope
     assert alive(references) == 0
+
+
+def test_products_that_wait_to_be_added_take_bounded_room():
+    """A weight's gradient is one product of many steps' rows; they are multiplied out before they take much room."""
+    w, h = tg.parameter(np.eye(64, dtype=np.float32)), tg.ones((64, 64))
+    for _ in range(200):
+        h = h @ w
+    loss = h.sum()
+    tracemalloc.start()
+    tg.grad(loss, w)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * h.data.nbytes
 
 
 def test_a_backward_pass_frees_nothing_that_is_held(w, x):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import scalars
+from tinygrad_rnn.kernels import loops, scalars
 from tinygrad_rnn.kernels.loops import address, elementwise_loop, row_loop, specialise
 from tinygrad_rnn.kernels.rows import softmax
 
@@ -246,6 +246,11 @@ def optimised(monkeypatch, function, dtype) -> str:
 @pytest.mark.parametrize("function", [affine, lambda a, b: scalars.tanh(a) * b, lambda a, b: scalars.exp(a) / b])
 def test_contiguous_loops_are_vectors(monkeypatch, function, dtype, element):
     assert re.search(VECTOR_PRODUCT.format(element), optimised(monkeypatch, function, dtype))
+
+
+def test_the_first_loop_is_for_contiguous_operands():
+    source = loops._elementwise_source(range(3), 3, 1, [1, 4, 4, 4], ())
+    assert source.splitlines()[6].strip() == "if steps[0] == 1 and steps[1] == 4 and steps[2] == 4 and steps[3] == 4:"
 
 
 def test_loops_over_calls_are_no_vectors(monkeypatch):

@@ -189,12 +189,12 @@ def vjp(fn: Callable[..., Any], *inputs: Any) -> tuple[Any, Callable[..., Any]]:
 def separated(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
     """Arguments for a function that is differentiated by each of them, and the serial number that its nodes come after.
 
-    A computed tensor, and one that is given twice, goes in through nodes of its own: the derivative by one argument
-    runs neither through the history of another nor through a second use of it.
+    The derivative by one argument does not run through the history of another, since that came before; a tensor that is
+    given twice goes in through nodes of its own.
     """
     after, uses = now(), Counter(t.serial for t in tensors)
     with recording():
-        return [t if t.is_leaf and uses[t.serial] == 1 else reshape(t, t.shape) for t in tensors], after
+        return [t if uses[t.serial] == 1 else reshape(t, t.shape) for t in tensors], after
 
 
 def _pulled(
