@@ -281,3 +281,8 @@ def test_a_model_is_traced_by_its_call():
     x = np.ones((4, 2), np.float32)
     np.testing.assert_allclose(g(x), model(tg.tensor(x)))
     assert len(g.parameters) == 2
+
+
+def test_placeholders_of_a_module_are_named_after_the_arguments_of_forward():
+    traced = tg.trace(tg.nn.RNN(2, 3), (1, 2, 2))
+    assert [t.name for t in traced.placeholders] == ["xs"]

@@ -4,11 +4,7 @@ Every operation on a :class:`Tensor` runs at once through a Numba kernel and is 
 names, scopes and time steps. From the recorded, unrolled graph come gradients of every order, listings and pictures.
 """
 
-from pathlib import Path as _Path
-
-if not (_Path(__file__).parent / "viz").is_dir():  # in the source tree, viz lies beside this package
-    __path__.append(str(_Path(__file__).parent.parent))
-
+from . import _source_tree  # noqa: I001, F401  (first: it finds viz where nothing is installed)
 from . import errors, io, nn, optim, viz
 from .errors import (
     AnomalyError,

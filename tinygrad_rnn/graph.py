@@ -257,7 +257,7 @@ def _spec(given: Any) -> Spec:
 def _argument_names(fn: Any, count: int) -> list[str]:
     parameters: Iterable[inspect.Parameter] = ()
     with suppress(TypeError, ValueError):  # some builtins have no signature
-        parameters = inspect.signature(fn).parameters.values()
+        parameters = inspect.signature(getattr(fn, "forward", fn)).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [names[k] if k < len(names) else f"x{k}" for k in range(count)]
 

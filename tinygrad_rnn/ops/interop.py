@@ -37,7 +37,7 @@ _FUNCTIONS: dict[Any, Any] = {
     np.squeeze: shape.squeeze, np.concatenate: shape.concatenate, np.stack: shape.stack, np.split: shape.split,
     np.flip: shape.flip, np.roll: shape.roll, np.pad: lambda *a, **k: _pad(*a, **k),
     np.repeat: shape.repeat, np.tile: shape.tile,
-    np.where: e.where, np.clip: e.clip, np.round: round, np.take: index.take,
+    np.where: e.where, np.clip: lambda *a, **k: _clip(*a, **k), np.round: round, np.take: index.take,
     np.take_along_axis: lambda *a, **k: _take_along_axis(*a, **k),
     np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: lambda x: x.size,
 }  # fmt: skip
@@ -65,6 +65,10 @@ def _dot(a: Any, b: Any) -> Tensor:
     if a.ndim > 1 and b.ndim > 2:
         raise TypeError(_refusal("dot", {"a stack of matrices on the right, which is not a matrix product": b}))
     return linalg.matmul(a, b)
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+    return e.clip(a, min if a_min is None else a_min, max if a_max is None else a_max)
 
 
 def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Tensor:
