@@ -10,7 +10,6 @@ import base64
 import importlib.metadata
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_atomically
 from ..errors import fail
 from ..graph import Graph
 from ..tensor import Tensor
@@ -134,13 +134,7 @@ class Drawing:
         else:
             raise fail(ValueError, f"save: cannot tell the format of '{path}'",
                        expected="a name that ends in .dot, .gv, .svg, .png or .pdf", got=repr(suffix))  # fmt: skip
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-        return path
+        return write_atomically(path, content)
 
     def _rendered(self, kind: str, *options: str) -> bytes:
         if self._counts[0] > LIMIT:

@@ -207,6 +207,6 @@ def test_the_machine_finds_a_gradient_that_is_wrong_by_a_thousandth(monkeypatch)
         )
 
     monkeypatch.setattr(oracle, "tanh", wrong)
+    enough = settings(Graphs.TestCase.settings, max_examples=100, phases=[Phase.generate], print_blob=False)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        enough = settings(Graphs.TestCase.settings, max_examples=100, phases=[Phase.generate], print_blob=False)
         run_state_machine_as_test(Graphs, settings=enough)
