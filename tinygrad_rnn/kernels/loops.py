@@ -72,7 +72,10 @@ def _compiled(function: Any, dtype: np.dtype | None) -> Any:
         else:
             names[name] = _compiled(value, dtype)
     clone = FunctionType(code, names, function.__name__, function.__defaults__, function.__closure__)
-    return clone if numba.config.DISABLE_JIT else numba.njit(error_model="numpy")(clone)
+    if numba.config.DISABLE_JIT:
+        return clone
+    # A call inside a loop keeps it from becoming vector code, and whether LLVM leaves one differs by Python version.
+    return numba.njit(error_model="numpy", forceinline=dtype is not None)(clone)
 
 
 def elementwise_loop(
