@@ -8,13 +8,12 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from importlib import import_module
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +35,8 @@ class Graph:
     placeholders : tuple of Tensor
         The inputs of a traced function, in the order of its arguments.
     """
+
+    _repr_svg_: ClassVar[Callable[[Graph], str | None]]  # what notebooks show; set by viz, which draws it
 
     def __init__(self, outputs: Sequence[Tensor], placeholders: Sequence[Tensor] = (), structure: Any = None) -> None:
         self.outputs = tuple(outputs)
@@ -161,9 +162,6 @@ class Graph:
         placeholders = [position[t.serial] for t in self.placeholders if t.serial in position]
         written = {"version": 1, "nodes": nodes, "outputs": outputs, "placeholders": placeholders}
         return json.dumps(written, allow_nan=False)
-
-    def _repr_svg_(self) -> str | None:
-        return import_module(".viz", __package__).draw(self)._repr_svg_()
 
     # How it is evaluated ----------------------------------------------------------------------------------------------
 

@@ -225,3 +225,10 @@ def _run(program: str, dot: str, kind: str, options: tuple[str, ...]) -> bytes:
         raise RuntimeError(f"{program} failed: {said[:300] or error}") from None
     picture: bytes = done.stdout
     return picture
+
+
+def _show(graph: Graph) -> str | None:
+    return draw(graph)._repr_svg_()
+
+
+Graph._repr_svg_ = _show

@@ -186,3 +186,8 @@ def test_pdf_or_what_to_install_for_it(program, monkeypatch, tmp_path):
             viz.draw(nets.timeless()).save(tmp_path / "net.pdf")
     else:
         assert viz.draw(nets.timeless()).save(tmp_path / "net.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_graph_shows_its_picture_in_a_notebook():
+    y = (tg.ones(2) * 3).named("tripled")
+    assert "tripled" in tg.graph(y)._repr_svg_()

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import DTypeError, ShapeError, fail
 from ..tensor import CONSTANT, DEFAULT_FLOAT, DETACH, LITERAL, Op, Spec, Tensor, context, describe, leaf, record
 
-__all__ = ["NO_PARAMS", "apply", "as_tensor", "define", "quiet", "registry"]
+__all__ = ["NO_PARAMS", "apply", "as_float", "as_tensor", "define", "quiet", "registry"]
 
 NO_PARAMS: dict[str, Any] = {}
 registry: dict[str, Op] = {DETACH.name: DETACH}
@@ -163,6 +163,12 @@ def as_tensor(data: Any, dtype: np.dtype | None = None) -> Tensor:
     with np.errstate(all="ignore"):
         array = array.astype(array.dtype if dtype is None else dtype)
     return leaf(array, LITERAL if isinstance(data, _PYTHON_NUMBERS) else CONSTANT)
+
+
+def as_float(data: Any) -> Tensor:
+    """A float tensor as it is; integers and booleans become float32."""
+    x = as_tensor(data)
+    return x if x.is_float else cast(x, DEFAULT_FLOAT)
 
 
 def literal(number: Any, dtype: np.dtype) -> Tensor:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import rows
-from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe
-from .core import NO_PARAMS, apply, as_tensor, cast, define, promoted, refusal, refused
+from ..tensor import Spec, Tensor, describe
+from .core import NO_PARAMS, apply, as_float, as_tensor, cast, define, promoted, refusal, refused
 from .elementwise import abs as absolute
 from .elementwise import exp, log, minimum, rsqrt, softplus, square, where
 from .index import gather, one_hot
@@ -64,7 +64,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     >>> tg.softmax([1000.0, 1000.0]).tolist()
     [0.5, 0.5]
     """
-    x = _float(x)
+    x = as_float(x)
     return apply(SOFTMAX, (x,), {"axis": normalize_axes("softmax", (axis,), x.ndim, x)[0]})
 
 
@@ -77,7 +77,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     >>> tg.log_softmax([0.0, 1000.0]).tolist()
     [-1000.0, 0.0]
     """
-    x = _float(x)
+    x = as_float(x)
     return apply(LOG_SOFTMAX, (x,), {"axis": normalize_axes("log_softmax", (axis,), x.ndim, x)[0]})
 
 
@@ -121,7 +121,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     >>> tg.layer_norm([1.0, 3.0], eps=0.0).tolist()
     [-1.0, 1.0]
     """
-    x = _float(x)
+    x = as_float(x)
     if not x.ndim:
         raise refused((x,), "layer_norm: the tensor has no axis to normalise", expected="(..., features)")
     y = apply(NORMALIZE, (x,), {"eps": float(eps)})
@@ -209,7 +209,7 @@ def cross_entropy(
     >>> tg.cross_entropy([[0.0, 0.0], [0.0, 0.0]], [0, 1]).item()
     0.6931471824645996
     """
-    logits, target = _float(logits), as_tensor(target)
+    logits, target = as_float(logits), as_tensor(target)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
     if target.is_float:
@@ -254,7 +254,7 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
 
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
-    prediction = _float(prediction)
+    prediction = as_float(prediction)
     a, b = promoted((prediction, target))
     if a.shape != b.shape:
         raise refused(
@@ -398,7 +398,7 @@ def dropout(x: Any, p: float = 0.5, *, generator: np.random.Generator) -> Tensor
     >>> tg.dropout(tg.ones(6), 0.5, generator=np.random.default_rng(0)).tolist()
     [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]
     """
-    x = _float(x)
+    x = as_float(x)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must lie between 0 and 1, got {p}")
     if not isinstance(generator, np.random.Generator):
@@ -407,8 +407,3 @@ def dropout(x: Any, p: float = 0.5, *, generator: np.random.Generator) -> Tensor
     if p == 0:
         return x
     return x * apply(DROPOUT_MASK, (x,), {"p": float(p), "generator": generator})
-
-
-def _float(x: Any) -> Tensor:
-    x = as_tensor(x)
-    return x if x.is_float else cast(x, DEFAULT_FLOAT)

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..kernels import rows
-from ..tensor import DEFAULT_FLOAT, Spec, Tensor
-from .core import apply, as_tensor, cast, define, quiet
+from ..tensor import Spec, Tensor
+from .core import apply, as_float, as_tensor, cast, define, quiet
 from .elementwise import abs as absolute
 from .elementwise import exp, multiply, sqrt, where
 from .rowwise import RowKernels
@@ -154,7 +154,7 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     >>> tg.mean([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [1.5, 3.5]
     """
-    return _mean(_float(x), axis, keepdims)
+    return _mean(as_float(x), axis, keepdims)
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -200,7 +200,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     >>> tg.logsumexp([1000.0, 1000.0]).item()
     1000.6931762695312
     """
-    return _logsumexp(_float(x), axis, keepdims)
+    return _logsumexp(as_float(x), axis, keepdims)
 
 
 def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -265,7 +265,7 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, *, ddof: int = 0) -> 
     >>> tg.var([1.0, 2.0, 3.0]).item(), tg.var([1.0, 2.0, 3.0], ddof=1).item()
     (0.6666666865348816, 1.0)
     """
-    x = _float(x)
+    x = as_float(x)
     axes = normalize_axes("var", axis, x.ndim, x)
     centred = x - mean(x, axes, keepdims=True)
     n = _count(x.shape, axes) - ddof
@@ -296,7 +296,7 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> T
     >>> tg.norm([3e30, 4e30]).item()
     4.9999999241216036e+30
     """
-    x = _float(x)
+    x = as_float(x)
     axes = normalize_axes("norm", axis, x.ndim, x)
     if ord == 1:
         return sum(absolute(x), axes, keepdims)
@@ -407,8 +407,3 @@ _ARGS = {
     )
     for name, pick in (("argmax", np.argmax), ("argmin", np.argmin))
 }
-
-
-def _float(x: Any) -> Tensor:
-    x = as_tensor(x)
-    return x if x.is_float else cast(x, DEFAULT_FLOAT)
