@@ -6,6 +6,7 @@ names, scopes and time steps. From the recorded, unrolled graph come gradients o
 
 from . import _source_tree  # noqa: I001, F401  (first: it finds viz where nothing is installed)
 from . import errors, io, nn, optim, viz
+from .compile import Compiled, Program, compile
 from .errors import (
     AnomalyError,
     DisconnectedError,
@@ -152,18 +153,19 @@ from .tensor import Spec, Tensor
 __version__ = "0.1.0"
 
 __all__ = [
-    "AnomalyError", "DTypeError", "DisconnectedError", "GradientError", "Graph", "ImmutableError", "PlaceholderError",
-    "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any", "arange", "argmax", "argmin",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to", "ceil", "checkpoint", "chunk", "clip",
-    "concatenate", "cos", "cross_entropy", "cumsum", "detect_anomaly", "divide", "dropout", "einsum", "elementwise",
-    "elu", "equal", "erf", "errors", "exp", "expand", "expand_dims", "expm1", "eye", "flatten", "flip", "floor",
-    "floor_divide", "from_dlpack", "full", "full_like", "gather", "gelu", "grad", "graph", "greater", "greater_equal",
-    "hessian", "huber_loss", "hvp", "io", "isfinite", "isinf", "isnan", "jacobian", "jvp", "layer_norm", "leaky_relu",
-    "less", "less_equal", "linspace", "load", "log", "log1p", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsumexp", "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum",
-    "mod", "moveaxis", "mse_loss", "multiply", "negative", "nn", "no_grad", "norm", "not_equal", "one_hot", "ones",
-    "ones_like", "optim", "outer", "pad", "parameter", "power", "prod", "relu", "repeat", "reshape", "roll", "round",
-    "rsqrt", "save", "scope", "sigmoid", "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze",
-    "stack", "std", "steps", "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace",
-    "transpose", "value_and_grad", "var", "viz", "vjp", "where", "zeros", "zeros_like",
+    "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "GradientError", "Graph", "ImmutableError",
+    "PlaceholderError", "Program", "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any",
+    "arange", "argmax", "argmin", "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to",
+    "ceil", "checkpoint", "chunk", "clip", "compile", "concatenate", "cos", "cross_entropy", "cumsum",
+    "detect_anomaly", "divide", "dropout", "einsum", "elementwise", "elu", "equal", "erf", "errors", "exp",
+    "expand", "expand_dims", "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "from_dlpack", "full",
+    "full_like", "gather", "gelu", "grad", "graph", "greater", "greater_equal", "hessian", "huber_loss", "hvp",
+    "io", "isfinite", "isinf", "isnan", "jacobian", "jvp", "layer_norm", "leaky_relu", "less", "less_equal",
+    "linspace", "load", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mod", "moveaxis", "mse_loss",
+    "multiply", "negative", "nn", "no_grad", "norm", "not_equal", "one_hot", "ones", "ones_like", "optim", "outer",
+    "pad", "parameter", "power", "prod", "relu", "repeat", "reshape", "roll", "round", "rsqrt", "save", "scope",
+    "sigmoid", "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "steps",
+    "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "transpose",
+    "value_and_grad", "var", "viz", "vjp", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -17,11 +17,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .effects import Effects
 from .errors import DTypeError, PlaceholderError, ShapeError, fail
 from .scope import using
 from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf
 
-__all__ = ["Graph", "graph", "trace"]
+__all__ = ["Graph", "compute", "flattened", "graph", "reach", "rebuilt", "trace"]
 
 
 class Graph:
@@ -182,7 +183,7 @@ class Graph:
         values: dict[int, Any] = {t.serial: _fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
         compute(self.nodes, values, self._output_serials)
         results = [leaf(values[t.serial], name=t.name) for t in self.outputs]
-        return _rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
+        return rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
 
 
 def graph(outputs: Tensor | Sequence[Tensor]) -> Graph:
@@ -234,10 +235,16 @@ def trace(fn: Any, *specs: Any) -> Graph:
     """
     names = _argument_names(fn, len(specs))
     placeholders = [leaf(_spec(s), PLACEHOLDER, name=n) for s, n in zip(specs, names, strict=True)]
-    with using(lambda s: replace(s, tracing=True)):
-        result = fn(*placeholders)
+    effects = Effects()
+    try:
+        with using(lambda s: replace(s, tracing=effects)):
+            result = fn(*placeholders)
+    finally:
+        effects.restore()
+    if effects.updates or effects.assigned:
+        raise TypeError("trace: the function changes parameters, which a graph cannot do; use tg.compile")
     outputs: list[Tensor] = []
-    structure = _flattened(result, outputs)
+    structure = flattened(result, outputs)
     return Graph(outputs, placeholders, structure)
 
 
@@ -260,26 +267,26 @@ def _argument_names(fn: Any, count: int) -> list[str]:
     return [names[k] if k < len(names) else f"x{k}" for k in range(count)]
 
 
-def _flattened(result: Any, outputs: list[Tensor]) -> Any:
+def flattened(result: Any, outputs: list[Tensor]) -> Any:
     """The nesting of `result`, with a number for each tensor, which is added to `outputs`."""
     if isinstance(result, Tensor):
         outputs.append(result)
         return len(outputs) - 1
     if isinstance(result, dict):
-        return {k: _flattened(v, outputs) for k, v in result.items()}
+        return {k: flattened(v, outputs) for k, v in result.items()}
     if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(_flattened(v, outputs) for v in result))
+        return type(result)(*(flattened(v, outputs) for v in result))
     if isinstance(result, tuple | list):
-        return type(result)(_flattened(v, outputs) for v in result)
+        return type(result)(flattened(v, outputs) for v in result)
     raise TypeError(f"trace: the function must give tensors, in tuples, lists or dicts; got {type(result).__name__}")
 
 
-def _rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
+def rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
     if isinstance(structure, int):
         return next(results)
     if isinstance(structure, dict):
-        return {k: _rebuilt(v, results) for k, v in structure.items()}
-    parts = [_rebuilt(v, results) for v in structure]
+        return {k: rebuilt(v, results) for k, v in structure.items()}
+    parts = [rebuilt(v, results) for v in structure]
     return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
 
 

@@ -14,6 +14,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .effects import Effects
 
 __all__ = ["Place", "Source", "State", "no_grad", "scope", "steps", "timestep", "using"]
 
@@ -61,7 +65,7 @@ class State:
     place: Place
     anomaly: bool = False
     source: tuple[CodeType, int] | None = None  # set while a gradient rule runs: its nodes inherit their forward node's
-    tracing: bool = False  # everything is recorded, to be computed again with other parameters; no_grad then detaches
+    tracing: Effects | None = None  # set while a function is traced: everything is recorded, and no_grad detaches
 
     def at(self, place: Place) -> State:
         """The same state at another place."""

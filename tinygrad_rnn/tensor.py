@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Op", "Spec", "Tensor"]
 
 DEFAULT_FLOAT = np.dtype(np.float32)
+_INT = {int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,11 @@ class Spec:
     dtype: np.dtype = DEFAULT_FLOAT
 
     def __post_init__(self) -> None:
-        shape = (self.shape,) if isinstance(self.shape, int) else self.shape
-        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
-        object.__setattr__(self, "dtype", np.dtype(self.dtype))
+        shape = self.shape
+        if type(shape) is not tuple or not set(map(type, shape)) <= _INT:
+            object.__setattr__(self, "shape", tuple(map(int, (shape,) if isinstance(shape, int) else shape)))
+        if not isinstance(self.dtype, np.dtype):
+            object.__setattr__(self, "dtype", np.dtype(self.dtype))
 
     @property
     def ndim(self) -> int:
@@ -175,7 +178,7 @@ class Tensor:
     @property
     def spec(self) -> Spec:
         """Shape and dtype, without the value."""
-        return Spec(self.data.shape, self.data.dtype)
+        return self.data if type(self.data) is Spec else Spec(self.data.shape, self.data.dtype)
 
     @property
     def is_symbolic(self) -> bool:
@@ -238,8 +241,8 @@ class Tensor:
         PlaceholderError
             While a function is being traced, when there is no value.
         """
-        if type(self.data) is Spec:
-            raise self._no_value("its value")
+        if type(self.data) is Spec or current().tracing is not None:
+            self._check_value("its value")
         view = self.data.view()
         view.flags.writeable = False
         return view
@@ -259,13 +262,16 @@ class Tensor:
         """The value as nested Python lists."""
         return self.numpy().tolist()
 
-    def _no_value(self, what: str) -> Exception:
-        return fail(
-            PlaceholderError,
-            f"{describe(self)} was asked for {what} while its function is being traced: it has only shape and dtype",
-            hint="use tg.where instead of if, keep the value-dependent part outside of the traced function, "
-            "or call the Graph with arrays and look at its results",
-        )
+    def _check_value(self, what: str) -> None:
+        """Raise if there is no value, or one that will be another when the traced function is computed again."""
+        if self.is_symbolic or _depends_on_parameter(self):
+            raise fail(
+                PlaceholderError,
+                f"{describe(self)} was asked for {what} while its function is being traced: it has only shape and dtype"
+                f"\n  {context()}",
+                hint="use tg.where instead of if, keep the value-dependent part outside of the traced function, "
+                "or call the function without tracing it and look at its results",
+            )
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f", name={self.name!r}"
@@ -282,8 +288,8 @@ class Tensor:
         return self.shape[0]
 
     def __bool__(self) -> bool:
-        if self.is_symbolic:
-            raise self._no_value("its truth value")
+        if type(self.data) is Spec or current().tracing is not None:
+            self._check_value("its truth value")
         if self.size != 1:
             raise fail(
                 ValueError,
@@ -322,7 +328,7 @@ class Tensor:
 
         The new leaf remembers the serial number of what it was cut from, so a picture can show the cut.
         """
-        if self.is_symbolic or current().tracing:
+        if self.is_symbolic or current().tracing is not None:
             return record(DETACH, (self,), _NO_PARAMS, self.data)
         out = leaf(self.data, DETACHED, name=self.name)
         out.params = {"origin": self.serial}
@@ -347,12 +353,19 @@ class Tensor:
                 f"{describe(self)} {'has no value' if self.is_leaf else 'was computed'}, so it cannot be assigned",
                 hint="assign to parameters and constants; use .detach() to make a leaf of a result",
             )
-        array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+        effects = current().tracing
+        if isinstance(value, Tensor):
+            array = value.numpy() if effects is None else value.data
+        else:
+            array = np.asarray(value)
         if array.shape != self.shape:
             raise fail(ShapeError, f"assign: {describe(self)}", expected=str(self.shape), got=str(array.shape))
         if not np.can_cast(array.dtype, self.dtype, "same_kind"):
             raise fail(DTypeError, f"assign: {describe(self)}", expected=str(self.dtype), got=str(array.dtype))
-        self.replace_data(array.astype(self.dtype))
+        if effects is not None:
+            effects.assigned.append((self, value if isinstance(value, Tensor) else leaf(array), now()))
+        else:
+            self.replace_data(array.astype(self.dtype))
         return self
 
     def replace_data(self, array: np.ndarray) -> None:
@@ -436,6 +449,17 @@ def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad
     return t
 
 
+def remade(t: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The same operation on other inputs of the same shapes, without a value; what it came from is kept."""
+    new = _new(Tensor)
+    new.data = t.spec
+    new.op, new.inputs, new.params = t.op, inputs, t.params
+    new.serial = next(_serial)
+    new.place, new._source, new.name = t.place, t._source, t.name
+    new.requires_grad, new.grad, new.assigned = False, None, 0
+    return new
+
+
 _NO_PARAMS: dict[str, Any] = {}
 
 
@@ -450,7 +474,7 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
     t.assigned = 0
     t.serial = next(_serial)
     t._source = state.source or user_source()
-    if state.recording or state.tracing or type(data) is Spec:
+    if state.recording or state.tracing is not None or type(data) is Spec:
         t.op = op
         t.inputs = inputs
         t.params = params
@@ -480,6 +504,19 @@ def describe(t: Tensor) -> str:
     where = "/".join([*t.place.scope, *(() if t.place.time is None else (f"t={t.place.time}",))])
     called = f"'{t.name}'" if t.name else t.op.label
     return f"tensor {called} {t.shape} {t.dtype}" + (f" in {where}" if where else "")
+
+
+def _depends_on_parameter(t: Tensor) -> bool:
+    seen = {t.serial}
+    stack = [t]
+    while stack:
+        node = stack.pop()
+        if node.op is PARAMETER or node.op is PLACEHOLDER or "generator" in node.params:
+            return True
+        new = [i for i in node.inputs if i.serial not in seen]
+        seen.update(i.serial for i in new)
+        stack += new
+    return False
 
 
 def context() -> str:

@@ -1,4 +1,4 @@
-"""The benchmark measures the same thing in each framework, and can fail."""
+"""The eager benchmark measures the same thing in each framework."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.util
 
 import pytest
 
-from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks import charrnn
 
 
@@ -17,11 +16,3 @@ def test_losses_are_those_of_backpropagation_by_hand(peer):
     by_hand, step = charrnn.numpy(), charrnn.PEERS[peer]()
     for _ in range(10):
         assert step() == pytest.approx(by_hand(), abs=1e-5)
-
-
-def test_a_missed_figure_is_remembered(monkeypatch):
-    monkeypatch.setattr(benchmarks, "missed", [])
-    assert benchmarks.verdict("fast", 1.0, 2.0) == "met"
-    assert benchmarks.missed == []
-    assert benchmarks.verdict("slow", 3.0, 2.0) == "NOT MET"
-    assert benchmarks.missed == ["slow"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 import re
 import warnings
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import loops, scalars
+from tinygrad_rnn.kernels import rows, scalars
 from tinygrad_rnn.kernels.loops import address, elementwise_loop, row_loop, specialise
 from tinygrad_rnn.kernels.rows import softmax
 
@@ -113,6 +114,46 @@ def test_operands_may_overlap_the_result(kernel, place):
     np.testing.assert_array_equal(out, 3 * a - b)
 
 
+@pytest.mark.parametrize("n", [1, 15, 255, 256, 257, 600])
+@pytest.mark.parametrize("layouts", list(itertools.product(["contiguous", "number", "strided"], repeat=3)))
+def test_every_layout_of_three_operands(three, n, layouts):
+    layout = {
+        "contiguous": lambda x: x.copy(), "strided": lambda x: np.repeat(x, 3)[::3],
+        "number": lambda x: np.broadcast_to(x[0], n),
+    }  # fmt: skip
+    rng = np.random.default_rng(1)
+    a, b, c = (layout[each](rng.normal(size=n).astype(FLOAT)) for each in layouts)
+    out = np.full(2 * n + 2, 9, FLOAT)
+    call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(address(three))
+    for target in (out[1 : n + 1], out[1 : 2 * n + 1 : 2]):
+        out[:] = 9
+        addresses = np.array([x.ctypes.data for x in (a, b, c, target)])
+        size, strides = np.array([n]), np.array([x.strides[0] for x in (a, b, c, target)])
+        call(addresses.ctypes.data, size.ctypes.data, strides.ctypes.data, None)
+        np.testing.assert_allclose(target, a * b - c, rtol=1e-5, atol=1e-6)
+        target[:] = 9
+        assert (out == 9).all()
+
+
+@pytest.fixture(scope="module")
+def three():
+    def multiply_and_subtract(a, b, c):
+        return a * b - c
+
+    return loop(multiply_and_subtract, 3)
+
+
+@pytest.mark.parametrize("operand", [0, 1, 2])
+@pytest.mark.parametrize("n", [5, 300, 1000])
+def test_results_may_take_the_place_of_any_operand(three, operand, n):
+    operands = list(np.random.default_rng(2).normal(size=(3, n)).astype(FLOAT))
+    expected = three(*operands)
+    strided = [np.repeat(x, 2)[::2] for x in operands]
+    for arrays in (operands, strided):
+        three(*arrays, out=arrays[operand])
+        np.testing.assert_array_equal(arrays[operand], expected)
+
+
 def test_several_results():
     def both(a, b):
         return a + b, a * b
@@ -124,6 +165,20 @@ def test_several_results():
     out = np.empty((2, 10), FLOAT)
     loop(both, 2, n_out=2)(a, b, out=(out[0, ::2], out[1, ::2]))
     np.testing.assert_array_equal(out[:, ::2], [a + b, a * b])
+
+
+def test_several_results_in_place():
+    def turn(a, b, c, s):
+        return c * a - s * b, s * a + c * b
+
+    kernel = loop(turn, 4, n_out=2, repeated=(2, 3))
+    for n in (7, 100):
+        a, b = pair((n,))
+        c, s = np.array([0.6, 0.8], FLOAT)
+        expected = kernel(a, b, c, s)
+        np.testing.assert_allclose(expected, [c * a - s * b, s * a + c * b], rtol=1e-5, atol=1e-6)
+        kernel(a, b, c, s, out=(a, b))
+        np.testing.assert_array_equal((a, b), expected)
 
 
 def test_arguments_that_are_not_taken_are_not_read():
@@ -248,9 +303,11 @@ def test_contiguous_loops_are_vectors(monkeypatch, function, dtype, element):
     assert re.search(VECTOR_PRODUCT.format(element), optimised(monkeypatch, function, dtype))
 
 
-def test_the_first_loop_is_for_contiguous_operands():
-    source = loops._elementwise_source(range(3), 3, 1, [1, 4, 4, 4], ())
-    assert source.splitlines()[6].strip() == "if steps[0] == 1 and steps[1] == 4 and steps[2] == 4 and steps[3] == 4:"
+@pytest.mark.parametrize("function", [affine, lambda a, b: scalars.tanh(a) * b])
+def test_no_loop_asks_whether_its_operands_overlap(monkeypatch, function):
+    code = optimised(monkeypatch, function, np.float32)
+    assert "vector.body" in code
+    assert "memcheck" not in code
 
 
 def test_loops_over_calls_are_no_vectors(monkeypatch):
@@ -280,6 +337,67 @@ def test_rows(soft, shape, axis):
 def test_strided_rows(soft, view):
     x = pair((6, 8))[0]
     np.testing.assert_array_equal(soft(view(x)), soft(np.ascontiguousarray(view(x))))
+
+
+def test_rows_go_into_strided_arrays_and_over_their_operand(soft):
+    x = pair((6, 8))[0]
+    expected = soft(x)
+    target = np.full((6, 16), 9, FLOAT)
+    soft(x[:, ::-1], out=target[:, ::2])
+    np.testing.assert_array_equal(target[:, 1::2], 9)
+    np.testing.assert_allclose(target[:, ::2], expected[:, ::-1], rtol=1e-6)
+    columns = x.T.copy()
+    call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(address(soft))
+    for array in (x, columns.T):
+        addresses, sizes = np.array([array.ctypes.data] * 2), np.array(array.shape)
+        strides = np.array([array.strides[0]] * 2 + [array.strides[1]] * 2)
+        call(addresses.ctypes.data, sizes.ctypes.data, strides.ctypes.data, None)
+        np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("n", [1, 2, 16, 65, 79, 1000])
+def test_functions_of_rows_are_accurate(dtype, n):
+    x = (5 * np.random.default_rng(n).normal(size=(3, n))).astype(dtype)
+    wide, eps = x.astype(np.longdouble), np.finfo(dtype).eps
+    e = np.exp(wide - wide.max(1, keepdims=True))
+    total, kind = e.sum(1, keepdims=True), np.dtype(dtype)
+
+    def close(got, expected, scale=1.0):
+        assert got.dtype == dtype
+        assert np.max(np.abs(got - expected) / (np.abs(expected) + scale)) < (8 + n / 8) * eps
+
+    def kernel(function, signature, *ins):
+        return row_loop(function.__name__, function, signature, [kind, *map(np.dtype, ins)], [kind])
+
+    close(kernel(rows.softmax, "(n)->(n)")(x), e / total, scale=0.0)
+    close(kernel(rows.log_softmax, "(n)->(n)")(x), np.log(e / total), scale=np.abs(x).max())
+    close(kernel(rows.logsumexp, "(n)->()")(x), np.log(total[:, 0]) + wide.max(1), scale=np.abs(x).max())
+    target = np.arange(3) % n
+    losses = np.log(total[:, 0]) + wide.max(1) - wide[np.arange(3), target]
+    close(kernel(rows.cross_entropy, "(n),()->()", np.int64)(x, target), losses, scale=np.abs(x).max())
+    centred = wide - wide.mean(1, keepdims=True)
+    normal = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+    close(kernel(rows.normalize, "(n),()->(n)", dtype)(x, kind.type(1e-5)), normal)
+
+
+def test_rows_of_infinities_and_nan():
+    inf, nan = np.inf, np.nan
+    kernels = [row_loop(f.__name__, f, "(n)->(n)", [FLOAT], [FLOAT]) for f in (rows.softmax, rows.log_softmax)]
+    kernels.append(row_loop("logsumexp", rows.logsumexp, "(n)->()", [FLOAT], [FLOAT]))
+    for n in (2, 3, 40):
+        for place in (0, 1, n - 1):
+            for value, rest in [(nan, 0), (nan, inf), (nan, -inf), (-nan, inf), (inf, 0), (-inf, -inf)]:
+                x = np.full((1, n), rest, FLOAT)
+                x[0, place] = value
+                assert np.isnan(kernels[0](x)).all()
+                assert np.isnan(kernels[1](x)).any()
+                np.testing.assert_array_equal(kernels[2](x), [value])
+            x = np.full((1, n), -inf, FLOAT)
+            x[0, place] = 1e30
+            np.testing.assert_array_equal(kernels[0](x), np.isfinite(x))
+            np.testing.assert_array_equal(kernels[1](x), np.where(np.isfinite(x), 0, -inf))
+            np.testing.assert_array_equal(kernels[2](x), FLOAT.type([1e30]))
 
 
 def test_rows_with_numbers_beside_them():

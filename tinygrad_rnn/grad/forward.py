@@ -49,7 +49,7 @@ def jvp(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any],
     with recording():
         y = fn(*inputs)
     outputs = [y] if isinstance(y, Tensor) else list(y)
-    recorded = create_graph or current().tracing or any(t.is_symbolic for t in outputs)
+    recorded = create_graph or current().tracing is not None or any(t.is_symbolic for t in outputs)
     with using(lambda s: replace(s, recording=recorded)):
         results = push_tangents(outputs, directions, after)
     return y, results[0] if isinstance(y, Tensor) else results

@@ -119,8 +119,11 @@ def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) ->
     leaves = {s: t for s, t in nodes.items() if not t.inputs and t.requires_grad}
     if not leaves:
         raise _no_parameter(y)
+    effects = current().tracing
     for serial, result in _walk(outputs, cotangents, nodes, active, set(leaves), create_graph).items():
         leaf_ = leaves[serial]
+        if effects is not None:
+            effects.touch(leaf_)
         if leaf_.grad is None:
             leaf_.grad = result
         elif result.inputs or result.is_symbolic:
@@ -365,7 +368,7 @@ def _walk(
 ) -> dict[int, Tensor]:
     """Cotangents of `targets`, by serial number."""
     state = current()
-    recorded = create_graph or state.tracing or any(t.is_symbolic for t in [*outputs, *cotangents])
+    recorded = create_graph or state.tracing is not None or any(t.is_symbolic for t in [*outputs, *cotangents])
     sums: Any = Tensors() if recorded else Watched() if state.anomaly else Arrays()
     found: dict[int, Tensor] = {}
     try:

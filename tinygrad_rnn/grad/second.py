@@ -100,7 +100,7 @@ def _joined(rows: list[Tensor], y: Tensor, x: Tensor, create_graph: bool) -> Ten
     """Rows of derivatives by `x`, one for each entry of `y`, as one tensor; recorded where they are."""
     if not rows:
         return leaf(np.zeros((*y.shape, *x.shape), x.dtype))
-    if create_graph or current().tracing or any(t.is_symbolic for t in rows):
+    if create_graph or current().tracing is not None or any(t.is_symbolic for t in rows):
         with recording():
             return shape.reshape(shape.stack(rows), (*y.shape, *x.shape))
     return leaf(np.stack([t.data for t in rows]).reshape((*y.shape, *x.shape)))

@@ -3,8 +3,8 @@
 A loop is ``void loop(char **args, intp *dims, intp *steps, void *data)``: addresses, sizes and strides, nothing else.
 That is what lets it have two callers: eager operations call it through a NumPy ufunc, which brings broadcasting,
 strides and allocation at 0.3 us a call; a program calls it by its address. The loops differ from Numba's own
-``@vectorize`` in that contiguous and scalar operands get loops of their own, so LLVM vectorises them, and in that they
-clear the floating-point flags, so no overflow ends in a warning: NaN and infinity are values here.
+``@vectorize`` in that they are vector code for every layout of operands, also where the result is written over one,
+and in that they clear the floating-point flags, so no overflow ends in a warning: NaN and infinity are values here.
 
 Nothing is compiled before its first use; compiled loops are kept on disk (``cache.py``).
 """
@@ -12,22 +12,30 @@ Nothing is compiled before its first use; compiled loops are kept on disk (``cac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from importlib import import_module
 from types import CodeType, FunctionType
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core import cgutils
+from numba.core.errors import NumbaError
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, lower_builtin, type_callable
 
 from .cache import anchor, fingerprint, global_names
 
-__all__ = ["address", "elementwise_loop", "row_loop", "specialise"]
+__all__ = [
+    "SIGNATURE", "address", "compiled", "elementwise_loop", "free", "gathered", "itemsize", "moved", "parallel",
+    "place", "pointer", "row_loop", "scatter", "scratch", "specialise",
+]  # fmt: skip
 
 _ufuncs = import_module("numba.np.ufunc._internal")
-_SIGNATURE = types.void(
+SIGNATURE = types.void(
     types.CPointer(types.voidptr), types.CPointer(types.intp), types.CPointer(types.intp), types.voidptr
 )
 _clear_flags = types.ExternalFunction("feclearexcept", types.int32(types.int32))
@@ -36,7 +44,7 @@ _ALL_FLAGS = 63  # every exception bit of x86 and of ARM
 
 
 @intrinsic
-def _pointer(typing_context, address, offset, dtype):
+def pointer(typing_context, address, offset, dtype):
     """`address` moved by `offset` bytes, as a pointer to elements of `dtype`."""
 
     def build(context, builder, signature, args):
@@ -46,6 +54,114 @@ def _pointer(typing_context, address, offset, dtype):
     return types.CPointer(dtype.dtype)(address, types.intp, dtype), build
 
 
+@intrinsic
+def moved(typing_context, elements, offset):
+    """The pointer `elements` moved by `offset` bytes."""
+
+    return elements(elements, types.intp), lambda context, builder, signature, args: _moved(builder, *args)
+
+
+@intrinsic
+def itemsize(typing_context, elements):
+    """Size in bytes of the elements that a pointer points to."""
+    size = elements.dtype.bitwidth // 8
+    return types.intp(elements), lambda context, builder, signature, args: context.get_constant(types.intp, size)
+
+
+@intrinsic
+def _eager(typing_context, data):
+    """Whether NumPy calls: a program passes its environment, and does not ask for the floating-point flags."""
+
+    def build(context, builder, signature, args):
+        null = context.get_constant_null(types.voidptr)
+        return builder.icmp_unsigned("==", args[0], null)
+
+    return types.boolean(data), build
+
+
+class _Distinct(ir.MDValue):
+    """A node of LLVM's metadata that is equal to no other."""
+
+    def __init__(self, module: ir.Module) -> None:
+        super().__init__(module, (), str(len(module.metadata)))
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+    def descr(self, buf: list[str]) -> None:
+        buf.append("distinct ")
+        super().descr(buf)
+
+
+def parallel():
+    """Say of the innermost loops above that no iteration reads what an earlier one has written.
+
+    So LLVM makes vector code of them without a test whether their arrays overlap. It also holds, and the test would
+    fail, where a loop reads an element and then writes over it.
+    """
+
+
+type_callable(parallel)(lambda context: lambda: types.none)
+
+
+@lower_builtin(parallel)
+def _(context, builder, signature, args):
+    _mark_parallel(builder)
+    return context.get_dummy_value()
+
+
+def _mark_parallel(builder: ir.IRBuilder) -> None:
+    module = builder.module
+    for latch, blocks in _innermost_loops(builder.function):
+        if "llvm.loop" not in latch.metadata:
+            group, loop = _Distinct(module), _Distinct(module)
+            word = ir.MetaDataString(module, "llvm.loop.parallel_accesses")
+            loop.operands = loop, module.add_metadata([word, group])
+            latch.set_metadata("llvm.loop", loop)
+            for instruction in (i for block in blocks for i in block.instructions if i.opname in _ACCESSES):
+                instruction.set_metadata("llvm.access.group", group)
+
+
+_ACCESSES = ("load", "store", "call")
+
+
+def _innermost_loops(function: ir.Function) -> list[tuple[ir.Instruction, set[ir.Block]]]:
+    """The branches back to the heads of loops, as far as the function is written, and the blocks of those loops."""
+    after = {b: [o for o in b.terminator.operands if isinstance(o, ir.Block)] for b in function.blocks if b.terminator}
+    before: dict[ir.Block, list[ir.Block]] = {}
+    for block in after:
+        for following in after[block]:
+            before.setdefault(following, []).append(block)
+    loops = []
+    for block, head in _edges_back(after):
+        blocks, work = {head}, [block]
+        while work:
+            if work[-1] in blocks:
+                work.pop()
+            else:
+                blocks.add(work[-1])
+                work.extend(before[work.pop()])
+        loops.append((head, block.terminator, blocks))
+    heads = {head for head, *_ in loops}
+    return [(latch, blocks) for head, latch, blocks in loops if heads & blocks == {head}]
+
+
+def _edges_back(after: dict[ir.Block, list[ir.Block]]) -> list[tuple[ir.Block, ir.Block]]:
+    """Edges from a block to one that every way to it has passed, which a search in depth meets on its own path."""
+    entry = next(iter(after))
+    edges, seen, path = [], {entry}, [(entry, iter(after[entry]))]
+    while path:
+        block, following = path[-1]
+        target = next(following, None)
+        if target is None:
+            path.pop()
+        elif target in (b for b, _ in path):
+            edges.append((block, target))
+        elif target in after and target not in seen:
+            seen.add(target)
+            path.append((target, iter(after[target])))
+    return edges
+
+
 def specialise(function: Callable[..., Any], dtype: np.dtype) -> Callable[..., Any]:
     """A scalar function for one dtype, compiled when it is first called: its numbers become numbers of that dtype.
 
@@ -53,12 +169,12 @@ def specialise(function: Callable[..., Any], dtype: np.dtype) -> Callable[..., A
     Names that refer to elementwise operations (anything with a ``scalar`` attribute) become their scalar functions, so
     that a gradient rule written for tensors is also a kernel.
     """
-    return _compiled(function, dtype)
+    return compiled(function, dtype)
 
 
-def _compiled(function: Any, dtype: np.dtype | None) -> Any:
+def compiled(function: Any, dtype: np.dtype | None = None) -> Any:
     """`function` with its globals compiled as well, and its literals of type `dtype` if there is one."""
-    if not isinstance(function, FunctionType) or function.__module__ == _TYPED:
+    if not isinstance(function, FunctionType) or function.__module__ in (_TYPED, __name__):
         return function
     code = function.__code__
     if dtype is not None and not numba.config.DISABLE_JIT:
@@ -70,7 +186,7 @@ def _compiled(function: Any, dtype: np.dtype | None) -> Any:
         if dtype is not None and type(value) in (int, float):
             names[name] = dtype.type(value)
         else:
-            names[name] = _compiled(value, dtype)
+            names[name] = compiled(value, dtype)
     clone = FunctionType(code, names, function.__name__, function.__defaults__, function.__closure__)
     if numba.config.DISABLE_JIT:
         return clone
@@ -88,6 +204,9 @@ def elementwise_loop(
 ) -> Any:
     """A ufunc over `scalar`, for one combination of input and output dtypes.
 
+    A result may take the place of an input, element for element. Who calls the loop by its address sees to it that
+    results overlap inputs in no other way; NumPy copies where they would.
+
     Parameters
     ----------
     name : str
@@ -97,7 +216,7 @@ def elementwise_loop(
     ins, outs : sequences of dtype
         Element types of inputs and outputs.
     repeated : sequence of int
-        Inputs that are one number for all elements when the others are contiguous, as a learning rate is.
+        Inputs that are mostly one number for all elements, as a learning rate is: they have a loop of their own.
     takes : sequence of int, optional
         Which arguments of `scalar` the inputs fill, where it has more than it uses; the others are given zeros.
 
@@ -112,8 +231,17 @@ def elementwise_loop(
     arity = code.co_argcount if code else len(takes)
     if numba.config.DISABLE_JIT:
         return _PythonLoop(name, scalar, outs, takes, arity)
-    source = _elementwise_source(takes, arity, len(outs), [d.itemsize for d in ins + outs], repeated)
-    return _ufunc(name, source, {"f": scalar}, ins, outs, None)
+    kinds = [_kind(d) for d in ins + outs]
+    arguments = [kinds[0]] * arity
+    for k, kind in zip(takes, kinds):
+        arguments[k] = kind
+    loops = _element_loops(scalar, kinds, takes, arguments, repeated)
+    try:
+        parts = scalar, tuple(takes), arity, tuple(repeated)
+        return _ufunc(name, _ELEMENTWISE, {"loops": loops}, ins, outs, None, parts)
+    except NumbaError:
+        _resolve(cpu_target.typing_context, scalar, arguments)  # says in fewer words what is wrong with the function
+        raise
 
 
 def row_loop(name: str, function: Callable[..., Any], signature: str, ins: Sequence[Any], outs: Sequence[Any]) -> Any:
@@ -123,17 +251,28 @@ def row_loop(name: str, function: Callable[..., Any], signature: str, ins: Seque
     """
     ins, outs = [np.dtype(d) for d in ins], [np.dtype(d) for d in outs]
     if numba.config.DISABLE_JIT:
-        return _PythonRows(name, _compiled(function, None), signature, outs)
+        return _PythonRows(name, compiled(function), signature, outs)
     source = _row_source(signature, [d.itemsize for d in ins + outs])
-    return _ufunc(name, source, {"f": _compiled(function, None)}, ins, outs, signature)
+    return _ufunc(name, source, {"f": compiled(function)}, ins, outs, signature, (compiled(function),))
 
 
-def _ufunc(name: str, source: str, names: dict[str, Any], ins: list, outs: list, signature: str | None) -> Any:
+_ELEMENTWISE = """
+def LOOP(args, dims, steps, data):
+    loops(args, dims, steps)
+    if eager(data):
+        clear_flags(ALL)
+"""
+
+
+def _ufunc(
+    name: str, source: str, names: dict[str, Any], ins: list, outs: list, signature: str | None, parts: tuple
+) -> Any:
+    """The ufunc whose loop `source` and `names` define, and `parts` tell from all others."""
     letters = "".join(f"{d.kind}{d.itemsize}" for d in ins + outs)
     safe = re.sub(r"\W", "_", name)
-    called = f"{safe}_{letters}_{fingerprint(source, *names.values())}"
+    called = f"{safe}_{letters}_{fingerprint(source, *parts)}"
     function = _function(source.replace("LOOP", called), ins + outs, names)
-    loop = numba.cfunc(_SIGNATURE, cache=True, error_model="numpy")(function)
+    loop = numba.cfunc(SIGNATURE, cache=True, error_model="numpy")(function)
     kinds = [[d.num for d in ins + outs]]
     shape = () if signature is None else (signature,)
     kernel = _ufuncs.fromfunc(name, name, [loop.address], kinds, len(ins), len(outs), [None], loop, 0, *shape)
@@ -151,66 +290,251 @@ def address(kernel: Any) -> int:
 
 def _function(source: str, dtypes: list, names: dict[str, Any]) -> FunctionType:
     scope: dict[str, Any] = {"__name__": __name__}  # a cached kernel is loaded by way of its module
-    scope |= {f"T{k}": types.uint8 if d.kind == "b" else numba.from_dtype(d) for k, d in enumerate(dtypes)}
-    scope |= {"pointer": _pointer, "clear_flags": _clear_flags, "carray": numba.carray, "ALL": _ALL_FLAGS, **names}
-    scope["as_strided"] = np.lib.stride_tricks.as_strided
+    scope |= {f"T{k}": _kind(d) for k, d in enumerate(dtypes)} | {"pointer": pointer, "carray": numba.carray}
+    scope |= {"scratch": scratch, "gathered": gathered, "place": place, "scatter": scatter, "free": free}
+    scope |= {"clear_flags": _clear_flags, "eager": _eager, "ALL": _ALL_FLAGS, **names}
     module = compile(source, anchor(), "exec")
     code = next(c for c in module.co_consts if isinstance(c, CodeType))
     return FunctionType(code, scope, code.co_name)
 
 
-def _elementwise_source(
-    takes: Sequence[int], arity: int, n_out: int, sizes: list[int], repeated: Sequence[int]
-) -> str:
-    n_in = len(takes)
-    lines = ["def LOOP(args, dims, steps, data):", "    n = dims[0]"]
-    lines += [f"    p{k} = pointer(args[{k}], 0, T{k})" for k in range(n_in + n_out)]
-    patterns = [frozenset(repeated)]  # which inputs are one repeated number
-    if n_in == 2:
-        patterns += [frozenset({1}), frozenset({0})]
-    for number, pattern in enumerate(patterns):
-        steps = [0 if k in pattern else size for k, size in enumerate(sizes)]
-        test = " and ".join(f"steps[{k}] == {s}" for k, s in enumerate(steps))
-        lines.append(f"    {'if' if not number else 'elif'} {test}:")
-        lines += [f"        c{k} = p{k}[0]" for k in pattern]
-        loaded = [f"c{k}" if k in pattern else f"p{k}[i]" for k in range(n_in)]
-        lines += ["        for i in range(n):", *_assign(takes, arity, n_out, loaded, "p{}[i]")]
-    lines += ["    else:", "        for i in range(n):"]
-    loaded = [f"pointer(args[{k}], i * steps[{k}], T{k})[0]" for k in range(n_in)]
-    lines += _assign(takes, arity, n_out, loaded, "pointer(args[{0}], i * steps[{0}], T{0})[0]")
-    return "\n".join([*lines, "    clear_flags(ALL)", ""])
+# Loops over elements --------------------------------------------------------------------------------------------------
+#
+# Their instructions are written one by one: Numba's passes over Python code would take longer than LLVM's.
+
+_SHORT = 256  # elements that are worked on at once where operands are not contiguous
 
 
-def _assign(takes: Sequence[int], arity: int, n_out: int, loaded: list[str], place: str) -> list[str]:
+def _kind(dtype: np.dtype) -> Any:
+    return types.uint8 if dtype.kind == "b" else numba.from_dtype(dtype)
+
+
+def _resolve(typing_context: Any, scalar: Any, arguments: list) -> tuple[Any, Any]:
+    """The type of `scalar`, and that of its call with these arguments."""
+    function = typing_context.resolve_value_type(scalar)
+    return function, typing_context.resolve_function_type(function, tuple(arguments), {})
+
+
+def _element_loops(scalar: Any, kinds: list, takes: Sequence[int], arguments: list, repeated: Sequence[int]) -> Any:
+    """The intrinsic ``loops(args, dims, steps)`` that calls `scalar` for each element."""
     n_in = len(takes)
-    arguments = ["T0(0)"] * arity
-    for k, value in zip(takes, loaded, strict=True):
-        arguments[k] = value
-    results = ", ".join(f"y{k}" for k in range(n_out))
-    lines = [f"            {results} = f({', '.join(arguments)})"]
-    return lines + [f"            {place.format(n_in + k)} = T{n_in + k}(y{k})" for k in range(n_out)]
+    patterns = [frozenset(repeated)] if repeated else []  # which inputs are one repeated number
+    patterns += [frozenset({0}), frozenset({1})] if n_in == 2 else []
+
+    @intrinsic
+    def loops(typing_context, args, dims, steps):
+        function, call = _resolve(typing_context, scalar, arguments)
+
+        def build(context, builder, signature, values):
+            implementation = context.get_function(function, call)
+            context.add_linking_libs(getattr(implementation, "libs", ()))
+
+            def evaluate(builder, numbers):
+                passed = [context.get_constant(kind, 0) for kind in arguments]
+                for k, kind, number in zip(takes, kinds, numbers):
+                    passed[k] = context.cast(builder, number, kind, call.args[k])
+                result = implementation(builder, passed)
+                many = isinstance(call.return_type, types.BaseTuple)
+                results = cgutils.unpack_tuple(builder, result) if many else [result]
+                returned = list(call.return_type) if many else [call.return_type]
+                return [context.cast(builder, *each) for each in zip(results, returned, kinds[n_in:])]
+
+            _ElementLoops(context, builder, values, kinds, n_in, evaluate).write(patterns)
+            return context.get_dummy_value()
+
+        return types.void(args, dims, steps), build
+
+    return loops
+
+
+class _ElementLoops:
+    """Writes the instructions of a kernel: a loop for each layout of operands that is worth one."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, values: Any, kinds: list, n_in: int, evaluate: Any) -> None:
+        self.context, self.builder, self.n_in, self.evaluate = context, builder, n_in, evaluate
+        self.parameters = [types.intp, *map(types.CPointer, kinds)]
+        self.integer = context.get_value_type(types.intp)
+        self.elements = [context.get_data_type(kind) for kind in kinds]
+        self.sizes = [context.get_abi_sizeof(element) for element in self.elements]
+        args, dims, steps = values
+        self.n = builder.load(dims)
+        self.addresses = [self._entry(args, k) for k in range(len(kinds))]
+        self.steps = [self._entry(steps, k) for k in range(len(kinds))]
+
+    def write(self, patterns: list[frozenset[int]]) -> None:
+        """Loops for the patterns, and one for everything else."""
+        done = self.builder.append_basic_block("done")
+        contiguous = self._function(frozenset())
+        for pattern in [frozenset[int](), *patterns]:
+            function = self._function(pattern) if pattern else contiguous
+            with self.builder.if_then(self._steps_are(0 if k in pattern else s for k, s in enumerate(self.sizes))):
+                self._call(function, self.n, [self._pointer(k, self.integer(0)) for k in range(len(self.sizes))])
+                self.builder.branch(done)
+        self._short_parts(contiguous)
+        self.builder.branch(done)
+        self.builder.position_at_end(done)
+        _mark_parallel(self.builder)
+
+    def _short_parts(self, function: ir.Function) -> None:
+        """Call the loop over contiguous operands for short parts; what is not contiguous passes through arrays."""
+        builder, operands = self.builder, range(len(self.sizes))
+        sizes = [self.integer(size) for size in self.sizes]
+        shorts = [cgutils.alloca_once(builder, element, _SHORT) for element in self.elements]
+        part = self._smaller(self.n, self.integer(_SHORT))
+        repeated = [builder.icmp_signed("==", step, self.integer(0)) for step in self.steps]
+        apart = [builder.icmp_signed("!=", step, size) for step, size in zip(self.steps, sizes)]
+        for k in range(self.n_in):
+            with builder.if_then(repeated[k]):
+                _copy_elements(builder, part, self._pointer(k, self.integer(0)), self.integer(0), shorts[k], sizes[k])
+        with cgutils.for_range_slice(builder, self.integer(0), self.n, part, self.integer) as (first, _):
+            count = self._smaller(builder.sub(self.n, first), part)
+            there = [self._pointer(k, first) for k in operands]
+            for k in range(self.n_in):
+                with builder.if_then(builder.and_(apart[k], builder.not_(repeated[k]))):
+                    _copy_elements(builder, count, there[k], self.steps[k], shorts[k], sizes[k])
+            self._call(function, count, [builder.select(apart[k], shorts[k], there[k]) for k in operands])
+            for k in operands[self.n_in :]:
+                with builder.if_then(apart[k]):
+                    _copy_elements(builder, count, shorts[k], sizes[k], there[k], self.steps[k])
+
+    def _function(self, pattern: frozenset[int]) -> ir.Function:
+        """The loop for the inputs of `pattern` being repeated numbers, the others and the results contiguous.
+
+        It is a function of its own, for the constants of several loops would not find room in the registers of one.
+        """
+        convention, module = self.context.call_conv, self.builder.module
+        kind = convention.get_function_type(types.none, self.parameters)
+        function = ir.Function(module, kind, module.get_unique_name("elements"))
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        n, *pointers = convention.get_arguments(function)
+        numbers = {k: builder.load(pointers[k]) for k in pattern}
+        with cgutils.for_range(builder, n) as loop:
+            places = [builder.gep(pointer, [loop.index]) for pointer in pointers]
+            loaded = [numbers[k] if k in numbers else builder.load(places[k]) for k in range(self.n_in)]
+            for result, place in zip(self.evaluate(builder, loaded), places[self.n_in :]):
+                builder.store(result, place)
+        _mark_parallel(builder)
+        convention.return_value(builder, self.context.get_dummy_value())
+        return function
+
+    def _call(self, function: ir.Function, n: ir.Value, pointers: list[ir.Value]) -> None:
+        convention = self.context.call_conv
+        convention.call_function(self.builder, function, types.none, self.parameters, [n, *pointers])
+
+    def _smaller(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.select(self.builder.icmp_signed("<", x, y), x, y)
+
+    def _steps_are(self, steps: Iterable[int]) -> ir.Value:
+        tests = [self.builder.icmp_signed("==", mine, self.integer(step)) for mine, step in zip(self.steps, steps)]
+        return reduce(self.builder.and_, tests)
+
+    def _entry(self, array: ir.Value, k: int) -> ir.Value:
+        return self.builder.load(self.builder.gep(array, [self.integer(k)]))
+
+    def _pointer(self, k: int, index: ir.Value) -> ir.Value:
+        """Where an element of operand `k` is."""
+        first = self.builder.bitcast(self.addresses[k], self.elements[k].as_pointer())
+        return _moved(self.builder, first, self.builder.mul(index, self.steps[k]))
+
+
+def _copy_elements(builder: ir.IRBuilder, count: Any, source: Any, source_step: Any, target: Any, step: Any) -> None:
+    """Write a loop that copies elements from `source` to `target`, both pointers with strides."""
+    with cgutils.for_range(builder, count) as loop:
+        value = builder.load(_moved(builder, source, builder.mul(loop.index, source_step)))
+        builder.store(value, _moved(builder, target, builder.mul(loop.index, step)))
+
+
+def _moved(builder: ir.IRBuilder, pointer: ir.Value, offset: ir.Value) -> ir.Value:
+    byte = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    return builder.bitcast(builder.gep(byte, [offset]), pointer.type)
+
+
+# Loops over rows ------------------------------------------------------------------------------------------------------
+#
+# Rows that are not contiguous are copied, so a function of rows is compiled for one layout only.
 
 
 def _row_source(signature: str, sizes: list[int]) -> str:
-    cores = [s.strip("() ") for s in signature.replace("->", ",").split(",")]
-    lines = ["def LOOP(args, dims, steps, data):"]
-    if any(cores):
-        lines.append("    n = dims[1]")
-    inner = {k: len(cores) + sum(map(bool, cores[:k])) for k, core in enumerate(cores) if core}
-    contiguous = " and ".join(f"steps[{inner[k]}] == {sizes[k]}" for k in inner) or "True"
-    lines += [f"    if {contiguous}:", "        for i in range(dims[0]):"]
-    lines += [f"            r{k} = {_row(k, bool(core))}" for k, core in enumerate(cores)]
-    lines += [f"            f({', '.join(f'r{k}' for k in range(len(cores)))})"]
-    lines += ["    else:", "        for i in range(dims[0]):"]
-    for k, core in enumerate(cores):
-        row = f"as_strided({_row(k, False)}, (n,), (steps[{inner[k]}],))" if core else _row(k, False)
-        lines.append(f"            s{k} = {row}")
-    lines += [f"            f({', '.join(f's{k}' for k in range(len(cores)))})"]
-    return "\n".join([*lines, "    clear_flags(ALL)", ""])
+    cores = [bool(s.strip("() ")) for s in signature.replace("->", ",").split(",")]
+    rows = [k for k, core in enumerate(cores) if core]
+    steps = {k: f"steps[{len(cores) + position}]" for position, k in enumerate(rows)}
+    lines = ["def LOOP(args, dims, steps, data):", *(["    n = dims[1]"] if rows else [])]
+    lines += [f"    s{k} = scratch({steps[k]} != {sizes[k]}, n * {sizes[k]})" for k in rows]
+    lines += ["    for i in range(dims[0]):"]
+    lines += [f"        p{k} = pointer(args[{k}], i * steps[{k}], T{k})" for k in range(len(cores))]
+    inputs = len(signature.partition("->")[0].split(","))
+    lines += [f"        r{k} = gathered(p{k}, {steps[k]}, n, s{k})" for k in rows if k < inputs]
+    lines += [f"        r{k} = place(p{k}, {steps[k]}, s{k})" for k in rows if k >= inputs]
+    arrays = [f"carray(r{k}, n)" if core else f"carray(p{k}, 1)" for k, core in enumerate(cores)]
+    lines += [f"        f({', '.join(arrays)})"]
+    lines += [f"        scatter(p{k}, {steps[k]}, n, r{k})" for k in rows if k >= inputs]
+    lines += [f"    free(s{k})" for k in rows]
+    return "\n".join([*lines, "    if eager(data):", "        clear_flags(ALL)", ""])
 
 
-def _row(k: int, core: bool) -> str:
-    return f"carray(pointer(args[{k}], i * steps[{k}], T{k}), {'n' if core else 1})"
+free = types.ExternalFunction("free", types.void(types.voidptr))
+
+
+@intrinsic
+def scratch(typing_context, needed, size):
+    """Memory of `size` bytes, to be freed, if it is needed."""
+
+    def build(context, builder, signature, args):
+        address = context.get_value_type(types.voidptr)
+        place = cgutils.alloca_once_value(builder, address(None))
+        malloc = cgutils.get_or_insert_function(builder.module, ir.FunctionType(address, [args[1].type]), "malloc")
+        with builder.if_then(args[0]):
+            builder.store(builder.call(malloc, [args[1]]), place)
+        return builder.load(place)
+
+    return types.voidptr(types.boolean, types.intp), build
+
+
+@intrinsic
+def gathered(typing_context, elements, step, n, scratch):
+    """Where n elements are in a row: where they are, or copied to `scratch`."""
+
+    def build(context, builder, signature, args):
+        source, step, count, _ = args
+        place, size, apart = _place(context, builder, elements, source, step, args[3])
+        with builder.if_then(apart):
+            _copy_elements(builder, count, source, step, place, size)
+        return place
+
+    return elements(elements, types.intp, types.intp, types.voidptr), build
+
+
+@intrinsic
+def place(typing_context, elements, step, scratch):
+    """Where elements can be written in a row."""
+
+    def build(context, builder, signature, args):
+        return _place(context, builder, elements, *args)[0]
+
+    return elements(elements, types.intp, types.voidptr), build
+
+
+@intrinsic
+def scatter(typing_context, elements, step, n, written):
+    """Copy elements from where :func:`place` had them written."""
+
+    def build(context, builder, signature, args):
+        target, step, count, source = args
+        _, size, apart = _place(context, builder, elements, target, step, source)
+        with builder.if_then(apart):
+            _copy_elements(builder, count, source, size, target, step)
+        return context.get_dummy_value()
+
+    return types.void(elements, types.intp, types.intp, elements), build
+
+
+def _place(context: Any, builder: ir.IRBuilder, kind: Any, elements: Any, step: Any, scratch: Any) -> tuple:
+    """Where a row is worked on, the size of its elements, and whether that is in `scratch`."""
+    size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    apart = builder.icmp_signed("!=", step, size)
+    return builder.select(apart, builder.bitcast(scratch, elements.type), elements), size, apart
 
 
 class _PythonLoop:

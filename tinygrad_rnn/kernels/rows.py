@@ -1,75 +1,190 @@
 """Functions of one row, for loops made by ``loops.row_loop``: arrays in, results written into the last array.
 
 A row of length 1 stands for a number. The largest entry is subtracted before exponentials, so nothing overflows that
-need not; a row of nothing but minus infinities has no such entry and gives what the formula gives.
+need not; a row of nothing but minus infinities has no such entry and gives what the formula gives. Each pass over a
+row is one that becomes vector code: sums are added up in no particular order.
+
+The losses at the end are loops for programs (``native.py``), which check their targets themselves.
 """
 
 from __future__ import annotations
 
-from .scalars import exp, log
+from functools import cache
+from typing import Any
 
-__all__ = ["cross_entropy", "log_softmax", "logsumexp", "normalize", "softmax"]
+import numba
+from numba import types
+
+from .indexing import INDEX_OUT_OF_RANGE, note_fault
+from .loops import free, gathered, itemsize, moved, parallel, place, pointer, scatter, scratch
+from .native import Loop, native
+from .scalars import add, exp, log, maximum
+
+__all__ = [
+    "checked_cross_entropy", "cross_entropy", "cross_entropy_softmax", "log_softmax", "logsumexp", "normalize",
+    "softmax", "softmax_minus_onehot",
+]  # fmt: skip
 
 
 def logsumexp(x, out):
     """Logarithm of the sum of exponentials."""
-    peak = x[0]
-    for i in range(x.size):
-        if x[i] > peak or x[i] != x[i]:
-            peak = x[i]
-    if peak - peak == 0:
-        total = exp(x[0] - peak)
-        for i in range(1, x.size):
-            total += exp(x[i] - peak)
-        out[0] = peak + log(total)
-    else:  # infinite, or NaN
-        out[0] = peak
+    out[0] = _logsumexp(x)
 
 
 def softmax(x, out):
     """Exponentials divided by their sum."""
-    peak = x[0]
-    for i in range(x.size):
-        if x[i] > peak or x[i] != x[i]:
-            peak = x[i]
-    for i in range(x.size):
-        out[i] = exp(x[i] - peak)
-    total = out[0]
-    for i in range(1, x.size):
-        total += out[i]
-    for i in range(x.size):
-        out[i] /= total
+    _softmax(x, out)
 
 
 def log_softmax(x, out):
     """Each entry minus the log-sum-exp of the row."""
-    peak = x[0]
-    for i in range(x.size):
-        if x[i] > peak or x[i] != x[i]:
-            peak = x[i]
-    total = exp(x[0] - peak)
-    for i in range(1, x.size):
-        total += exp(x[i] - peak)
-    shift = log(total)
+    peak = _largest(x)
+    shift = log(_exponentials(x, peak))
     for i in range(x.size):
         out[i] = x[i] - peak - shift
+    parallel()
 
 
 def cross_entropy(x, target, out):
     """Log-sum-exp of the row minus its entry at the index `target`, which the caller has checked."""
-    logsumexp(x, out)
-    out[0] -= x[target[0]]
+    out[0] = _logsumexp(x) - x[target[0]]
 
 
 def normalize(x, eps, out):
     """The row less its mean, divided by the root of its variance plus `eps`."""
-    total = x[0]
-    for i in range(1, x.size):
-        total += x[i]
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total = add(total, x[i])
     mean = total / x.size
-    squares = (x[0] - mean) * (x[0] - mean)
-    for i in range(1, x.size):
-        squares += (x[i] - mean) * (x[i] - mean)
+    squares = x.dtype.type(0) / x.size  # of the type of the mean
+    for i in range(x.size):
+        squares = add(squares, (x[i] - mean) * (x[i] - mean))
     scale = 1 / (squares / x.size + eps[0]) ** 0.5
     for i in range(x.size):
         out[i] = (x[i] - mean) * scale
+    parallel()
+
+
+def _largest(x):
+    """The largest entry, or NaN if there is one."""
+    peak = x[0]
+    for i in range(x.size):
+        peak = maximum(peak, x[i])
+    return peak
+
+
+def _exponentials(x, peak):
+    """The sum of the exponentials of the entries less `peak`."""
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total = add(total, exp(x[i] - peak))
+    return total
+
+
+def _logsumexp(x):
+    peak = _largest(x)
+    return peak + log(_exponentials(x, peak)) if peak - peak == 0 else peak  # infinite, or NaN
+
+
+def _softmax(x, out):
+    """The softmax written into `out`; the largest entry and the sum of the exponentials returned."""
+    peak = _largest(x)
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        e = exp(x[i] - peak)
+        out[i] = e
+        total = add(total, e)
+    scale = 1 / total
+    for i in range(x.size):
+        out[i] *= scale
+    parallel()
+    return peak, total
+
+
+# Losses ---------------------------------------------------------------------------------------------------------------
+
+I = types.int64
+T: Any = None  # stands for the type of the elements
+
+
+@cache
+def checked_cross_entropy(dtype: Any) -> Loop:
+    """The loop ``(n),()->()`` over ``x, target, out``: log-sum-exp of the row minus its entry at the target.
+
+    ``dims = [outer, n]``, ``steps = [x_outer, target_outer, out_outer, x_n]``. Targets are not negative.
+    """
+    return native("cross_entropy", _cross_entropy, T=dtype)
+
+
+@cache
+def cross_entropy_softmax(dtype: Any) -> Loop:
+    """The loop ``(n),()->(k)`` over ``x, target, out`` with k = n + 1: the softmax of the row, and then its loss.
+
+    ``dims = [outer, n, k]``, ``steps = [x_outer, target_outer, out_outer, x_n, out_k]``. Targets are not negative.
+    """
+    return native("cross_entropy_softmax", _cross_entropy_softmax, T=dtype)
+
+
+@cache
+def softmax_minus_onehot(dtype: Any) -> Loop:
+    """The loop ``(n),(),()->(n)`` over ``p, target, g, out``: the loss's gradient ``g * (p - one_hot(target))``.
+
+    ``dims = [outer, n]``, ``steps = [p_outer, target_outer, g_outer, out_outer, p_n, out_n]``.
+    """
+    return native("softmax_minus_onehot", _softmax_minus_onehot, T=dtype)
+
+
+def _target(address, offset, n, position, data):
+    """The target at an address, or -1 if it is out of range, which is noted."""
+    target = pointer(address, offset, I)[0]
+    if 0 <= target < n:
+        return target
+    note_fault(data, INDEX_OUT_OF_RANGE, position, target, n)
+    return -1
+
+
+def _cross_entropy(args, dims, steps, data):
+    n = dims[1]
+    copied = scratch(steps[3] != itemsize(pointer(args[0], 0, T)), n * itemsize(pointer(args[0], 0, T)))
+    for i in range(dims[0]):
+        at = _target(args[1], i * steps[1], n, i, data)
+        if at < 0:
+            break
+        x = gathered(pointer(args[0], i * steps[0], T), steps[3], n, copied)
+        pointer(args[2], i * steps[2], T)[0] = _logsumexp(numba.carray(x, n)) - x[at]
+    free(copied)
+
+
+def _cross_entropy_softmax(args, dims, steps, data):
+    n = dims[1]
+    size = itemsize(pointer(args[0], 0, T))
+    copied, apart = scratch(steps[3] != size, n * size), scratch(steps[4] != size, n * size)
+    for i in range(dims[0]):
+        at = _target(args[1], i * steps[1], n, i, data)
+        if at < 0:
+            break
+        out = pointer(args[2], i * steps[2], T)
+        x, row = gathered(pointer(args[0], i * steps[0], T), steps[3], n, copied), place(out, steps[4], apart)
+        entry = x[at]
+        peak, total = _softmax(numba.carray(x, n), numba.carray(row, n))
+        scatter(out, steps[4], n, row)
+        moved(out, n * steps[4])[0] = (peak + log(total) if peak - peak == 0 else peak) - entry
+    free(copied)
+    free(apart)
+
+
+def _softmax_minus_onehot(args, dims, steps, data):
+    for i in range(dims[0]):
+        at = _target(args[1], i * steps[1], dims[1], i, data)
+        if at < 0:
+            return
+        p, out = pointer(args[0], i * steps[0], T), pointer(args[3], i * steps[3], T)
+        g = pointer(args[2], i * steps[2], T)[0]
+        if steps[4] == itemsize(p) and steps[5] == itemsize(out):
+            for j in range(dims[1]):
+                out[j] = g * p[j]
+        else:
+            for j in range(dims[1]):
+                moved(out, j * steps[5])[0] = g * moved(p, j * steps[4])[0]
+        parallel()
+        moved(out, at * steps[5])[0] -= g

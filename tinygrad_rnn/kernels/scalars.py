@@ -199,6 +199,23 @@ def _floor(x):
     return np.floor(x)
 
 
+def add(x, y):
+    """x + y, one of the additions of a sum that may be carried out in any order, and so in vectors."""
+    return x + y
+
+
+def maximum(x, y):
+    """The larger of two numbers of one type, or NaN if either is: what a vector of them can be reduced by."""
+    with np.errstate(invalid="ignore"):
+        return np.maximum(x, y)
+
+
+def minimum(x, y):
+    """The smaller of two numbers of one type, or NaN if either is."""
+    with np.errstate(invalid="ignore"):
+        return np.minimum(x, y)
+
+
 _LAYOUTS = {
     types.float32: SimpleNamespace(
         integer=ir.IntType(32), mantissa=23, root_half=0x3F3504F3, fraction_mask=2**23 - 1, head_mask=-(2**12)
@@ -285,6 +302,26 @@ def _(builder, layout, magnitude, sign):
 @_lowered(_floor)
 def _(builder, layout, x):
     return builder.call(builder.module.declare_intrinsic("llvm.floor", [x.type]), [x])
+
+
+@_lowered(add)
+def _(builder, layout, x, y):
+    return builder.fadd(x, y, flags=("reassoc", "contract"))
+
+
+@_lowered(maximum)
+def _(builder, layout, x, y):
+    return _extreme(builder, "llvm.maximum", x, y)
+
+
+@_lowered(minimum)
+def _(builder, layout, x, y):
+    return _extreme(builder, "llvm.minimum", x, y)
+
+
+def _extreme(builder, name, x, y):
+    function_type = ir.FunctionType(x.type, [x.type, x.type])
+    return builder.call(builder.module.declare_intrinsic(name, [x.type], function_type), [x, y], fastmath=("nsz",))
 
 
 # --------------------------------------------------------------------------------------- registering what is below

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..effects import set_grad
 from ..errors import ShapeError, fail
-from ..scope import scope
+from ..scope import current, scope
 from ..tensor import Tensor
 
 __all__ = ["Module"]
@@ -116,7 +117,7 @@ class Module:
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for t in self.parameters():
-            t.grad = None
+            set_grad(t, None, current().tracing)
 
     # How it is kept ---------------------------------------------------------------------------------------------------
 

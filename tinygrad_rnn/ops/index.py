@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels.scatter import add_rows
+from ..scope import current
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
 from .core import apply, as_tensor, check_dtype, define, literal, refused
 from .elementwise import where
@@ -71,8 +72,8 @@ def _index_arrays(x: Tensor, part: Any) -> tuple[Tensor, ...]:
     dtype = np.int64 if isinstance(part, list) and not part else None
     t = part if isinstance(part, Tensor) else leaf(np.array(part, dtype))
     if t.dtype.kind == "b":
-        if t.is_symbolic:
-            raise t._no_value("the places where it is true")
+        if t.is_symbolic or current().tracing is not None:
+            t._check_value("the places where it is true")
         if not t.ndim:
             what = f"indexing {describe(x)} with one boolean among other indices"
             raise fail(DTypeError, what, hint="use None or tg.where")
@@ -287,7 +288,8 @@ def _update_shape(x: Spec, value: Spec, *arrays: Spec, index: Any, mode: str) ->
         fits = False
     if not fits:
         raise fail(
-            ShapeError, f"at[].{mode}: a value of shape {value.shape}",
+            ShapeError,
+            f"at[].{mode}: a value of shape {value.shape}",
             expected=f"one that broadcasts to {place}, the place",
         )
     return Spec(x.shape, x.dtype)

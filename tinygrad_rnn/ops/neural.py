@@ -37,9 +37,11 @@ def _along(kernels: RowKernels) -> Any:
     return run
 
 
+SOFTMAX_ROWS = RowKernels("softmax", rows.softmax, "(n)->(n)")
+LOG_SOFTMAX_ROWS = RowKernels("log_softmax", rows.log_softmax, "(n)->(n)")
 SOFTMAX = define(
     "softmax",
-    run=_along(RowKernels("softmax", rows.softmax, "(n)->(n)")),
+    run=_along(SOFTMAX_ROWS),
     shape=lambda x, axis: x,
     vjp=(lambda g, y, x, axis: y * (g - sum(g * y, axis, keepdims=True)),),
     jvp=lambda i, t, y, x, axis: y * (t - sum(t * y, axis, keepdims=True)),
@@ -47,7 +49,7 @@ SOFTMAX = define(
 )
 LOG_SOFTMAX = define(
     "log_softmax",
-    run=_along(RowKernels("log_softmax", rows.log_softmax, "(n)->(n)")),
+    run=_along(LOG_SOFTMAX_ROWS),
     shape=lambda x, axis: x,
     vjp=(lambda g, y, x, axis: g - exp(y) * sum(g, axis, keepdims=True),),
     jvp=lambda i, t, y, x, axis: t - sum(t * exp(y), axis, keepdims=True),
@@ -83,11 +85,11 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 # Layer normalisation --------------------------------------------------------------------------------------------------
 
-_normalize_rows = RowKernels("normalize", rows.normalize, "(n),()->(n)")
+NORMALIZE_ROWS = RowKernels("normalize", rows.normalize, "(n),()->(n)")
 
 
 def _normalize_run(x: np.ndarray, eps: float) -> np.ndarray:
-    return _normalize_rows[x.dtype](x, x.dtype.type(eps)) if x.size else x.copy()
+    return NORMALIZE_ROWS[x.dtype](x, x.dtype.type(eps)) if x.size else x.copy()
 
 
 def _normalize_rule(g: Tensor, y: Tensor, x: Tensor, eps: float) -> Tensor:

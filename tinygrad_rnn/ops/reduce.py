@@ -95,7 +95,7 @@ _max, _min = [
     )
     for name, extremum in (("max", np.maximum), ("min", np.minimum))
 ]
-_logsumexp_rows = RowKernels("logsumexp", rows.logsumexp, "(n)->()")
+LOGSUMEXP_ROWS = RowKernels("logsumexp", rows.logsumexp, "(n)->()")
 _logsumexp = _reduction(
     "logsumexp",
     lambda x, axis, keepdims: _reduce_rows(x, axis, keepdims),
@@ -130,7 +130,7 @@ def _reduce_rows(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.nda
         return np.full(shape, -np.inf, x.dtype)
     lead = [k for k in range(x.ndim) if k not in axis]
     flat = x.transpose(*lead, *axis).reshape(*[x.shape[k] for k in lead], n)
-    return np.asarray(_logsumexp_rows[x.dtype](flat)).reshape(shape)
+    return np.asarray(LOGSUMEXP_ROWS[x.dtype](flat)).reshape(shape)
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:

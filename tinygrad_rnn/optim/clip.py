@@ -7,15 +7,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..effects import Check, Effects
 from ..errors import GradientError, fail
 from ..nn.module import Module
+from ..ops.elementwise import clip, where
+from ..ops.reduce import norm
+from ..ops.shape import stack
+from ..scope import current
 from ..tensor import Tensor, describe, leaf
 from .optimizers import parameters_of
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]
 
 
-def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> float | Tensor:
     """Scale all gradients by one factor so that their joint Euclidean norm is at most `max_norm`.
 
     Parameters
@@ -27,7 +32,7 @@ def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> fl
     Returns
     -------
     float
-        The norm before.
+        The norm before; a tensor while a function is traced.
 
     Raises
     ------
@@ -47,6 +52,9 @@ def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> fl
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be positive, got {max_norm}")
     given = [p for p in parameters_of(parameters) if p.grad is not None]
+    effects = current().tracing
+    if effects is not None:
+        return _traced_clip(given, max_norm, effects)
     _check_finite("clip_grad_norm", given)
     total = math.hypot(*(float(np.linalg.norm(_grad(p).astype(np.float64))) for p in given))
     if total > max_norm:
@@ -76,9 +84,26 @@ def clip_grad_value(parameters: Module | Iterable[Tensor], limit: float) -> None
     if not limit > 0:
         raise ValueError(f"clip_grad_value: limit must be positive, got {limit}")
     given = [p for p in parameters_of(parameters) if p.grad is not None]
-    _check_finite("clip_grad_value", given)
+    effects = current().tracing
+    if effects is None:
+        _check_finite("clip_grad_value", given)
     for p in given:
-        p.grad = leaf(np.clip(_grad(p), -limit, limit))
+        if effects is None:
+            p.grad = leaf(np.clip(_grad(p), -limit, limit))
+        elif p.grad is not None:
+            effects.checks.append(Check(p.grad, lambda _, p=p: _blame("clip_grad_value", p)))
+            p.grad = clip(p.grad, -limit, limit)
+
+
+def _traced_clip(given: list[Tensor], max_norm: float, effects: Effects) -> Tensor:
+    """The same as recorded operations; whether the norms are finite is checked when they are known."""
+    norms = stack([norm(p.grad).astype(np.float64) for p in given])
+    effects.checks.append(Check(norms, lambda k: _blame("clip_grad_norm", given[k])))
+    total = norm(norms)
+    factor = where(total > max_norm, max_norm / total, 1.0)
+    for p in given:
+        p.grad = p.grad * factor.astype(p.dtype)
+    return total
 
 
 def _grad(p: Tensor) -> np.ndarray:
@@ -92,8 +117,16 @@ def _check_finite(name: str, parameters: list[Tensor]) -> None:
         wrong = ~np.isfinite(g)
         if wrong.any():
             found = "NaN" if np.isnan(g).any() else "infinity"
-            raise fail(
-                GradientError, f"{name}: the gradient of {describe(p)} holds {found}", expected="finite values",
-                got=f"{int(wrong.sum())} of {g.size} entries that are not; no gradient was changed",
-                hint="run the step inside tg.detect_anomaly() to find the operation, or lower the learning rate",
-            )  # fmt: skip
+            raise _not_finite(name, p, f"{found} in {int(wrong.sum())} of {g.size} entries")
+
+
+def _blame(name: str, p: Tensor) -> Exception:
+    return _not_finite(name, p, "NaN or infinity")
+
+
+def _not_finite(name: str, p: Tensor, found: str) -> Exception:
+    return fail(
+        GradientError, f"{name}: the gradient of {describe(p)} is not finite", expected="finite values",
+        got=f"{found}; no gradient was changed",
+        hint="run the step inside tg.detect_anomaly() to find the operation, or lower the learning rate",
+    )  # fmt: skip

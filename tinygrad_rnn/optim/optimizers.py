@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..effects import Update, set_grad
 from ..errors import GradientError, ShapeError, fail
 from ..kernels import updates
 from ..kernels.loops import elementwise_loop, specialise
 from ..nn.module import Module
-from ..tensor import Tensor, describe
+from ..scope import current
+from ..tensor import Tensor, describe, now
 from .schedules import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -82,17 +84,28 @@ class Optimizer:
                 f"{type(self).__name__}.step: no parameter has a gradient",
                 hint="call loss.backward() first",
             )
-        numbers = (self.lr, self.weight_decay, *self.settings())
+        effects = current().tracing
+        if effects is not None:
+            at = now()
+            given = [(k, p, p.grad) for k, p in enumerate(self.parameters)]
+            effects.updates += [Update(self, p, grad, k, at) for k, p, grad in given if grad is not None]
+            return
+        numbers = self.numbers()
         for p, state in zip(self.parameters, self.state, strict=True):
             if p.grad is None:
                 continue
             new = np.empty(p.shape, p.dtype)
             out = (new, *state) if state else new
-            self._kernel(p.dtype)(p.data, p.grad.data, *state, *map(p.dtype.type, numbers), out=out)
+            self.kernel(p.dtype)(p.data, p.grad.data, *state, *map(p.dtype.type, numbers), out=out)
             p.replace_data(new)
         self.step_count += 1
 
-    def _kernel(self, dtype: np.dtype) -> Any:
+    def numbers(self) -> tuple[float, ...]:
+        """What the update of the next step takes after the arrays: learning rate, weight decay, settings."""
+        return (self.lr, self.weight_decay, *self.settings())
+
+    def kernel(self, dtype: np.dtype) -> Any:
+        """The loop of the update: ``(p, g, *state, *numbers) -> (p, *state)``."""
         if dtype not in self._kernels:
             arrays = 2 + len(self.slots)
             count = arrays + 2 + len(self.settings())
@@ -104,7 +117,7 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget the gradients of the parameters."""
         for p in self.parameters:
-            p.grad = None
+            set_grad(p, None, current().tracing)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the state, to be saved, and loaded into an optimiser of the same kind over the same parameters."""

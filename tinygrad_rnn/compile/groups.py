@@ -1,0 +1,324 @@
+"""Rules about many nodes at once: what a loop over time records a thousand times is computed once.
+
+Products of different steps with one matrix become one product where no step needs the result of another; the weight
+gradients of all steps become one sum of products; slices that cover a tensor become that tensor.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from math import prod
+from typing import Any
+
+from ..ops.core import apply
+from ..ops.shape import CONCATENATE, broadcast_to, reshape, stack
+from ..tensor import Tensor
+from .capture import inside
+from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT
+from .rewrite import GroupRule, Rewriter
+
+__all__ = ["CROSS_ENTROPY", "OVER_TIME", "STACKS"]
+
+
+# Stacks of slices, slices of stacks -----------------------------------------------------------------------------------
+
+
+def _taken_at(t: Tensor) -> tuple[int, int] | None:
+    """``(axis, i)`` if a node is entry `i` of its input along one axis, all of the other axes."""
+    if t.op.name != "slice":
+        return None
+    index = t.params["index"]
+    parts = index if type(index) is tuple else (index,)
+    axis = len(parts) - 1
+    if axis < 0 or type(parts[axis]) is not int or any(p != slice(None) for p in parts[:axis]):
+        return None
+    return axis, parts[axis] % t.inputs[0].shape[axis]
+
+
+def _stacks_of_slices(rewriter: Rewriter) -> dict[int, Tensor]:
+    """A stack of all entries of a tensor, in order and along the same axis, is that tensor."""
+    found = {}
+    for t in rewriter.nodes:
+        if t.op.name == "stack":
+            whole = t.inputs[0].inputs[0] if t.inputs[0].inputs else None
+            if whole is not None and whole.shape == t.shape and _all_entries(t, whole):
+                found[t.serial] = whole
+    return found
+
+
+def _all_entries(t: Tensor, whole: Tensor) -> bool:
+    axis = t.params["axis"]
+    return all(_taken_at(i) == (axis, k) and i.inputs[0] is whole for k, i in enumerate(t.inputs))
+
+
+_SHARED = {"one_hot": (), "lookup": (0,), "index": (0,)}  # inputs that all members have in common
+
+
+def _stacks_of_lookups(rewriter: Rewriter) -> dict[int, Tensor]:
+    """A stack of the same lookup at each step is one lookup with a stack of the indices."""
+    found = {}
+    for t in rewriter.nodes:
+        first = t.inputs[0] if t.op.name == "stack" else None
+        if first is None or first.op.name not in _SHARED or t.params["axis"] > first.inputs[-1].ndim:
+            continue
+        shared = [first.inputs[k] for k in _SHARED[first.op.name]]
+        if len(first.inputs) != len(shared) + 1 or (first.op.name == "index" and first.params["index"] != ("array",)):
+            continue
+        if all(_same_call(i, first, shared) for i in t.inputs):
+            found[t.serial] = inside(t, lambda t=t, first=first, shared=shared: apply(
+                first.op, (*shared, stack([i.inputs[-1] for i in t.inputs], t.params["axis"])), first.params
+            ))  # fmt: skip
+    return found
+
+
+def _same_call(t: Tensor, first: Tensor, shared: list[Tensor]) -> bool:
+    same = t.op is first.op and t.params == first.params and t.inputs[-1].dtype == first.inputs[-1].dtype
+    return same and all(a is b for a, b in zip(t.inputs, shared))
+
+
+def _assembled(rewriter: Rewriter) -> dict[int, Tensor]:
+    """An assembly whose parts cover it, each place once, is a stack or a concatenation."""
+    found = {}
+    for t in rewriter.nodes:
+        if t.op.name == "assemble" and len(t.inputs) == len(t.params["places"]):
+            joined = _covering(t)
+            if joined is not None:
+                found[t.serial] = joined
+    return found
+
+
+def _covering(t: Tensor) -> Tensor | None:
+    shape, places = t.params["shape"], t.params["places"]
+    axis = max((k for place in places for k, p in enumerate(place) if p != slice(None)), default=None)
+    if axis is None:
+        return t.inputs[0] if len(places) == 1 and t.inputs[0].shape == shape else None
+    if any(p != slice(None) for place in places for p in place[:axis]) or any(len(p) <= axis for p in places):
+        return None
+    cuts = [place[axis] for place in places]
+    if any(len(p) > axis + 1 and any(q != slice(None) for q in p[axis + 1 :]) for p in places):
+        return None
+    if all(type(c) is int for c in cuts):
+        order = sorted(range(len(cuts)), key=lambda k: cuts[k] % shape[axis])
+        if [cuts[k] % shape[axis] for k in order] == list(range(shape[axis])):
+            return inside(t, lambda: stack([t.inputs[k] for k in order], axis))
+        return None
+    if not all(isinstance(c, slice) for c in cuts):
+        return None
+    ranges = [range(*c.indices(shape[axis])) for c in cuts]
+    order = sorted(range(len(cuts)), key=lambda k: ranges[k].start)
+    if [n for k in order for n in ranges[k]] != list(range(shape[axis])):
+        return None
+    parts = tuple([t.inputs[k] for k in order if len(ranges[k])]) or t.inputs[:1]
+    return inside(t, lambda: apply(CONCATENATE, parts, {"axis": axis}))
+
+
+STACKS = [
+    GroupRule("stack of all slices", _stacks_of_slices),
+    GroupRule("stack of lookups", _stacks_of_lookups),
+    GroupRule("assembly of all parts", _assembled),
+]
+
+
+# Products batched over time -------------------------------------------------------------------------------------------
+
+
+def _batched(rewriter: Rewriter) -> dict[int, Tensor]:
+    """Products of several matrices with one, none of which needs another, as one product of a stack."""
+    groups: dict[Any, list[Tensor]] = defaultdict(list)
+    for t in rewriter.nodes:
+        if t.op.name == "matmul" and t.inputs[0].ndim == 2 == t.inputs[1].ndim and t.inputs[0].op.name != "transpose":
+            groups[t.inputs[1].serial, t.inputs[0].shape].append(t)
+    for members in groups.values():
+        together = _independent(rewriter, members) if len(members) > 1 else []
+        if together:
+            return _one_product(
+                _in_order(rewriter, together)
+            )  # the next group is looked at in the graph that comes of it
+    return {}
+
+
+def _independent(rewriter: Rewriter, members: list[Tensor]) -> list[Tensor]:
+    """The largest set of members that are computed from equally many other members, so from none of the set."""
+    serials = {t.serial for t in members}
+    depth: dict[int, int] = {}
+    first, last = members[0].serial, members[-1].serial
+    for t in rewriter.nodes:
+        if first <= t.serial <= last:
+            deepest = max([depth.get(i.serial, 0) for i in t.inputs], default=0)
+            if deepest or t.serial in serials:
+                depth[t.serial] = deepest + (t.serial in serials)
+    levels = Counter(depth[s] for s in serials)
+    level, count = levels.most_common(1)[0]
+    return [t for t in members if depth[t.serial] == level] if count > 1 else []
+
+
+def _in_order(rewriter: Rewriter, members: list[Tensor]) -> list[Tensor]:
+    """By the index of the slices that are multiplied, else by time, else as recorded."""
+    taken = [_taken_at(t.inputs[0]) for t in members]
+    times = [t.time for t in members]
+    if None not in taken and len({(t.inputs[0].inputs[0].serial, at[0]) for t, at in zip(members, taken) if at}) == 1:
+        keys: list[Any] = [at[1] for at in taken if at]
+    elif None not in times and len(set(times)) == len(times):
+        keys = times
+    else:
+        keys = [rewriter.position(t) for t in members]
+    return [members[k] for k in sorted(range(len(members)), key=keys.__getitem__)]
+
+
+def _one_product(members: list[Tensor]) -> dict[int, Tensor]:
+    w = members[0].inputs[1]
+    last = members[-1]
+    axis = next((at[0] for at in [_taken_at(members[0].inputs[0])] if at is not None), 0)
+    product = inside(last, lambda: stack([t.inputs[0] for t in members], axis if axis < 2 else 0) @ w)
+    lead = (slice(None),) * (axis if axis < 2 else 0)
+    return {t.serial: inside(t, lambda k=k: product[(*lead, k)]) for k, t in enumerate(members)}
+
+
+# Weight gradients -----------------------------------------------------------------------------------------------------
+
+
+def _contracted(rewriter: Rewriter) -> dict[int, Tensor]:
+    """A sum of products ``aᵀ @ g`` is one contraction over the rows of all of them."""
+    added = {i.serial for t in rewriter.nodes if t.op.name == "add" for i in t.inputs if i.shape == t.shape}
+    found = {}
+    for t in rewriter.nodes:
+        if t.op.name in ("add", "matmul") and not (t.serial in added and rewriter.uses[t.serial] == 1):
+            new = _sum_of_products(rewriter, t)  # of others, the sum that they are part of is looked at
+            if new is not None:
+                found[t.serial] = new
+    return found
+
+
+def _sum_of_products(rewriter: Rewriter, t: Tensor) -> Tensor | None:
+    products, others = [], []
+    stack_ = [t]
+    while stack_:
+        node = stack_.pop()
+        single = node is t or rewriter.uses[node.serial] == 1
+        if node.op.name == "add" and single and all(i.shape == t.shape for i in node.inputs):
+            stack_ += node.inputs
+        elif single and _factors(node) is not None:
+            products.append(node)
+        else:
+            others.append(node)
+    merged = len(products) == 1 and products[0].op.name == "matmul" and _factors(products[0])[0].ndim > 2  # type: ignore[index]
+    if len(products) < 2 and not merged:
+        return None
+    pairs = [_factors(p) for p in products]
+    pairs.sort(key=lambda pair: rewriter.position(pair[0]))  # type: ignore[index]
+    pairs = [p for group in _by_shape(pairs) for p in group]
+    return inside(t, lambda: _sum(apply(CONTRACT, tuple(x for p in pairs for x in p)), others))  # type: ignore[union-attr]
+
+
+def _by_shape(pairs: list[Any]) -> list[list[Any]]:
+    """Pairs of one shape together; many of them as one pair of stacks where they are slices of one tensor."""
+    groups: dict[Any, list[Any]] = defaultdict(list)
+    for a, g in pairs:
+        groups[a.shape, g.shape].append((a, g))
+    return [_as_stacks(group) for group in groups.values()]
+
+
+def _as_stacks(group: list[Any]) -> list[Any]:
+    """Slices that make up a tensor are that tensor."""
+    for side in range(2):
+        taken = [_taken_at(pair[side]) for pair in group]
+        whole = group[0][side].inputs[0] if taken[0] is not None else None
+        if whole is None or any(at is None or p[side].inputs[0] is not whole for at, p in zip(taken, group)):
+            continue
+        axis = taken[0][0]  # type: ignore[index]
+        order = sorted(range(len(group)), key=lambda k: taken[k][1])  # type: ignore[index]
+        if axis < whole.ndim - 1 and [taken[k] for k in order] == [(axis, k) for k in range(whole.shape[axis])]:
+            pair = [stack([group[k][s] for k in order], axis) for s in range(2)]
+            pair[side] = whole
+            return [tuple(pair)]
+    return group
+
+
+def _factors(t: Tensor) -> tuple[Tensor, Tensor] | None:
+    """``(a, g)`` if a node is ``aᵀ @ g``."""
+    if t.op.name == "contract" and len(t.inputs) == 2:
+        return t.inputs[0], t.inputs[1]
+    if t.op.name != "matmul" or t.inputs[0].op.name != "transpose" or t.inputs[1].ndim != 2:
+        return None
+    left = t.inputs[0]
+    if left.params["axes"] != (1, 0):
+        return None
+    return _unflattened(left.inputs[0], t.inputs[1])
+
+
+def _unflattened(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """The factors before their leading axes were merged, if both were in the same way."""
+    if a.op.name == "reshape" and g.op.name == "reshape":
+        x, y = a.inputs[0], g.inputs[0]
+        if (
+            x.shape[:-1] == y.shape[:-1]
+            and x.shape[-1:] == a.shape[-1:]
+            and y.shape[-1:] == g.shape[-1:]
+            and x.ndim > 1
+        ):
+            return x, y
+    return a, g
+
+
+def _sum(total: Tensor, others: list[Tensor]) -> Tensor:
+    for t in others:
+        total = total + t
+    return total
+
+
+OVER_TIME = [
+    *STACKS,
+    GroupRule("weight gradients over time", _contracted),
+    GroupRule("products over time", _batched),
+]
+
+
+# Cross-entropy --------------------------------------------------------------------------------------------------------
+
+
+def _cross_entropies(rewriter: Rewriter) -> dict[int, Tensor]:
+    """Loss and gradient of a softmax from one pass of exponentials."""
+    losses = {(t.inputs[0].serial, t.inputs[1].serial): t for t in rewriter.nodes if t.op.name == "cross_entropy"}
+    found: dict[int, Tensor] = {}
+    for t in rewriter.nodes:
+        parts = _surplus(t)
+        loss = losses.get(parts[:2]) if parts else None
+        if parts and loss is not None:
+            key = loss.serial
+            if key not in found:
+                packed = inside(loss, lambda loss=loss: apply(CROSS_ENTROPY_SOFTMAX, loss.inputs))
+                found[key] = inside(loss, lambda packed=packed: packed[..., -1])
+            packed = found[key].inputs[0]
+            found[t.serial] = inside(t, lambda t=t, packed=packed, g=parts[2], loss=loss: apply(
+                SOFTMAX_MINUS_ONEHOT, (packed[..., :-1], loss.inputs[1], _per_row(g, t))
+            ))  # fmt: skip
+    return found
+
+
+def _surplus(t: Tensor) -> Any:
+    """``(logits, target, g)`` if a node is ``g * (softmax(logits) - one_hot(target))`` with one g for each row."""
+    if t.op.name != "multiply":
+        return None
+    for g, rest in (t.inputs, t.inputs[::-1]):
+        if rest.op.name == "subtract" and (not g.ndim or g.shape[-1] == 1 or _row_constant(g)):
+            p, hot = rest.inputs
+            last = p.op.name == "softmax" and p.params["axis"] == p.ndim - 1
+            if last and hot.op.name == "one_hot" and rest.shape == t.shape:
+                return p.inputs[0].serial, hot.inputs[0].serial, g
+    return None
+
+
+def _row_constant(g: Tensor) -> bool:
+    return g.op.name == "broadcast_to" and (not g.inputs[0].ndim or g.inputs[0].shape[-1] == 1)
+
+
+def _per_row(g: Tensor, t: Tensor) -> Tensor:
+    """`g` with one value for each row of `t`."""
+    if _row_constant(g):
+        g = g.inputs[0]
+    if g.ndim:
+        g = reshape(g, g.shape[:-1])
+    return broadcast_to(g, t.shape[:-1]) if prod(g.shape) != prod(t.shape[:-1]) or g.shape != t.shape[:-1] else g
+
+
+CROSS_ENTROPY = [GroupRule("softmax with cross-entropy", _cross_entropies)]

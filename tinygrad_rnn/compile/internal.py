@@ -1,0 +1,110 @@
+"""Operations that only the compiler writes. Each can run in NumPy, so that a rewritten graph can be evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ops.core import quiet
+from ..tensor import Op, Spec
+
+__all__ = [
+    "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD", "SCATTER", "SOFTMAX_MINUS_ONEHOT",
+]  # fmt: skip
+
+_NO_GRADIENT = "it is made by the compiler, after differentiation"
+INTERNAL: dict[str, Op] = {}
+
+
+def _internal(name: str, run: Any, shape: Any, formula: str, symbol: str = "") -> Op:
+    INTERNAL[name] = Op(name, quiet(run), shape, _NO_GRADIENT, None, formula, symbol)
+    return INTERNAL[name]
+
+
+def _rows(index: np.ndarray, count: int, wrap: bool, name: str) -> np.ndarray:
+    low = -count if wrap else 0
+    wrong = np.argwhere((index < low) | (index >= count))
+    if len(wrong):
+        place = tuple(int(k) for k in wrong[0])
+        raise IndexError(f"{name}: index {index[place]} at position {place} is out of range for axis 0 of size {count}")
+    return np.where(index < 0, index + count, index)
+
+
+LOOKUP = _internal(
+    "lookup",
+    lambda table, index, wrap: table[_rows(index, len(table), wrap, "lookup")],
+    lambda table, index, wrap: Spec((*index.shape, *table.shape[1:]), table.dtype),
+    r"{0}_{{[{1}]}}",
+    "[ ]",
+)
+
+
+def _scatter(index: np.ndarray, rows: np.ndarray, count: int, wrap: bool) -> np.ndarray:
+    out = np.zeros((count, *rows.shape[index.ndim :]), rows.dtype)
+    np.add.at(out, _rows(index, count, wrap, "scatter"), rows)
+    return out
+
+
+SCATTER = _internal(
+    "scatter",
+    _scatter,
+    lambda index, rows, count, wrap: Spec((count, *rows.shape[index.ndim :]), rows.dtype),
+    r"\mathrm{{scatter}}({1}; {0})",
+)
+
+MATMUL_ADD = _internal(
+    "matmul_add",
+    lambda c, a, b: c + a @ b,
+    lambda c, a, b: Spec((*a.shape[:-1], b.shape[-1]), a.dtype),
+    "{0} + {1} {2}",
+    "+ @",
+)
+
+
+def _contract(*arrays: np.ndarray) -> Any:
+    total: Any = 0
+    for a, g in zip(arrays[::2], arrays[1::2], strict=True):
+        total = total + a.reshape(-1, a.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+    return total
+
+
+CONTRACT = _internal(
+    "contract",
+    _contract,
+    lambda a, g, *_: Spec((a.shape[-1], g.shape[-1]), a.dtype),
+    r"\sum_t {0}_t^\top {1}_t",
+    "Σ ᵀ@",
+)
+
+
+def _cross_entropy_softmax(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+    rows, flat = x.reshape(-1, x.shape[-1]), _rows(target.reshape(-1), x.shape[-1], False, "cross_entropy")
+    peak = rows.max(1, keepdims=True)
+    powers = np.exp(rows - peak)
+    total = powers.sum(1, keepdims=True)
+    loss = np.log(total) + peak - rows[np.arange(len(rows)), flat][:, None]
+    return np.concatenate([powers / total, loss], 1).reshape(*x.shape[:-1], x.shape[-1] + 1)
+
+
+CROSS_ENTROPY_SOFTMAX = _internal(
+    "cross_entropy_softmax",
+    _cross_entropy_softmax,
+    lambda x, target: Spec((*x.shape[:-1], x.shape[-1] + 1), x.dtype),
+    r"[\mathrm{{softmax}}({0}), \mathrm{{CE}}({0}, {1})]",
+)
+
+
+def _softmax_minus_onehot(p: np.ndarray, target: np.ndarray, g: np.ndarray) -> np.ndarray:
+    out = p * g[..., None]
+    flat = out.reshape(-1, out.shape[-1])
+    flat[np.arange(len(flat)), target.reshape(-1)] -= np.broadcast_to(g, target.shape).reshape(-1)
+    return out
+
+
+SOFTMAX_MINUS_ONEHOT = _internal(
+    "softmax_minus_onehot",
+    _softmax_minus_onehot,
+    lambda p, target, g: p,
+    r"{2} ({0} - \mathrm{{onehot}}({1}))",
+)

@@ -1,0 +1,211 @@
+"""Sums, largest and smallest entries along the last or the first axis, as loops for programs (``native.py``).
+
+Sums are added up in vectors within blocks, and the blocks' sums pairwise, so that the error of a long sum is about
+that of NumPy's or smaller. NaN wins over every number in ``max`` and ``min``. The sum of nothing is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .loops import itemsize, moved, parallel, pointer
+from .native import Loop, native
+from .scalars import add, maximum, minimum
+
+__all__ = ["reduce_first", "reduce_last"]
+
+_BLOCK = 256  # elements of a row that are summed at once
+_WIDTH = 256  # columns that are summed at once
+_KINDS: dict[str, tuple[Callable[..., Any], float]] = {
+    "sum": (add, -0.0),  # of the two zeros the one that changes nothing
+    "sumsq": (add, -0.0),
+    "max": (maximum, -np.inf),
+    "min": (minimum, np.inf),
+}
+
+
+@cache
+def reduce_last(kind: str, dtype: Any, accumulate: bool = False) -> Loop:
+    """The loop ``(n)->()`` over ``x, out``: the "sum", "max" or "min" of each row put into `out`, or added to it.
+
+    "sumsq" is the sum of squares, in float64 whatever `dtype` is. ``dims = [outer, n]``,
+    ``steps = [x_outer, out_outer, x_n]``.
+    """
+    return _loop(f"{kind}_last", _last, kind, dtype, np.float64 if kind == "sumsq" else dtype, accumulate)
+
+
+@cache
+def reduce_first(kind: str, dtype: Any, accumulate: bool = False) -> Loop:
+    """The loop ``(m,n)->(n)`` over ``x, out``: the "sum", "max" or "min" of each column.
+
+    ``dims = [outer, m, n]``, ``steps = [x_outer, out_outer, x_m, x_n, out_n]``.
+    """
+    return _loop(f"{kind}_first", _first, kind, dtype, dtype, accumulate)
+
+
+def _loop(name: str, function: Any, kind: str, dtype: Any, result: Any, accumulate: bool) -> Loop:
+    combine, start = _KINDS[kind]
+    filled = {"combine": combine, "START": start, "store": _store_sum if accumulate else _store}
+    filled["term"] = _square if kind == "sumsq" else _entry
+    function = FunctionType(function.__code__, {**globals(), **filled}, function.__name__)
+    return native(f"{name}_add" if accumulate else name, function, T=dtype, R=result)
+
+
+def _store(place, value):
+    place[0] = value
+
+
+def _store_sum(place, value):
+    place[0] += value
+
+
+# What `_loop` fills in; T is the operand's type, R the result's.
+T: Any = None
+R: Any = None
+START: Any = None
+combine, term, store = add, None, _store
+
+
+@intrinsic
+def _room(typing_context, like):
+    """Memory on the stack for `_WIDTH` values of the type of `like`."""
+
+    def build(context, builder, signature, args):
+        return cgutils.alloca_once(builder, context.get_value_type(like), _WIDTH)
+
+    return types.CPointer(like)(like), build
+
+
+# Functions that Numba compiled would, handed on to others, keep their callers from being stored on disk.
+
+
+@intrinsic
+def _entry(typing_context, x):
+    return x(x), lambda context, builder, signature, args: args[0]
+
+
+@intrinsic
+def _square(typing_context, x):
+    """The square of x in float64."""
+
+    def build(context, builder, signature, args):
+        wide = context.cast(builder, args[0], x, types.float64)
+        return builder.fmul(wide, wide)
+
+    return types.float64(x), build
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def _last(args, dims, steps, data):
+    for i in range(dims[0]):
+        x = pointer(args[0], i * steps[0], T)
+        store(pointer(args[1], i * steps[1], R), _row(x, dims[1], steps[2], combine, term, R(START)))
+
+
+def _row(x, n, step, combine, term, start):
+    if n == 0:
+        return start - start
+    if n <= _BLOCK:
+        return _block(x, n, step, combine, term, start)
+    # Results of 2**k blocks wait, at most one for each k, until another of the same size is there to be combined with.
+    waiting, depth = _room(start), 0
+    for number in range((n + _BLOCK - 1) // _BLOCK):
+        first = number * _BLOCK
+        total = _block(moved(x, first * step), min(_BLOCK, n - first), step, combine, term, start)
+        pairs = number
+        while pairs & 1:
+            depth -= 1
+            total = combine(total, waiting[depth])
+            pairs >>= 1
+        waiting[depth] = total
+        depth += 1
+    total = start
+    while depth:
+        depth -= 1
+        total = combine(total, waiting[depth])
+    return total
+
+
+def _block(x, n, step, combine, term, start):
+    total = start
+    if step == itemsize(x):
+        for j in range(n):
+            total = combine(total, term(x[j]))
+    else:
+        for j in range(n):
+            total = combine(total, term(moved(x, j * step)[0]))
+    return total
+
+
+# Columns --------------------------------------------------------------------------------------------------------------
+
+
+def _first(args, dims, steps, data):
+    m, n = dims[1], dims[2]
+    for i in range(dims[0]):
+        x, out = pointer(args[0], i * steps[0], T), pointer(args[1], i * steps[1], T)
+        if m == 0:
+            for j in range(n):
+                store(moved(out, j * steps[4]), T(0))
+        elif n > 1 and steps[3] == itemsize(x):
+            for j in range(0, n, _WIDTH):
+                total = _columns(moved(x, j * steps[3]), m, min(_WIDTH, n - j), steps[2], combine, T(START))
+                for k in range(min(_WIDTH, n - j)):
+                    store(moved(out, (j + k) * steps[4]), total[k])
+                parallel()
+        else:
+            for j in range(n):
+                total = _row(moved(x, j * steps[3]), m, steps[2], combine, _entry, T(START))
+                store(moved(out, j * steps[4]), total)
+
+
+def _columns(x, m, n, step, combine, start):
+    """At most `_WIDTH` columns reduced; the blocks of rows grow with their number, so that neither is large."""
+    total, block = _room(start), _room(start)
+    rows = max(128, int((8.0 * m) ** 0.5))
+    for k in range(n):
+        total[k] = start
+    for first in range(0, m, rows):
+        part = total if m <= rows else block
+        for k in range(n):
+            part[k] = start
+        _add_rows(part, moved(x, first * step), min(rows, m - first), n, step, combine)
+        if m > rows:
+            for k in range(n):
+                total[k] = combine(total[k], block[k])
+    parallel()
+    return total
+
+
+def _add_rows(total, x, m, n, step, combine):
+    r = 0
+    while r + 8 <= m:
+        x0, x1, x2, x3 = _row_at(x, r, step), _row_at(x, r + 1, step), _row_at(x, r + 2, step), _row_at(x, r + 3, step)
+        x4, x5, x6, x7 = (
+            _row_at(x, r + 4, step), _row_at(x, r + 5, step), _row_at(x, r + 6, step), _row_at(x, r + 7, step)
+        )  # fmt: skip
+        for k in range(n):
+            left = combine(combine(x0[k], x1[k]), combine(x2[k], x3[k]))
+            right = combine(combine(x4[k], x5[k]), combine(x6[k], x7[k]))
+            total[k] = combine(total[k], combine(left, right))
+        r += 8
+    while r < m:
+        row = _row_at(x, r, step)
+        for k in range(n):
+            total[k] = combine(total[k], row[k])
+        r += 1
+    parallel()
+
+
+def _row_at(x, r, step):
+    return moved(x, r * step)
