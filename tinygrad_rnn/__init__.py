@@ -6,7 +6,7 @@ names, scopes and time steps. From the recorded, unrolled graph come gradients o
 
 from . import _source_tree  # noqa: I001, F401  (first: it finds viz where nothing is installed)
 from . import errors, io, nn, optim, viz
-from .compile import Compiled, Program, compile
+from .compile import Compiled, Program, compile, warmup
 from .errors import (
     AnomalyError,
     DisconnectedError,
@@ -167,5 +167,5 @@ __all__ = [
     "pad", "parameter", "power", "prod", "relu", "repeat", "reshape", "roll", "round", "rsqrt", "save", "scope",
     "sigmoid", "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "steps",
     "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "transpose",
-    "value_and_grad", "var", "viz", "vjp", "where", "zeros", "zeros_like",
+    "value_and_grad", "var", "viz", "vjp", "warmup", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from .tensor import PLACEHOLDER, Tensor, leaf
 
 __all__ = ["Check", "Effects", "Update", "set_grad"]
 
@@ -48,23 +47,42 @@ class Check:
 
 @dataclass(slots=True)
 class Effects:
-    """What one traced function does besides computing."""
+    """What one traced function does besides computing.
 
-    grads: dict[int, tuple[Tensor, Tensor | None]] = field(default_factory=dict)  # as they were before
-    zeroed: set[int] = field(default_factory=set)  # parameters whose gradient was set aside by the function itself
+    Attributes
+    ----------
+    start : int
+        Tensors with lower serial numbers were there before; 0 where their values may be used, once and for all.
+    grads : dict
+        Every tensor whose gradient was used or set, and its gradient before, by serial number.
+    carried : dict
+        Stand-ins for gradients from before, by the serial number of their tensor.
+    zeroed : set
+        Serial numbers of tensors whose gradient the function forgot.
+    """
+
+    start: int = 0
+    grads: dict[int, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    carried: dict[int, Tensor] = field(default_factory=dict)
+    zeroed: set[int] = field(default_factory=set)
+    segments: list[tuple[int, int]] = field(default_factory=list)  # serial numbers within checkpointed functions
+    drawn: list[Tensor] = field(default_factory=list)  # random numbers
+    anomaly: bool = False  # whether a part of the function is to be watched for NaN
+    modules: dict[int, Any] = field(default_factory=dict)  # those that were called
     updates: list[Update] = field(default_factory=list)
     assigned: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
     def touch(self, t: Tensor) -> None:
-        """Set the gradient of `t` aside before it is written for the first time."""
+        """Put a stand-in in place of a gradient from before, when it is first used or set."""
         if t.serial not in self.grads:
             self.grads[t.serial] = t, t.grad
-            t.grad = None
+            if t.grad is not None:
+                t.grad = self.carried[t.serial] = leaf(t.grad.spec, PLACEHOLDER, name=f"{t.name or 'x'}.grad")
 
-    def restore(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """Put all gradients back, and give those that the function left behind, by serial number."""
-        left = {s: (t, t.grad) for s, (t, _) in self.grads.items() if t.grad is not None}
+    def restore(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Put all gradients back, and give those that the function left behind, with their tensors."""
+        left = [(t, t.grad) for t, _ in self.grads.values()]
         for t, before in self.grads.values():
             t.grad = before
         return left

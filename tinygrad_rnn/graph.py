@@ -267,18 +267,18 @@ def _argument_names(fn: Any, count: int) -> list[str]:
     return [names[k] if k < len(names) else f"x{k}" for k in range(count)]
 
 
-def flattened(result: Any, outputs: list[Tensor]) -> Any:
+def flattened(result: Any, outputs: list[Tensor], name: str = "trace") -> Any:
     """The nesting of `result`, with a number for each tensor, which is added to `outputs`."""
     if isinstance(result, Tensor):
         outputs.append(result)
         return len(outputs) - 1
     if isinstance(result, dict):
-        return {k: flattened(v, outputs) for k, v in result.items()}
+        return {k: flattened(v, outputs, name) for k, v in result.items()}
     if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(flattened(v, outputs) for v in result))
+        return type(result)(*(flattened(v, outputs, name) for v in result))
     if isinstance(result, tuple | list):
-        return type(result)(flattened(v, outputs) for v in result)
-    raise TypeError(f"trace: the function must give tensors, in tuples, lists or dicts; got {type(result).__name__}")
+        return type(result)(flattened(v, outputs, name) for v in result)
+    raise TypeError(f"{name}: the function must give tensors, in tuples, lists or dicts; got {type(result).__name__}")
 
 
 def rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:

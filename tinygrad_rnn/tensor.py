@@ -112,6 +112,7 @@ class Op:
 CONSTANT = Op("constant", symbol="const")  # data of the user's
 PARAMETER = Op("parameter", symbol="param")  # a leaf that is trained
 PLACEHOLDER = Op("placeholder", symbol="input")  # an input of a traced function: no value
+GRADIENT = Op("gradient", symbol="grad")  # what is kept in .grad
 LITERAL = Op("literal")  # a Python number inside an expression
 DETACHED = Op("detached")  # a value cut off from its history
 
@@ -264,7 +265,8 @@ class Tensor:
 
     def _check_value(self, what: str) -> None:
         """Raise if there is no value, or one that will be another when the traced function is computed again."""
-        if self.is_symbolic or _depends_on_parameter(self):
+        effects = current().tracing
+        if self.is_symbolic or _may_change(self, effects.start if effects is not None else 0):
             raise fail(
                 PlaceholderError,
                 f"{describe(self)} was asked for {what} while its function is being traced: it has only shape and dtype"
@@ -506,12 +508,14 @@ def describe(t: Tensor) -> str:
     return f"tensor {called} {t.shape} {t.dtype}" + (f" in {where}" if where else "")
 
 
-def _depends_on_parameter(t: Tensor) -> bool:
+def _may_change(t: Tensor, start: int) -> bool:
+    """Whether a value depends on a parameter, on chance, or on what was there before and may be assigned."""
     seen = {t.serial}
     stack = [t]
     while stack:
         node = stack.pop()
-        if node.op is PARAMETER or node.op is PLACEHOLDER or "generator" in node.params:
+        changeable = node.op is PARAMETER or node.op is PLACEHOLDER or "generator" in node.params
+        if changeable or (node.serial < start and not node.inputs):
             return True
         new = [i for i in node.inputs if i.serial not in seen]
         seen.update(i.serial for i in new)
@@ -529,6 +533,9 @@ def context() -> str:
 
 
 def _check_finite(t: Tensor, op: Op, inputs: tuple[Tensor, ...]) -> None:
+    effects = current().tracing
+    if effects is not None:
+        effects.anomaly = True
     if type(t.data) is Spec or t.data.dtype.kind != "f" or np.isfinite(t.data).all():
         return
     given = ", ".join(describe(i) + _finite_note(i) for i in inputs) or "none"

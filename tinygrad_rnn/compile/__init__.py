@@ -2,5 +2,6 @@
 
 from .function import Compiled, compile
 from .program import Program
+from .warmup import warmup
 
-__all__ = ["Compiled", "Program", "compile"]
+__all__ = ["Compiled", "Program", "compile", "warmup"]

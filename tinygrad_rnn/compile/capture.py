@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..effects import Effects
-from ..errors import fail
+from ..errors import StaleError, fail
 from ..graph import reach
 from ..ops.shape import BROADCAST
 from ..scope import State, current, enter, using
-from ..tensor import CONSTANT, DETACH, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, describe, leaf, now, remade
+from ..tensor import CONSTANT, GRADIENT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, describe, leaf, now, remade
 
 __all__ = ["Recording", "capture", "inside", "remake"]
 
@@ -31,10 +32,13 @@ class Recording:
         The user's tensor for the serial number of a leaf that stands for it.
     results : int
         How many of the roots the function returned.
-    left : list of Tensor
-        Parameters in whose ``.grad`` the function left something.
-    zeroed : set of int
-        Serial numbers of parameters whose gradient the function set aside first.
+    left, cleared : list of Tensor
+        Tensors in whose ``.grad`` the function leaves something; whose ``.grad`` is None afterwards.
+    effects : Effects
+    segments : list of (first, last)
+        Serial numbers of what was recorded in checkpointed functions.
+    drawn : list of Tensor
+        Random numbers, in the order in which they are drawn.
     """
 
     placeholders: list[Tensor]
@@ -42,7 +46,17 @@ class Recording:
     bound: dict[int, Tensor]
     results: int
     left: list[Tensor]
+    cleared: list[Tensor]
     effects: Effects
+    segments: list[tuple[int, int]]
+    drawn: list[Tensor]
+
+    @property
+    def watched(self) -> tuple[list[Tensor], list[Any]]:
+        """Whether these tensors have a gradient, and whether these modules train, is part of the signature."""
+        effects = self.effects
+        tensors = [t for s, (t, _) in effects.grads.items() if s not in effects.zeroed or s in effects.carried]
+        return tensors, list(effects.modules.values())
 
 
 def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tensor]) -> Recording:
@@ -56,32 +70,69 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         If it uses a parameter after it has updated it.
     """
     start = min((t.serial for t in placeholders), default=now())
-    effects = Effects()
+    effects = Effects(start)
     try:
         with using(lambda s: replace(s, tracing=effects)):
             results = fn(placeholders)
     finally:
-        left = effects.restore()
-    consumed = {u.parameter.serial for u in effects.updates}
-    kept = {s: pair for s, pair in left.items() if s not in consumed}
+        final = effects.restore()
+    for t in placeholders:
+        if t.serial in effects.grads:
+            raise fail(
+                TypeError, f"compile: backward() leaves a gradient on an argument, {describe(t)}",
+                expected="parameters that the function finds around it", hint="or use tg.grad(y, argument)",
+            )  # fmt: skip
+    left, cleared = _left_behind(final, effects)
     roots = [
         *results,
-        *(g for _, g in kept.values()),
+        *(g for _, g in left),
         *(u.gradient for u in effects.updates),
         *(value for _, value, _ in effects.assigned),
         *(check.tensor for check in effects.checks),
     ]
     _check_order(roots, effects)
-    symbolic, bound = _without_values(roots, start, {t.serial for t in placeholders})
-    return Recording(placeholders, symbolic, bound, len(results), [t for t, _ in kept.values()], effects)
+    given = {t.serial for t in [*placeholders, *effects.carried.values()]}
+    copies, bound = _without_values([*roots, *effects.drawn], start, given)
+    symbolic = [copies[t.serial] for t in roots]
+    segments = _segments(effects.segments, copies)
+    drawn = [copies[t.serial] for t in effects.drawn]
+    kept = [t for t, _ in left]
+    return Recording(placeholders, symbolic, bound, len(results), kept, cleared, effects, segments, drawn)
+
+
+def _segments(ranges: list[tuple[int, int]], copies: dict[int, Tensor]) -> list[tuple[int, int]]:
+    """The ranges of serial numbers in terms of the copies, which were made in the same order."""
+    found = []
+    for start, end in ranges:
+        within = [c.serial for s, c in copies.items() if start <= s <= end and c.inputs]
+        if within:
+            found.append((min(within), max(within)))
+    return found
+
+
+def _left_behind(
+    final: list[tuple[Tensor, Tensor | None]], effects: Effects
+) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    """What the function leaves in ``.grad``, and where it leaves nothing.
+
+    A gradient that an update has used is not kept where the function itself forgets it on the next call.
+    """
+    used = {u.parameter.serial for u in effects.updates}
+    left, cleared = [], []
+    for t, g in final:
+        if g is None or (t.serial in used and t.serial in effects.zeroed):
+            cleared.append(t)
+        elif g is not effects.carried.get(t.serial):
+            left.append((t, g))
+    return left, cleared
 
 
 def _check_order(roots: Sequence[Tensor], effects: Effects) -> None:
     """Refuse a function that reads what it has changed: its changes are carried out together, at the end."""
     changed = {u.parameter.serial: u.serial for u in effects.updates}
-    if len(changed) < len(effects.updates):
-        raise TypeError("compile: a parameter is updated twice; compile a function that takes one step")
     changed |= {t.serial: at for t, _, at in effects.assigned}
+    if len(changed) < len(effects.updates) + len(effects.assigned):
+        raise TypeError("compile: a parameter is updated or assigned twice; compile a function for each change")
     for node in reach(roots) if changed else ():
         for t in node.inputs:
             if changed.get(t.serial, node.serial) < node.serial:
@@ -94,21 +145,34 @@ def _check_order(roots: Sequence[Tensor], effects: Effects) -> None:
 
 def _without_values(
     roots: Sequence[Tensor], start: int, placeholders: set[int]
-) -> tuple[list[Tensor], dict[int, Tensor]]:
-    """The graph anew: no values but those of constants; what the user made before becomes leaves."""
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """The graph anew, by old serial number: no values but those of constants; what was there before becomes leaves."""
     copies: dict[int, Tensor] = {}
     bound: dict[int, Tensor] = {}
     for t in _since(roots, start):
         if t.serial in placeholders:
             copies[t.serial] = t
+        elif t.serial < start and t.inputs and t.requires_grad:
+            raise fail(
+                StaleError, f"compile: {describe(t)} was computed before from parameters that may change",
+                got=f"recorded at {t.source}", hint="compute it inside the function, or pass it through .detach()",
+            )  # fmt: skip
+        elif t.serial < start and t.op is GRADIENT:
+            raise fail(
+                TypeError, f"compile: the function reads a .grad from before, {describe(t)}, and the next is another",
+                hint="call backward() or tg.grad(y, x) inside the function, or pass the gradient as an argument",
+            )  # fmt: skip
         elif t.serial < start or t.op is PARAMETER:
             copy = copies[t.serial] = inside(t, lambda t=t: leaf(t.spec, _stands_for(t), name=t.name))
             bound[copy.serial] = t
         elif all(type(copies[i.serial].data) is np.ndarray for i in t.inputs) and "generator" not in t.params:
             copies[t.serial] = inside(t, lambda t=t: constant(t.data, t.name))
+        elif "generator" in t.params:  # of its input only the shape matters
+            shapes = [constant(np.zeros(i.shape, i.dtype)) for i in t.inputs]
+            copies[t.serial] = remake(t, tuple(shapes))
         else:
             copies[t.serial] = remake(t, tuple([copies[i.serial] for i in t.inputs]))
-    return [copies[t.serial] for t in roots], bound
+    return copies, bound
 
 
 def _stands_for(t: Tensor) -> Op:
@@ -132,7 +196,7 @@ def constant(data: np.ndarray, name: str | None = None) -> Tensor:
     data = np.asarray(data)
     flat = data.reshape(-1)
     if flat.size > 1 and (flat == flat[0]).all() and (np.signbit(flat) == np.signbit(flat[0])).all():
-        number = leaf(flat[0].reshape(()), LITERAL)
+        number = leaf(np.asarray(flat[0]).reshape(()), LITERAL)
         repeated = leaf(Spec(data.shape, data.dtype), BROADCAST)
         repeated.inputs, repeated.params = (number,), {"shape": data.shape}
         return repeated
@@ -151,4 +215,4 @@ def inside(t: Tensor, make: Callable[[], Tensor]) -> Tensor:
 
 def remake(t: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
     """`t` with other inputs of the same shapes."""
-    return inputs[0] if t.op is DETACH else remade(t, inputs)
+    return remade(t, inputs)

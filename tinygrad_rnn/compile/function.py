@@ -9,14 +9,15 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from functools import update_wrapper
 from typing import Any
 
 import numpy as np
 
 from ..graph import flattened, rebuilt
-from ..nn.module import Module
 from ..ops.core import as_array
+from ..scope import current
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
 from .capture import capture
 from .program import Program
@@ -24,7 +25,7 @@ from .program import Program
 __all__ = ["Compiled", "compile"]
 
 
-def compile(fn: Callable[..., Any], *, max_programs: int = 16) -> Compiled:
+def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, max_programs: int = 16) -> Any:
     """Make a version of `fn` that is recorded once for each signature, and runs as one compiled program from then on.
 
     Parameters
@@ -33,6 +34,9 @@ def compile(fn: Callable[..., Any], *, max_programs: int = 16) -> Compiled:
         Takes tensors, arrays, and anything else; gives tensors, in nested tuples, lists and dicts, or None. It may hold
         a complete training step: ``backward()``, clipping, ``optimizer.step()``. Parameters and the state of optimisers
         are then changed in place, in their own arrays.
+    memory : "sqrt", optional
+        Keep the forward values of about the square root of the number of time steps at a time, and compute the others
+        again in the backward pass: less memory for one more forward pass.
     max_programs : int
         How many signatures are kept; the one that was not used for longest goes first.
 
@@ -49,8 +53,8 @@ def compile(fn: Callable[..., Any], *, max_programs: int = 16) -> Compiled:
 
     Notes
     -----
-    Gradients that an optimiser's step has used up are gone afterwards; those that `fn` only computes are added to
-    ``.grad`` as usual. Generators draw fresh numbers on each call.
+    A function that forgets gradients and takes a step leaves None in ``.grad``; in any other way gradients are added up
+    and left there as usual. Generators draw fresh numbers on each call, in the recorded order.
 
     Examples
     --------
@@ -59,6 +63,7 @@ def compile(fn: Callable[..., Any], *, max_programs: int = 16) -> Compiled:
     >>> optimizer = tg.optim.SGD([w], lr=0.5)
     >>> @tg.compile
     ... def step(x):
+    ...     optimizer.zero_grad()
     ...     loss = ((w - x) ** 2).sum()
     ...     loss.backward()
     ...     optimizer.step()
@@ -68,7 +73,11 @@ def compile(fn: Callable[..., Any], *, max_programs: int = 16) -> Compiled:
     >>> step(x).item(), step(x).item(), w.tolist()
     (5.0, 0.0, [0.0, 0.0])
     """
-    return Compiled(fn, max_programs)
+    if memory not in (None, "sqrt"):
+        raise ValueError(f"compile: memory must be None or 'sqrt', got {memory!r}")
+    if fn is None:
+        return lambda fn: Compiled(fn, max_programs, memory)
+    return Compiled(fn, max_programs, memory)
 
 
 class Compiled:
@@ -87,15 +96,16 @@ class Compiled:
     ([2.0, 2.0], 1)
     """
 
-    def __init__(self, fn: Callable[..., Any], max_programs: int) -> None:
+    def __init__(self, fn: Callable[..., Any], max_programs: int = 16, memory: str | None = None) -> None:
         if not callable(fn):
             raise TypeError(f"compile: expected a function, got {type(fn).__name__}")
         if max_programs < 1:
             raise ValueError(f"compile: max_programs must be at least 1, got {max_programs}")
         update_wrapper(self, fn, updated=())
         self._fn = fn
-        self._max_programs = max_programs
+        self._max_programs, self._memory = max_programs, memory
         self._cache: OrderedDict[Any, tuple[Program, Any]] = OrderedDict()
+        self._watched: dict[Any, Any] = {}
         self._lock = threading.RLock()  # a program has one arena, so calls take turns
         self._dropped = 0
 
@@ -104,59 +114,79 @@ class Compiled:
         return [program for program, _ in self._cache.values()]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if current().tracing is not None:
+            return self._fn(*args, **kwargs)  # part of the function that is being recorded
         arrays: list[np.ndarray] = []
-        structure = _signature((args, kwargs), arrays)
-        key = structure, tuple([(a.shape, a.dtype) for a in arrays]), self._mode()
+        key = self._key(args, kwargs, arrays)
         with self._lock:
-            found = self._cache.get(key)
-            if found is None:
-                found = self._recorded(key, args, kwargs, arrays)
-            else:
-                self._cache.move_to_end(key)
-            program, form = found
+            program, form = self._found(key, args, kwargs, arrays)
             results = program.run(arrays)
         return rebuilt(form, iter([leaf(a) for a in results])) if form is not None else None
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, recorded if need be, but not run."""
         arrays: list[np.ndarray] = []
-        structure = _signature((args, kwargs), arrays)
-        key = structure, tuple([(a.shape, a.dtype) for a in arrays]), self._mode()
+        key = self._key(args, kwargs, arrays)
         with self._lock:
-            return (self._cache.get(key) or self._recorded(key, args, kwargs, arrays))[0]
+            return self._found(key, args, kwargs, arrays)[0]
 
-    def _mode(self) -> Any:
-        """Whether the modules that the function is a method of are training."""
-        owner = self._fn if isinstance(self._fn, Module) else getattr(self._fn, "__self__", None)
-        return tuple([m.training for m in owner.modules()]) if isinstance(owner, Module) else ()
+    def _key(self, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> Any:
+        structure = _signature((args, kwargs), arrays)
+        return structure, tuple([(a.shape, a.dtype) for a in arrays]), current().recording
 
-    def _recorded(self, key: Any, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> tuple[Program, Any]:
+    def _state(self, key: Any) -> Any:
+        """What else was found to matter: which tensors have a gradient, which modules train."""
+        tensors, modules = self._watched.get(key, ((), ()))
+        return key, tuple([t.grad is not None for t in tensors]), tuple([m.training for m in modules])
+
+    def _found(self, key: Any, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> tuple[Program, Any]:
+        full = self._state(key)
+        found = self._cache.get(full)
+        if found is not None:
+            self._cache.move_to_end(full)
+            return found
+        found = self._recorded(args, kwargs, arrays)
+        self._watch(key, *found[0].recording.watched)
+        self._cache[self._state(key)] = found
+        if len(self._cache) > self._max_programs:
+            self._drop()
+        return found
+
+    def _watch(self, key: Any, tensors: list[Tensor], modules: list[Any]) -> None:
+        """Note what mattered to a recording, beside what mattered to others of the same signature."""
+        known = self._watched.setdefault(key, ([], []))
+        for listed, new in zip(known, (tensors, modules), strict=True):
+            listed += [x for x in new if all(x is not y for y in listed)]
+
+    def _drop(self) -> None:
+        full, _ = self._cache.popitem(last=False)
+        if all(other[0] != full[0] for other in self._cache):
+            self._watched.pop(full[0], None)
+        self._dropped += 1
+        if self._dropped == self._max_programs:
+            warnings.warn(
+                f"{self!r} has been recorded for {2 * self._max_programs} signatures; pad inputs to a few lengths, "
+                "pass numbers that change as arrays, or raise max_programs",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def _recorded(self, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> tuple[Program, Any]:
         began = time.perf_counter()
-        placeholders = [leaf(Spec(a.shape, a.dtype), PLACEHOLDER, name=n) for a, n in zip(arrays, _names(args, kwargs))]
+        named = zip(arrays, _named(args, kwargs), strict=True)
+        placeholders = [leaf(Spec(a.shape, a.dtype), PLACEHOLDER, name=n, requires_grad=r) for a, (n, r) in named]
         form: list[Any] = []
 
         def traced(given: list[Tensor]) -> list[Tensor]:
             args_, kwargs_ = _substituted((args, kwargs), iter(given))
             result = self._fn(*args_, **kwargs_)
             outputs: list[Tensor] = []
-            form.append(None if result is None else flattened(result, outputs))
+            form.append(None if result is None else flattened(result, outputs, "compile"))
             return outputs
 
         with _uncollected():
             recording = capture(traced, placeholders)
-            found = Program(recording, time.perf_counter() - began), form[0]
-        self._cache[key] = found
-        if len(self._cache) > self._max_programs:
-            self._cache.popitem(last=False)
-            self._dropped += 1
-            if self._dropped == self._max_programs:
-                warnings.warn(
-                    f"{self!r} has been recorded for {2 * self._max_programs} signatures; pad inputs to a few lengths, "
-                    "pass numbers that change as arrays, or raise max_programs",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
-        return found
+            return Program(recording, time.perf_counter() - began, self._memory), form[0]
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self._fn, '__qualname__', type(self._fn).__name__)}, {len(self._cache)} programs>"
@@ -183,11 +213,13 @@ def _signature(value: Any, arrays: list[np.ndarray]) -> Any:
     kind = type(value)
     if kind is np.ndarray or _is_array(value):
         arrays.append(_array(value))
-        return None
+        return kind is Tensor and value.requires_grad
     if kind is tuple or kind is list or isinstance(value, tuple | list):
         return kind, tuple([_signature(v, arrays) for v in value])
     if isinstance(value, dict):
         return kind, tuple([(k, _signature(v, arrays)) for k, v in value.items()])
+    if kind is float:
+        return kind, repr(value)  # 0.0 and -0.0 differ, NaN equals itself
     try:
         hash(value)
     except TypeError:
@@ -201,17 +233,26 @@ def _signature(value: Any, arrays: list[np.ndarray]) -> Any:
 def _array(value: Any) -> np.ndarray:
     data = value.data if isinstance(value, Tensor) else value
     if type(data) is Spec:
-        raise TypeError("compile: a compiled function cannot be called while another function is traced")
+        raise TypeError("compile: an argument is symbolic, which is left of a function that was traced")
     return as_array(data)
 
 
-def _names(args: Any, kwargs: Any) -> Iterator[str]:
-    """A name for each array among the arguments."""
+def _named(args: Any, kwargs: Any) -> Iterator[tuple[str, bool]]:
+    """For each array among the arguments a name, and whether it is a parameter."""
     for place, value in [*enumerate(args), *kwargs.items()]:
-        arrays: list[np.ndarray] = []
-        _signature(value, arrays)
         name = f"x{place}" if isinstance(place, int) else place
-        yield from ([name] if len(arrays) == 1 else [f"{name}_{k}" for k in range(len(arrays))])
+        arrays = _arrays(value)
+        for k, a in enumerate(arrays):
+            own = a.name if isinstance(a, Tensor) else None
+            yield own or (name if len(arrays) == 1 else f"{name}_{k}"), isinstance(a, Tensor) and a.requires_grad
+
+
+def _arrays(value: Any) -> list[Any]:
+    """The arrays and tensors in an argument."""
+    if _is_array(value):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    return [a for part in parts for a in _arrays(part)]
 
 
 def _substituted(value: Any, given: Iterator[Tensor]) -> Any:
@@ -223,5 +264,7 @@ def _substituted(value: Any, given: Iterator[Tensor]) -> Any:
     if isinstance(value, tuple | list):
         return type(value)([_substituted(v, given) for v in value])
     if isinstance(value, dict):
-        return type(value)((k, _substituted(v, given)) for k, v in value.items())
+        same = copy(value)
+        same.update((k, _substituted(v, given)) for k, v in value.items())
+        return same
     return value

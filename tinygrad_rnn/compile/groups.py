@@ -6,13 +6,15 @@ gradients of all steps become one sum of products; slices that cover a tensor be
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ..ops.core import apply
 from ..ops.shape import CONCATENATE, broadcast_to, reshape, stack
-from ..tensor import Tensor
+from ..tensor import Tensor, leaf
 from .capture import inside
 from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT
 from .rewrite import GroupRule, Rewriter
@@ -112,10 +114,27 @@ def _covering(t: Tensor) -> Tensor | None:
     return inside(t, lambda: apply(CONCATENATE, parts, {"axis": axis}))
 
 
+def _scatters(rewriter: Rewriter) -> dict[int, Tensor]:
+    """An assembly of rows at indices of several steps is one with a stack of them."""
+    found = {}
+    for t in rewriter.nodes:
+        places = t.params["places"] if t.op.name == "assemble" else ()
+        if len(places) > 1 and t.ndim == 2 and all(p == ("array",) for p in places):
+            rows, indices = t.inputs[::2], t.inputs[1::2]
+            same = len({r.shape for r in rows}) == len({(i.shape, i.dtype) for i in indices}) == 1
+            if same and rows[0].shape == (*indices[0].shape, t.shape[1]):
+                order = sorted(range(len(rows)), key=lambda k: rewriter.position(indices[k]))
+                parts = [stack([group[k] for k in order]) for group in (rows, indices)]
+                params = {"shape": t.params["shape"], "places": (("array",),)}
+                found[t.serial] = inside(t, lambda t=t, parts=parts, params=params: apply(t.op, tuple(parts), params))
+    return found
+
+
 STACKS = [
     GroupRule("stack of all slices", _stacks_of_slices),
     GroupRule("stack of lookups", _stacks_of_lookups),
     GroupRule("assembly of all parts", _assembled),
+    GroupRule("assembly of rows over time", _scatters),
 ]
 
 
@@ -129,16 +148,16 @@ def _batched(rewriter: Rewriter) -> dict[int, Tensor]:
         if t.op.name == "matmul" and t.inputs[0].ndim == 2 == t.inputs[1].ndim and t.inputs[0].op.name != "transpose":
             groups[t.inputs[1].serial, t.inputs[0].shape].append(t)
     for members in groups.values():
-        together = _independent(rewriter, members) if len(members) > 1 else []
-        if together:
-            return _one_product(
-                _in_order(rewriter, together)
-            )  # the next group is looked at in the graph that comes of it
+        found: dict[int, Tensor] = {}
+        for together in _independent(rewriter, members) if len(members) > 1 else ():
+            found |= _one_product(_in_order(rewriter, together))
+        if found:
+            return found  # other groups are looked at in what comes of it
     return {}
 
 
-def _independent(rewriter: Rewriter, members: list[Tensor]) -> list[Tensor]:
-    """The largest set of members that are computed from equally many other members, so from none of the set."""
+def _independent(rewriter: Rewriter, members: list[Tensor]) -> list[list[Tensor]]:
+    """Sets of members that are computed from equally many others, one after the other, so from none of their set."""
     serials = {t.serial for t in members}
     depth: dict[int, int] = {}
     first, last = members[0].serial, members[-1].serial
@@ -147,9 +166,10 @@ def _independent(rewriter: Rewriter, members: list[Tensor]) -> list[Tensor]:
             deepest = max([depth.get(i.serial, 0) for i in t.inputs], default=0)
             if deepest or t.serial in serials:
                 depth[t.serial] = deepest + (t.serial in serials)
-    levels = Counter(depth[s] for s in serials)
-    level, count = levels.most_common(1)[0]
-    return [t for t in members if depth[t.serial] == level] if count > 1 else []
+    levels: dict[int, list[Tensor]] = defaultdict(list)
+    for t in members:
+        levels[depth[t.serial]].append(t)
+    return [level for level in levels.values() if len(level) > 1]
 
 
 def _in_order(rewriter: Rewriter, members: list[Tensor]) -> list[Tensor]:
@@ -182,7 +202,11 @@ def _contracted(rewriter: Rewriter) -> dict[int, Tensor]:
     added = {i.serial for t in rewriter.nodes if t.op.name == "add" for i in t.inputs if i.shape == t.shape}
     found = {}
     for t in rewriter.nodes:
-        if t.op.name in ("add", "matmul") and not (t.serial in added and rewriter.uses[t.serial] == 1):
+        if t.op is CONTRACT and len(t.inputs) > 2:
+            pairs = inside(t, lambda t=t: _merged(list(zip(t.inputs[::2], t.inputs[1::2], strict=True))))
+            if 2 * len(pairs) < len(t.inputs):
+                found[t.serial] = inside(t, lambda pairs=pairs: apply(CONTRACT, tuple(x for p in pairs for x in p)))
+        if t.op.name in ("add", "matmul") and t.is_float and not (t.serial in added and rewriter.uses[t.serial] == 1):
             new = _sum_of_products(rewriter, t)  # of others, the sum that they are part of is looked at
             if new is not None:
                 found[t.serial] = new
@@ -206,16 +230,16 @@ def _sum_of_products(rewriter: Rewriter, t: Tensor) -> Tensor | None:
         return None
     pairs = [_factors(p) for p in products]
     pairs.sort(key=lambda pair: rewriter.position(pair[0]))  # type: ignore[index]
-    pairs = [p for group in _by_shape(pairs) for p in group]
+    pairs = inside(t, lambda: _merged(pairs))
     return inside(t, lambda: _sum(apply(CONTRACT, tuple(x for p in pairs for x in p)), others))  # type: ignore[union-attr]
 
 
-def _by_shape(pairs: list[Any]) -> list[list[Any]]:
+def _merged(pairs: list[Any]) -> list[Any]:
     """Pairs of one shape together; many of them as one pair of stacks where they are slices of one tensor."""
     groups: dict[Any, list[Any]] = defaultdict(list)
     for a, g in pairs:
         groups[a.shape, g.shape].append((a, g))
-    return [_as_stacks(group) for group in groups.values()]
+    return [pair for group in groups.values() for pair in _as_stacks(group)]
 
 
 def _as_stacks(group: list[Any]) -> list[Any]:
@@ -231,6 +255,12 @@ def _as_stacks(group: list[Any]) -> list[Any]:
             pair = [stack([group[k][s] for k in order], axis) for s in range(2)]
             pair[side] = whole
             return [tuple(pair)]
+    first = group[0][0]
+    rows = first.op.name == "index" and first.params["index"] == ("array",)
+    if len(group) > 1 and (rows or first.op.name in ("one_hot", "lookup")):
+        shared = first.inputs[:-1]
+        if all(_same_call(a, first, list(shared)) for a, _ in group):
+            return [tuple([stack([pair[side] for pair in group]) for side in range(2)])]
     return group
 
 
@@ -297,14 +327,23 @@ def _cross_entropies(rewriter: Rewriter) -> dict[int, Tensor]:
 
 def _surplus(t: Tensor) -> Any:
     """``(logits, target, g)`` if a node is ``g * (softmax(logits) - one_hot(target))`` with one g for each row."""
+    if t.op.name == "subtract":
+        return _difference(t, leaf(np.ones((), t.dtype)))
     if t.op.name != "multiply":
         return None
     for g, rest in (t.inputs, t.inputs[::-1]):
         if rest.op.name == "subtract" and (not g.ndim or g.shape[-1] == 1 or _row_constant(g)):
-            p, hot = rest.inputs
-            last = p.op.name == "softmax" and p.params["axis"] == p.ndim - 1
-            if last and hot.op.name == "one_hot" and rest.shape == t.shape:
-                return p.inputs[0].serial, hot.inputs[0].serial, g
+            found = _difference(rest, g)
+            if found and rest.shape == t.shape:
+                return found
+    return None
+
+
+def _difference(t: Tensor, g: Tensor) -> Any:
+    p, hot = t.inputs
+    last = p.op.name == "softmax" and p.params["axis"] == p.ndim - 1
+    if last and hot.op.name == "one_hot" and hot.shape == p.shape:
+        return p.inputs[0].serial, hot.inputs[0].serial, g
     return None
 
 

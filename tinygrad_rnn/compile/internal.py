@@ -10,7 +10,8 @@ from ..ops.core import quiet
 from ..tensor import Op, Spec
 
 __all__ = [
-    "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD", "SCATTER", "SOFTMAX_MINUS_ONEHOT",
+    "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD", "RANGE_CHECK", "SCATTER",
+    "SOFTMAX_MINUS_ONEHOT",
 ]  # fmt: skip
 
 _NO_GRADIENT = "it is made by the compiler, after differentiation"
@@ -23,6 +24,7 @@ def _internal(name: str, run: Any, shape: Any, formula: str, symbol: str = "") -
 
 
 def _rows(index: np.ndarray, count: int, wrap: bool, name: str) -> np.ndarray:
+    index = index.astype(np.int64)
     low = -count if wrap else 0
     wrong = np.argwhere((index < low) | (index >= count))
     if len(wrong):
@@ -30,6 +32,18 @@ def _rows(index: np.ndarray, count: int, wrap: bool, name: str) -> np.ndarray:
         raise IndexError(f"{name}: index {index[place]} at position {place} is out of range for axis 0 of size {count}")
     return np.where(index < 0, index + count, index)
 
+
+def _range_check(index: np.ndarray, limit: int, wrap: bool, name: str) -> np.ndarray:
+    _rows(index, limit, wrap, name)
+    return index
+
+
+RANGE_CHECK = _internal(
+    "range_check",
+    _range_check,
+    lambda index, limit, wrap, name: index,
+    r"{0}",
+)
 
 LOOKUP = _internal(
     "lookup",
@@ -83,7 +97,8 @@ def _cross_entropy_softmax(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     peak = rows.max(1, keepdims=True)
     powers = np.exp(rows - peak)
     total = powers.sum(1, keepdims=True)
-    loss = np.log(total) + peak - rows[np.arange(len(rows)), flat][:, None]
+    whole = np.where(np.isfinite(peak), np.log(total) + peak, peak)
+    loss = whole - rows[np.arange(len(rows)), flat][:, None]
     return np.concatenate([powers / total, loss], 1).reshape(*x.shape[:-1], x.shape[-1] + 1)
 
 

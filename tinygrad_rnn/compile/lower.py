@@ -6,7 +6,7 @@ or is an elementwise op with a kernel; what has neither is left to Python, one c
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from ..kernels import indexing
 from ..kernels.gemm import gemm
 from ..kernels.loops import address
+from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..kernels.reductions import reduce_first, reduce_last
 from ..kernels.rows import checked_cross_entropy, cross_entropy_softmax, softmax_minus_onehot
 from ..ops import neural, reduce
@@ -57,6 +58,10 @@ class Lowering:
         self.constants: list[np.ndarray] = []
         self.slots = 1 + len(bound)
         self.bound = bound
+        products = [t for t in nodes if t.op.name in ("matmul", "matmul_add")]
+        self.rights = Counter(t.inputs[-1].serial for t in products)
+        self.by_rows: dict[int, View] = {}  # transposed matrices that many products need, copied once
+        self.aliases: set[int] = set()  # stacks that are views of what their parts are slices of
         self._known_apart: dict[int, bool] = {}
 
     def run(self) -> None:
@@ -120,7 +125,7 @@ class Lowering:
                 return False
             if t.op.name not in FREE:
                 parts = t.inputs if t.op.name in JOINS else ()
-                return all(len(self.users[i.serial]) == 1 for i in parts)
+                return t.serial not in self.aliases and all(len(self.users[i.serial]) == 1 for i in parts)
             t = t.inputs[0]
             if len(self.users[t.serial]) > 1 and not self._apart(t):
                 return False
@@ -198,14 +203,22 @@ class Lowering:
             return self.leaf(t)
         if numba.config.DISABLE_JIT:
             return self.host(t)
+        begun = len(self.emitter.instructions)
+        view = self.native(t)
+        if view is None or any(len(i.loops) > MOST_REPEATS for i in self.emitter.instructions[begun:]):
+            del self.emitter.instructions[begun:]
+            return self.host(t)
+        return view
+
+    def native(self, t: Tensor) -> View | None:
+        """By the op's own lowering, or its kernel of numbers; None where it has neither."""
         special = LOWERINGS.get(t.op.name)
-        if special is not None:
-            view = special(self, t)
-            if view is not None:
-                return view
-        if t.op.kernels is not None and t.inputs[-1].dtype.kind == "f":
+        view = special(self, t) if special is not None else None
+        if view is not None:
+            return view
+        if t.op.kernels is not None and t.inputs[-1].dtype.kind == "f" and len(t.inputs) < MOST_OPERANDS:
             return self.elementwise(t)
-        return self.host(t)
+        return None
 
     def leaf(self, t: Tensor) -> View:
         if t.serial in self.bound:
@@ -297,6 +310,7 @@ def _join(low: Lowering, t: Tensor) -> View:
     parts = low.inputs(t)
     consecutive = _consecutive(t, parts) if id(t) not in low.places and t.op.name == "stack" else None
     if consecutive is not None:
+        low.aliases.add(t.serial)
         return consecutive
     whole = low.places.pop(id(t), None) or low.join_place(t)
     axis, at = t.params["axis"], 0
@@ -356,21 +370,38 @@ def _kernel(name: str, dtype: np.dtype) -> Any:
 def _matmul(low: Lowering, t: Tensor) -> View | None:
     if not t.is_float:
         return None
-    a, b = low.inputs(t)
+    a, b = low.view(t.inputs[0]), _right(low, t)
     out = low.destination(t, a if len(b.shape) == 2 and len(a.shape) == t.ndim else None)
     _product(low, t, a, b, out, False)
     return out
 
 
 @lowers("matmul_add")
-def _matmul_add(low: Lowering, t: Tensor) -> View:
-    c, a, b = low.inputs(t)
+def _matmul_add(low: Lowering, t: Tensor) -> View | None:
+    if not t.is_float:
+        return None
+    c, a, b = low.view(t.inputs[0]), low.view(t.inputs[1]), _right(low, t)
     out = low.takeover(t, t.inputs[:1])
     if out is None or out.strides[-1] != t.dtype.itemsize:
         out = low.destination(t, a)
         low.copy(t, c, out)
     _product(low, t, a, b, out, True)
     return out
+
+
+_OFTEN = 128  # rows multiplied by one matrix for which a copy of it by rows pays
+
+
+def _right(low: Lowering, t: Tensor) -> View:
+    """The right factor; where a matrix lies by columns and is multiplied by often, a copy of it by rows."""
+    matrix = t.inputs[-1]
+    view = low.view(matrix)
+    by_rows = len(view.shape) != 2 or view.strides[1] == view.dtype.itemsize
+    if by_rows or low.rights[matrix.serial] * prod(t.shape[:-1]) < _OFTEN:
+        return view
+    if matrix.serial not in low.by_rows:
+        low.by_rows[matrix.serial] = low.compact(t, view)
+    return low.by_rows[matrix.serial]
 
 
 def _product(low: Lowering, t: Tensor, a: View, b: View, out: View, accumulate: bool) -> None:
@@ -436,7 +467,9 @@ def _gemm(
 
 
 @lowers("contract")
-def _contract(low: Lowering, t: Tensor) -> View:
+def _contract(low: Lowering, t: Tensor) -> View | None:
+    if not t.is_float:
+        return None
     out = low.destination(t)
     if 0 in t.shape:
         return out
@@ -641,8 +674,7 @@ def _normalize(low: Lowering, t: Tensor) -> View | None:
 
 def _fault(t: Tensor, index: View, limit: int) -> tuple[View, Callable[[np.ndarray], Exception]]:
     """Where to look after a fault, and the error for the first index that is out of range, as eager mode words it."""
-    name = {"scatter": "indexing", "lookup": "indexing"}.get(t.op.name, t.op.name)
-    name = "cross_entropy" if "entropy" in name or "onehot" in name else name
+    name = t.params.get("name", "cross_entropy" if "entropy" in t.op.name or "onehot" in t.op.name else t.op.name)
     low = -limit if t.params.get("wrap", False) else 0
 
     def make(values: np.ndarray) -> Exception:
@@ -661,18 +693,19 @@ def _lookup(low: Lowering, t: Tensor) -> View | None:
     index = low.compact(t, low.as_index(t, index))
     out = low.destination(t)
     loop = indexing.gather_rows(out.dtype)
-    if not t.params["wrap"]:
-        _not_negative(low, t, index, table.shape[0])
     views = [vw.broadcast(table, (*index.shape, *table.shape)), index, out]
     _indexed(low, t, "gather", loop, views, ((1, 2), (), (2,)), list(table.shape), index, table.shape[0])
     return out
 
 
-def _not_negative(low: Lowering, t: Tensor, index: View, limit: int) -> None:
-    loop = indexing.check_range()
+@lowers("range_check")
+def _range_check(low: Lowering, t: Tensor) -> View:
+    index = low.compact(t, low.as_index(t, low.view(t.inputs[0])))
+    limit, lowest = t.params["limit"], -t.params["limit"] if t.params["wrap"] else 0
     if prod(index.shape):
-        low.emitter.over_rows(t, "check_range", loop.address, [index], ((),), [limit], writes=0,
-                              fault=_fault(t, index, limit))  # fmt: skip
+        loop, fault = indexing.check_range(), _fault(t, index, limit)
+        low.emitter.over_rows(t, "check_range", loop.address, [index], ((),), [limit, lowest], writes=0, fault=fault)
+    return low.view(t.inputs[0])
 
 
 def _indexed(
@@ -698,8 +731,6 @@ def _scatter(low: Lowering, t: Tensor) -> View | None:
     index = low.compact(t, low.as_index(t, index))
     out = low.destination(t)
     low.fill(t, out, 0.0)
-    if not t.params["wrap"]:
-        _not_negative(low, t, index, t.shape[0])
     loop = indexing.scatter_add_rows(t.dtype)
     views = [index, rows, vw.broadcast(out, (*index.shape, *out.shape))]
     _indexed(low, t, "scatter", loop, views, ((), (1,), (2, 1)), [t.shape[1], t.shape[0]], index, t.shape[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,18 +17,22 @@ from ..errors import anomaly
 from ..graph import Graph
 from ..kernels import indexing
 from ..kernels.loops import address
-from ..kernels.machine import SCRATCH, machine
+from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS, SCRATCH, machine
 from ..kernels.native import FAULT, environment
+from ..ops.core import apply
 from ..scope import current
-from ..tensor import Tensor, describe, leaf, now
+from ..tensor import GRADIENT, Tensor, describe, leaf, now
+from . import remat
 from . import views as vw
 from .arena import ALIGNMENT, plan
-from .capture import Recording
+from .capture import Recording, inside
 from .emit import Instruction
 from .groups import CROSS_ENTROPY, OVER_TIME
+from .internal import RANGE_CHECK
 from .lower import Lowering
 from .rewrite import Firing, Rewriter, rewrite
 from .rules import CLEAN, FOLD, GATHER, gradient_lines
+from .saved import recording_from_json, recording_to_json
 from .schedule import schedule
 from .views import Storage, View
 
@@ -38,14 +42,42 @@ __all__ = ["Memory", "Profile", "Program"]
 _CLOCK_NS = 25  # what reading the clock adds to an instruction
 
 
-def optimised(roots: list[Tensor]) -> Rewriter:
+def optimised(roots: list[Tensor], segments: Sequence[tuple[int, int]] = (), memory: str | None = None) -> Rewriter:
     """The graph after all phases of rewriting."""
     rewriter = Rewriter(roots)
+    for t in rewriter.nodes:
+        if t.op is RANGE_CHECK:
+            del rewriter.rank[t.serial]  # as early as its indices are there
     rewrite(rewriter, "clean", CLEAN, OVER_TIME)
     rewrite(rewriter, "gather", [*CLEAN, *GATHER], OVER_TIME)
     rewrite(rewriter, "fuse", gradient_lines(), CROSS_ENTROPY)
+    if memory == "sqrt":
+        remat.split_sums(rewriter, remat.by_time(rewriter))
     rewrite(rewriter, "fold", FOLD)
+    if segments:
+        remat.recompute(rewriter, remat.by_position(rewriter, segments))
+    if memory == "sqrt":
+        times = remat.by_time(rewriter)
+        remat.recompute(rewriter, lambda t: None if t.time is None else times[t.time])
     return rewriter
+
+
+def _range_checks(graph: Graph) -> list[Tensor]:
+    """A check of each index tensor that looks up rows: rewriting may leave out what nobody uses."""
+    checks = []
+    for t in graph.nodes:
+        if t.place.backward:
+            continue  # its indices are those of a forward node
+        rows = t.op.name == "index" and t.params["index"] == ("array",) and t.inputs[1].dtype.kind in "iu"
+        if rows or t.op.name == "one_hot":
+            limit = t.inputs[0].shape[0] if rows else t.params["classes"]
+            params = {"limit": limit, "wrap": rows, "name": t.op.name}
+            checks.append(inside(t, lambda t=t, params=params: apply(RANGE_CHECK, t.inputs[-1:], params)))
+    return checks
+
+
+def _first(pairs: Sequence[tuple[Any, ...]]) -> list[Any]:
+    return [pair[0] for pair in pairs]
 
 
 @dataclass(frozen=True)
@@ -119,12 +151,13 @@ class Program:
     ['tanh', 'sum_last']
     """
 
-    def __init__(self, recording: Recording, record_seconds: float = 0.0) -> None:
+    def __init__(self, recording: Recording, record_seconds: float = 0.0, memory: str | None = None) -> None:
         began = time.perf_counter()
         self.recording = recording
         self.record_seconds = record_seconds
         self.graph = Graph(recording.roots, recording.placeholders)
-        rewriter = optimised(list(recording.roots))
+        drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
+        rewriter = optimised([*recording.roots, *drawn, *_range_checks(self.graph)], recording.segments, memory)
         self.log: list[Firing] = rewriter.log
         self.rewritten = Graph(rewriter.roots, recording.placeholders)
         self._build(schedule(rewriter), rewriter.roots)
@@ -137,11 +170,11 @@ class Program:
         low = Lowering(nodes, roots, bound)
         self._stage(low)
         low.run()
+        self._results = self._settled(low, roots)
         self._effects(low, roots)
         self.instructions = low.emitter.instructions
         self._storages = low.emitter.storages
         end = len(self.instructions)
-        self._results = [low.views[t.serial] for t in roots]
         for view in self._results[: self.recording.results + len(self.recording.left)]:
             view.storage.last = end
         self.arena_bytes = plan(self._storages) if self._storages else 0
@@ -162,7 +195,14 @@ class Program:
                 slots[t.serial] = Storage(nbytes, slot=1 + len(self._tensors), label=t.name or "")
                 self._tensors.append(t)
         self._slots = slots
+        stands_for = {leaf.serial: serial for serial, leaf in self.recording.effects.carried.items()}
+        self._carried: list[tuple[Tensor, int]] = []
         for node in nodes:
+            if node.serial in stands_for:
+                t = self.recording.effects.grads[stands_for[node.serial]][0]
+                bound[node.serial] = Storage(node.size * node.dtype.itemsize, slot=1 + len(self._tensors))
+                self._carried.append((t, len(self._tensors)))
+                self._tensors.append(t)
             if node.serial in self.recording.bound:
                 bound[node.serial] = slots[self.recording.bound[node.serial].serial]
         return bound
@@ -177,22 +217,35 @@ class Program:
             low.bound[t.serial] = view.storage
             self._inputs.append(view)
 
+    def _settled(self, low: Lowering, roots: list[Tensor]) -> list[View]:
+        """Where the roots lie once everything is computed: not in memory that the program is about to change."""
+        effects = self.recording.effects
+        changed = {self._slots[t.serial] for t in [*(u.parameter for u in effects.updates), *_first(effects.assigned)]}
+        settled = []
+        for recorded, t in zip(self.recording.roots, roots):
+            view = low.view(t)
+            if view.storage in changed and recorded.inputs:
+                room = low.emitter.room(view.shape, view.dtype, "before the change")
+                low.copy(t, view, room)
+                view = room
+            settled.append(view)
+        return settled
+
     def _effects(self, low: Lowering, roots: list[Tensor]) -> None:
         """Checks, then updates and assignments, after everything that is computed."""
         effects = self.recording.effects
         parts = self._split(roots, effects)
-        for check, t in zip(effects.checks, parts["checks"], strict=True):
-            view = low.compact(t, low.view(t))
+        for check, (t, view) in zip(effects.checks, parts["checks"], strict=True):
+            view = low.compact(t, view)
             flat = View(view.storage, view.offset, (view.size,), (view.dtype.itemsize,), view.dtype)
             make = lambda values, check=check: check.error(int(np.argmin(np.isfinite(values))))
             self._check(low, t, flat, make)
         self._numbers: dict[int, tuple[Any, np.ndarray]] = {}
         self._state: list[tuple[Any, int, int, int]] = []  # (optimizer, parameter, slot of its state, slot of bases)
-        for update, g in zip(effects.updates, parts["updates"], strict=True):
-            self._update(low, update, g)
-        for (target, _, _), value in zip(effects.assigned, parts["assigned"], strict=True):
-            place = self._bound_view(target)
-            low.copy(value, self._cast(low, value, target.dtype), place)
+        for update, (g, view) in zip(effects.updates, parts["updates"], strict=True):
+            self._update(low, update, g, view)
+        for (target, _, _), (value, view) in zip(effects.assigned, parts["assigned"], strict=True):
+            low.copy(value, self._cast(low, value, view, target.dtype), self._bound_view(target))
 
     def _check(self, low: Lowering, t: Tensor, flat: View, make: Callable[[np.ndarray], Exception]) -> None:
         """An instruction that stops the program where a value is not finite."""
@@ -209,7 +262,8 @@ class Program:
             cores, sizes = ((1,),), [flat.size]
             low.emitter.over_rows(t, "check_finite", loop.address, [whole], cores, sizes, writes=0, fault=(flat, make))
 
-    def _split(self, roots: list[Tensor], effects: Effects) -> dict[str, list[Tensor]]:
+    def _split(self, roots: list[Tensor], effects: Effects) -> dict[str, list[tuple[Tensor, View]]]:
+        """The roots of each kind of effect, and where they lie."""
         at = self.recording.results + len(self.recording.left)
         sizes = [
             ("updates", len(effects.updates)),
@@ -218,22 +272,21 @@ class Program:
         ]
         parts = {}
         for name, count in sizes:
-            parts[name] = roots[at : at + count]
+            parts[name] = list(zip(roots[at : at + count], self._results[at : at + count], strict=True))
             at += count
         return parts
 
     def _bound_view(self, t: Tensor) -> View:
         return View(self._slots[t.serial], 0, t.shape, vw.compact_strides(t.shape, t.dtype.itemsize), t.dtype)
 
-    def _cast(self, low: Lowering, value: Tensor, dtype: np.dtype) -> View:
-        view = low.view(value)
+    def _cast(self, low: Lowering, value: Tensor, view: View, dtype: np.dtype) -> View:
         if view.dtype == dtype:
             return view
         room = low.emitter.room(view.shape, dtype, "cast")
         low.emitter.emit_host(value, "cast", [view, room], lambda arrays: np.copyto(arrays[1], arrays[0], "same_kind"))
         return room
 
-    def _update(self, low: Lowering, update: Update, g: Tensor) -> None:
+    def _update(self, low: Lowering, update: Update, g: Tensor, gradient: View) -> None:
         """An optimiser's step, in place: parameter, gradient, state and the numbers of this call."""
         optimizer, p = update.optimizer, update.parameter
         key = id(optimizer), p.dtype
@@ -248,7 +301,7 @@ class Program:
             view = low.constant(np.zeros(p.shape, p.dtype))
             self._state.append((optimizer, update.index, k, view.storage.slot))
             states.append(view)
-        views = [place, low.view(g), *states, *settings, place, *states]
+        views = [place, gradient, *states, *settings, place, *states]
         kernel, writes, name = optimizer.kernel(p.dtype), 1 + len(states), optimizer.rule.__name__
 
         def host(arrays: list[np.ndarray]) -> None:
@@ -268,6 +321,8 @@ class Program:
         for i in self.instructions:
             if i.address == 0:
                 continue
+            if len(i.views) > MOST_OPERANDS or len(i.loops) > MOST_REPEATS:
+                raise AssertionError(f"program: {i.name} for {describe(i.node)} has too many operands or axes")
             for k, view in enumerate(i.views):
                 (low, high), storage = i.reach(k), view.storage
                 if low < 0 or (high + view.dtype.itemsize > storage.nbytes and high >= low):
@@ -291,6 +346,7 @@ class Program:
         for k, c in enumerate(self._constants):
             self._bases[1 + len(self._tensors) + k] = c.ctypes.data
         self._held: list[Any] = [None] * len(self._tensors)
+        self._state_slots = {base: k for k, (*_, base) in enumerate(self._state)}
         self._held_state: list[Any] = [None] * len(self._state)
         self._environment, self._scratch = environment(), np.zeros(SCRATCH, np.int64)
         arrays = (self._code, self._starts, self._bases, self._scratch, self._environment)
@@ -315,6 +371,8 @@ class Program:
             return np.ndarray(view.shape, view.dtype, self._arena.data, view.storage.offset + view.offset, view.strides)
         if slot <= len(self._tensors):
             whole = self._held[slot - 1]
+        elif slot in self._state_slots:
+            whole = self._held_state[self._state_slots[slot]]
         else:
             whole = self._constants[slot - 1 - len(self._tensors)]
         flat = whole.reshape(-1).view(np.uint8)
@@ -322,7 +380,11 @@ class Program:
 
     def _refresh(self) -> None:
         """Take up the arrays of the user's tensors, where they have others since the last run."""
-        for k, t in enumerate(self._tensors):
+        for t, k in self._carried:
+            assert t.grad is not None
+            self._held[k] = np.ascontiguousarray(t.grad.data)
+            self._bases[1 + k] = self._held[k].ctypes.data
+        for k, t in enumerate(self._tensors[: len(self._tensors) - len(self._carried)]):
             data = t.data
             if data is not self._held[k]:
                 if not (data.flags.c_contiguous and data.flags.aligned and data.flags.writeable):
@@ -342,7 +404,7 @@ class Program:
         for place, array in zip(self._staging, arrays, strict=True):
             place[...] = array
         self._refresh()
-        if current().anomaly and not numba.config.DISABLE_JIT:
+        if current().anomaly or self.recording.effects.anomaly:
             self._run_watched()
         else:
             self._execute(machine()[0] if not numba.config.DISABLE_JIT else None)
@@ -378,17 +440,18 @@ class Program:
 
     def _run_watched(self) -> None:
         """Instruction by instruction, each result examined."""
-        run = machine()[0]
+        run = None if numba.config.DISABLE_JIT else machine()[0]
         for at, i in enumerate(self.instructions):
             if i.address == 0:
                 self._call_host(i)
-            elif run(*self._addresses, at, at + 1) == at:
+            elif run is not None and run(*self._addresses, at, at + 1) == at:
                 raise self._fault(i)
             for view in i.views[len(i.views) - i.writes :]:
                 value = self._array(view)
                 if value.dtype.kind == "f" and not np.isfinite(value).all():
+                    where = ", in the gradient of what was recorded there," if i.node.place.backward else ""
                     raise anomaly(
-                        i.node, value, f"{i.name} produced", f" at {i.node.source}", got=describe(i.node),
+                        i.node, value, f"{i.name} at {i.node.source}{where} produced", "", got=describe(i.node),
                         hint="look at the ranges of the inputs, and at the learning rate if a parameter is among them",
                     )  # fmt: skip
 
@@ -397,8 +460,10 @@ class Program:
         results = [self._outputs[k]().copy() for k in range(recording.results)]
         at = recording.results
         for p in recording.left:
-            self._leave_gradient(p, self._outputs[at]().copy())
+            p.grad = leaf(self._outputs[at]().copy(), GRADIENT)
             at += 1
+        for p in recording.cleared:
+            p.grad = None
         if effects.updates or effects.assigned:
             self._note_changes(effects)
         return results
@@ -440,7 +505,8 @@ class Program:
         self._refresh()
         at, end = 0, len(self.instructions)
         while at < end:
-            at = machine()[1](*self._addresses, at, end, times.ctypes.data)
+            if not numba.config.DISABLE_JIT:
+                at = machine()[1](*self._addresses, at, end, times.ctypes.data)
             if at < end:
                 if self._environment[FAULT]:
                     raise self._fault(self.instructions[at])
@@ -449,16 +515,10 @@ class Program:
                 times[at] += time.perf_counter_ns() - began
                 at += 1
 
-    def _leave_gradient(self, p: Tensor, g: np.ndarray) -> None:
-        if p.grad is not None and p.serial not in self.recording.effects.zeroed:
-            g = p.grad.data + g
-        p.grad = leaf(g)
-
     def _note_changes(self, effects: Effects) -> None:
         at = now()
         for u in effects.updates:
             u.parameter.assigned = at
-            u.parameter.grad = None
         for t, _, _ in effects.assigned:
             t.assigned = at
         for optimizer in {id(u.optimizer): u.optimizer for u in effects.updates}.values():
@@ -536,6 +596,37 @@ class Program:
         largest = [(s.label, s.nbytes, s.first, s.last) for s in alive[:10]]
         constants = sum(c.nbytes for c in self._constants)
         return Memory(self.arena_bytes, sum(s.nbytes for s in used), largest, constants)
+
+    def to_json(self) -> str:
+        """The program as text, from which :meth:`from_json` makes it again; nothing is executed by loading.
+
+        Raises
+        ------
+        ValueError
+            If two of the tensors that it uses have the same name, or one has none.
+        """
+        return recording_to_json(self.recording)
+
+    @staticmethod
+    def from_json(
+        text: str,
+        tensors: Mapping[str, Tensor] | None = None,
+        optimizers: Sequence[Any] = (),
+        *,
+        generator: np.random.Generator | None = None,
+        memory: str | None = None,
+    ) -> Program:
+        """A program from its text, over these tensors, by name, and optimisers, in the order of their steps.
+
+        Examples
+        --------
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> w = tg.parameter([1.0, 2.0], name="w")
+        >>> text = tg.compile(lambda x: (w * x).sum()).program(np.ones(2, np.float32)).to_json()
+        >>> tg.Program.from_json(text, {"w": w}).run([np.array([3.0, 4.0])])
+        [array(11., dtype=float32)]
+        """
+        return Program(recording_from_json(text, tensors or {}, optimizers, generator), memory=memory)
 
     def __repr__(self) -> str:
         return (

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import copysign
 from typing import Any
 
 import numpy as np
@@ -144,10 +145,19 @@ class Rewriter:
                 return remake(t, tuple([mapping.get(i.serial, i) for i in t.inputs]))
         return t
 
+    def note_ranks(self, old: Tensor, new: Tensor) -> None:
+        """All that a rule made is computed where the old node was."""
+        work = [new]
+        while work:
+            t = work.pop()
+            if t.serial not in self.rank:
+                self.note_rank(old, t)
+                work += [i for i in t.inputs if i.serial > old.serial]
+
     def note_rank(self, old: Tensor, new: Tensor) -> None:
         """The new node is computed where the old one was."""
-        if old is not new and new.inputs:
-            self.rank.setdefault(new.serial, self.rank.get(old.serial, old.serial))
+        if old is not new and new.inputs and old.serial in self.rank:
+            self.rank.setdefault(new.serial, self.rank[old.serial])
 
 
 def rewrite(rewriter: Rewriter, phase: str, rules: Sequence[Rule], groups: Sequence[GroupRule] = ()) -> None:
@@ -215,7 +225,7 @@ def _simplified(rewriter: Rewriter, phase: str, rules: dict[str, list[Rule]], t:
         rule, replacement = new
         rewriter.log.append(Firing(phase, rule.name, t))
         rewriter.uses[replacement.serial] += rewriter.uses[t.serial]
-        rewriter.note_rank(t, replacement)
+        rewriter.note_ranks(t, replacement)
         t = replacement
     if t.inputs and type(t.data) is np.ndarray:
         t = inside(t, lambda: leaf(t.data))
@@ -249,7 +259,8 @@ def _matches(pattern: Any, t: Tensor, bindings: Bindings) -> bool:
     if type(pattern) is str:
         return bindings.setdefault(pattern, t) is t
     if type(pattern) is number:
-        return uniform(t) == pattern.value
+        value = uniform(t)
+        return value == pattern.value and copysign(1, value) == copysign(1, pattern.value)
     if t.op is not pattern.op:
         return False
     if pattern.bind:

@@ -3,7 +3,8 @@
 ``CLEAN`` takes away what computes nothing. ``GATHER`` moves matrix products from looked-up rows to their tables.
 ``FOLD`` adds into products, and ``gradient_lines`` replaces recorded gradient lines by single kernels. Rules about many
 nodes at once, over time, are in ``groups.py``. None changes a value by more than rounding, and none hides a NaN or an
-infinity: no rule turns a product with zero into zero.
+infinity that can be seen: no rule turns a product with zero into zero. Only rows of a table that nobody looks up are
+left out of account: a product of one-hot rows does not multiply them by zero, and a gradient by way of the table does.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ CLEAN: list[Any] = [
     ),
     Rule("cast to the same type", P("cast", "x"), lambda node, x: x, _same_spec),
     Rule("cast there and back", P("cast", P("cast", "x", bind="between")), lambda node, x, between: x, _lossless),
+    Rule("detached value", P("detach", "x"), lambda node, x: x),
     Rule("slice of everything", P("slice", "x"), lambda node, x: x, _takes_all),
     Rule("slice of a stack", P("slice", P("stack", ..., bind="joined")), _of_stack),
     Rule("concatenation of one", P("concatenate", "x"), lambda node, x: x),
@@ -102,7 +104,7 @@ CLEAN: list[Any] = [
     Rule("negative of a negative", P("negative", P("negative", "x")), lambda node, x: x),
     *_neutral("multiply", 1.0, (0, 1)),
     *_neutral("divide", 1.0, (1,)),
-    *_neutral("add", 0.0, (0, 1)),
+    *_neutral("add", -0.0, (0, 1)),  # 0 itself would turn -0 into 0
     *_neutral("subtract", 0.0, (1,)),
 ]  # fmt: skip
 
@@ -134,6 +136,7 @@ def _is_lookup(_: Rewriter, node: Tensor, b: Bindings) -> bool:
 
 
 def _lookup(table: Tensor, index: Tensor, wrap: bool) -> Tensor:
+    """With negative indices counted from the end, as indexing has it, or refused, as one-hot has it."""
     return apply(LOOKUP, (table, index), {"wrap": wrap})
 
 
@@ -159,7 +162,8 @@ def _product_first(node: Tensor, rows: Tensor, w: Tensor) -> Tensor:
 def _bias_fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
     table, index = b["rows"].inputs
     lookups = index.size * rewriter.uses[table.serial]  # one table with the bias serves all steps
-    return b["b"].shape in (table.shape[1:], (1, *table.shape[1:])) and table.shape[0] < lookups
+    fits = b["b"].shape in (table.shape[1:], (1, *table.shape[1:])) and node.shape == b["rows"].shape
+    return fits and index.ndim > 0 and table.shape[0] < lookups
 
 
 def _bias_first(node: Tensor, rows: Tensor, b: Tensor) -> Tensor:
@@ -207,8 +211,8 @@ def _bias_inside(_: Rewriter, node: Tensor, b: Bindings) -> bool:
 
 def _bias_of_batch(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
     taken, whole = _parts(b["taken"]), b["taken"].inputs[0]
-    entry = type(taken[-1]) is int and all(p == slice(None) for p in taken[:-1]) and len(taken) < whole.ndim
-    return entry and _is_bias(node, b["b"])
+    entry = bool(taken) and type(taken[-1]) is int and all(p == slice(None) for p in taken[:-1])
+    return entry and len(taken) < whole.ndim and _is_bias(node, b["b"])
 
 
 _PRODUCT = P("matmul", "y", "w", bind="product")
@@ -263,7 +267,8 @@ GATHER = [
 def _addend_fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
     c, product = b["c"], b["product"]
     return (
-        rewriter.uses[product.serial] == 1
+        node.is_float
+        and rewriter.uses[product.serial] == 1
         and product.shape == node.shape
         and c.dtype == node.dtype
         and b["w"].ndim == 2

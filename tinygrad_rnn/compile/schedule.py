@@ -5,16 +5,22 @@ from __future__ import annotations
 from ..tensor import Tensor
 from .rewrite import Rewriter
 
-__all__ = ["schedule"]
+__all__ = ["keys", "schedule"]
 
 
 def schedule(rewriter: Rewriter) -> list[Tensor]:
+    """The nodes in the order in which they are computed."""
+    when = keys(rewriter)
+    return sorted(rewriter.nodes, key=lambda t: when[t.serial])
+
+
+def keys(rewriter: Rewriter) -> dict[int, float]:
     """Each node after its inputs; one that replaces another at its place; new ones as early as their inputs allow."""
-    keys: dict[int, float] = {}
+    found: dict[int, float] = {}
     for t in rewriter.nodes:  # in topological order
         own = rewriter.rank.get(t.serial)
-        earliest = max([keys[i.serial] for i in t.inputs], default=0.0)
+        earliest = max([found[i.serial] for i in t.inputs], default=0.0)
         if own is None:
             own = earliest if t.inputs else 0.0
-        keys[t.serial] = max(own, earliest)
-    return sorted(rewriter.nodes, key=lambda t: keys[t.serial])
+        found[t.serial] = max(own, earliest)
+    return found

@@ -25,7 +25,8 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Make a version of `fn` whose intermediate results are not kept but computed again in the backward pass.
 
     Memory falls to the inputs and outputs; time grows by one more forward pass. Gradients of every order are the same,
-    and so are those of the parameters that `fn` uses. Random operations draw the same numbers again.
+    and so are those of the parameters that `fn` uses. Random operations draw the same numbers again; in a compiled
+    function their numbers are kept.
 
     Parameters
     ----------
@@ -53,8 +54,11 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
     with witnessed() as draws:
         result = fn(*args, **kwargs)
     outputs = _outputs(result)
+    effects = current().tracing
+    if effects is not None:
+        effects.segments.append((start, now()))  # there are no values to be spared yet
     if any(t.is_symbolic for t in outputs):
-        return result  # there are no values to be spared
+        return result
     inputs = _used(outputs, start)
     packed = np.concatenate([t.data.reshape(-1) for t in outputs])
 

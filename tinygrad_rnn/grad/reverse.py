@@ -19,7 +19,7 @@ from ..ops.core import as_tensor
 from ..ops.elementwise import add
 from ..ops.shape import reshape
 from ..scope import Place, State, current, enter, recording, user_source
-from ..tensor import Tensor, describe, leaf, now
+from ..tensor import GRADIENT, Tensor, describe, leaf, now
 from .sums import ADD, Arrays, Tensors, Watched
 
 __all__ = ["backward", "grad", "value_and_grad", "vjp"]
@@ -126,11 +126,13 @@ def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) ->
             effects.touch(leaf_)
         if leaf_.grad is None:
             leaf_.grad = result
+            if not result.inputs:
+                result.op = GRADIENT
         elif result.inputs or result.is_symbolic:
             with recording():
                 leaf_.grad = add(leaf_.grad, result)
         else:
-            leaf_.grad = leaf(np.asarray(ADD[result.dtype](leaf_.grad.data, result.data)))
+            leaf_.grad = leaf(np.asarray(ADD[result.dtype](leaf_.grad.data, result.data)), GRADIENT)
 
 
 def value_and_grad(

@@ -104,9 +104,9 @@ def check_finite(dtype: Any) -> Loop:
 
 @cache
 def check_range() -> Loop:
-    """The loop ``()->`` over ``index``: indices below 0 or not below the limit are faults; it writes nothing.
+    """The loop ``()->`` over ``index``: indices below the lowest or not below the limit are faults; it writes nothing.
 
-    ``dims = [outer, limit]``, ``steps = [index_outer]``.
+    ``dims = [outer, limit, lowest]``, ``steps = [index_outer]``.
     """
     return native("check_range", _check_range)
 
@@ -260,6 +260,6 @@ def _finite(x, n, step):
 def _check_range(args, dims, steps, data):
     for k in range(dims[0]):
         index = pointer(args[0], k * steps[0], I)[0]
-        if index < 0 or index >= dims[1]:
+        if index < dims[2] or index >= dims[1]:
             note_fault(data, INDEX_OUT_OF_RANGE, k, index, dims[1])
             return

@@ -24,11 +24,11 @@ from numba.extending import intrinsic
 
 from .cache import anchor, fingerprint
 
-__all__ = ["HEAD", "HOST", "MOST_OPERANDS", "SCRATCH", "machine"]
+__all__ = ["HEAD", "HOST", "MOST_OPERANDS", "MOST_REPEATS", "SCRATCH", "machine"]
 
 HEAD = 5  # numbers before the operands
 HOST = 0  # the address of an instruction that is left to Python
-MOST_OPERANDS = 16
+MOST_OPERANDS = MOST_REPEATS = 16
 
 
 @intrinsic
@@ -96,7 +96,7 @@ def _run(table, starts, bases, scratch, environment, first, last):
 
 
 def _repeat(kernel, operands, repeats, args, dims, steps, loops, environment):
-    """Call a kernel over up to eight axes outside of it; the positions follow the addresses in the scratch memory."""
+    """Call a kernel over the axes outside of it; the positions follow the addresses in the scratch memory."""
     counts = args + 8 * 16
     width = 8 * (operands + 1)
     for r in range(repeats):

@@ -53,6 +53,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method: define one that takes its inputs")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        effects = current().tracing
+        if effects is not None:
+            effects.modules[id(self)] = self
         with scope(self._name or type(self).__name__.lower()):
             return self.forward(*args, **kwargs)
 

@@ -22,6 +22,8 @@ __all__ = ["einsum", "matmul", "outer"]
 
 @quiet  # np.dot warns of overflow as well
 def _matmul_run(a: np.ndarray, b: np.ndarray) -> Any:
+    if a.ndim == 2 and b.ndim == 2 and b.shape[0] == 1 == a.shape[1]:
+        return a * b  # BLAS would leave out rows that are multiplied by zero, and their NaN
     if a.ndim == 2 and b.ndim == 2:
         return np.dot(a, b)
     if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and a.shape[-1] == b.shape[0]:

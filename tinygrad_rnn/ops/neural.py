@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import rows
+from ..scope import current
 from ..tensor import Spec, Tensor, describe
 from .core import NO_PARAMS, apply, as_float, as_tensor, cast, define, promoted, refusal, refused
 from .elementwise import abs as absolute
@@ -140,7 +141,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
 
-_cross_entropy_rows = RowKernels("cross_entropy", rows.cross_entropy, "(n),()->()", "fif")
+CROSS_ENTROPY_ROWS = RowKernels("cross_entropy", rows.cross_entropy, "(n),()->()", "fif")
 
 
 def _cross_entropy_run(x: np.ndarray, target: np.ndarray) -> Any:
@@ -150,7 +151,7 @@ def _cross_entropy_run(x: np.ndarray, target: np.ndarray) -> Any:
         raise IndexError(
             f"cross_entropy: target {target[place]} at position {place} is out of range for {classes} classes"
         )
-    return _cross_entropy_rows[x.dtype](x, target) if target.size else np.zeros(target.shape, x.dtype)
+    return CROSS_ENTROPY_ROWS[x.dtype](x, target) if target.size else np.zeros(target.shape, x.dtype)
 
 
 def _cross_entropy_shape(x: Spec, target: Spec) -> Spec:
@@ -408,4 +409,8 @@ def dropout(x: Any, p: float = 0.5, *, generator: np.random.Generator) -> Tensor
                         "make one with np.random.default_rng(seed)")  # fmt: skip
     if p == 0:
         return x
-    return x * apply(DROPOUT_MASK, (x,), {"p": float(p), "generator": generator})
+    mask = apply(DROPOUT_MASK, (x,), {"p": float(p), "generator": generator})
+    effects = current().tracing
+    if effects is not None:
+        effects.drawn.append(mask)
+    return x * mask

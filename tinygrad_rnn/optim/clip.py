@@ -14,7 +14,7 @@ from ..ops.elementwise import clip, where
 from ..ops.reduce import norm
 from ..ops.shape import stack
 from ..scope import current
-from ..tensor import Tensor, describe, leaf
+from ..tensor import GRADIENT, Tensor, describe, leaf
 from .optimizers import parameters_of
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]
@@ -51,8 +51,8 @@ def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> fl
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be positive, got {max_norm}")
-    given = [p for p in parameters_of(parameters) if p.grad is not None]
     effects = current().tracing
+    given = _given(parameters, effects)
     if effects is not None:
         return _traced_clip(given, max_norm, effects)
     _check_finite("clip_grad_norm", given)
@@ -60,7 +60,7 @@ def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> fl
     if total > max_norm:
         for p in given:
             g = _grad(p)
-            p.grad = leaf(g * g.dtype.type(max_norm / total))
+            p.grad = leaf(g * g.dtype.type(max_norm / total), GRADIENT)
     return total
 
 
@@ -83,20 +83,30 @@ def clip_grad_value(parameters: Module | Iterable[Tensor], limit: float) -> None
     """
     if not limit > 0:
         raise ValueError(f"clip_grad_value: limit must be positive, got {limit}")
-    given = [p for p in parameters_of(parameters) if p.grad is not None]
     effects = current().tracing
+    given = _given(parameters, effects)
     if effects is None:
         _check_finite("clip_grad_value", given)
     for p in given:
         if effects is None:
-            p.grad = leaf(np.clip(_grad(p), -limit, limit))
+            p.grad = leaf(np.clip(_grad(p), -limit, limit), GRADIENT)
         elif p.grad is not None:
             effects.checks.append(Check(p.grad, lambda _, p=p: _blame("clip_grad_value", p)))
             p.grad = clip(p.grad, -limit, limit)
 
 
+def _given(parameters: Module | Iterable[Tensor], effects: Effects | None) -> list[Tensor]:
+    """Parameters that have a gradient."""
+    listed = parameters_of(parameters)
+    for p in listed if effects is not None else ():
+        effects.touch(p)  # type: ignore[union-attr]
+    return [p for p in listed if p.grad is not None]
+
+
 def _traced_clip(given: list[Tensor], max_norm: float, effects: Effects) -> Tensor:
     """The same as recorded operations; whether the norms are finite is checked when they are known."""
+    if not given:
+        return leaf(np.zeros((), np.float64))
     norms = stack([norm(p.grad).astype(np.float64) for p in given])
     effects.checks.append(Check(norms, lambda k: _blame("clip_grad_norm", given[k])))
     total = norm(norms)

@@ -78,13 +78,15 @@ class Optimizer:
         GradientError
             If none has one.
         """
+        effects = current().tracing
+        for p in self.parameters if effects is not None else ():
+            effects.touch(p)
         if all(p.grad is None for p in self.parameters):
             raise fail(
                 GradientError,
                 f"{type(self).__name__}.step: no parameter has a gradient",
                 hint="call loss.backward() first",
             )
-        effects = current().tracing
         if effects is not None:
             at = now()
             given = [(k, p, p.grad) for k, p in enumerate(self.parameters)]
@@ -151,7 +153,7 @@ class Optimizer:
                 )
         self.step_count = int(state["step_count"])
         for k, p in enumerate(self.parameters):
-            self.state[k] = [np.array(state[f"{k}.{slot}"], p.dtype) for slot in self.slots]
+            self.state[k] = [np.array(state[f"{k}.{slot}"], p.dtype, order="C") for slot in self.slots]
 
 
 class SGD(Optimizer):

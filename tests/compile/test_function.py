@@ -1,0 +1,549 @@
+"""The compiled function as users hold it: signatures, structures, modes, threads, and looking at its programs."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import re
+import threading
+import weakref
+from collections import OrderedDict, defaultdict
+from functools import partial
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import optim
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+X = np.array([1.0, 2.0])
+needs_machine = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="only the compiled machine counts and times")
+
+
+# Signatures -----------------------------------------------------------------------------------------------------------
+
+
+def test_new_shapes_and_types_are_recorded_anew_and_old_ones_are_not():
+    calls = []
+
+    @tg.compile
+    def double(x):
+        calls.append(x.shape)
+        return x * 2
+
+    for x in (X, X + 1, tg.tensor(X), X[::-1], np.float64(1) * X):
+        np.testing.assert_array_equal(double(x).numpy(), 2 * np.asarray(x))
+    assert len(double.programs) == len(calls) == 1
+    for k, x in enumerate([X.astype(np.float32), X[None], X[:1], X[:0], np.array(1.0), X.astype(np.int64)], 2):
+        assert double(x).dtype == x.dtype
+        np.testing.assert_array_equal(double(x).numpy(), 2 * x)
+        assert len(double.programs) == len(calls) == k
+
+
+def test_numbers_and_strings_are_part_of_the_signature():
+    power = tg.compile(lambda x, n, name="": x**n if name != "root" else x**0.5)
+    results = [power(X, 2), power(X, 3), power(X, 2), power(X, 2.0), power(X, n=2), power(X, 2, "root"), power(X, True)]
+    expected = [X**2, X**3, X**2, X**2, X**2, X**0.5, X]
+    for a, b in zip(results, expected, strict=True):
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-12)
+    assert len(power.programs) == 6
+
+
+def test_numbers_of_numpy_are_arrays():
+    scale = tg.compile(lambda x, a: x * a)
+    for a in (np.float64(2), np.float64(3), np.array(4.0)):
+        np.testing.assert_array_equal(scale(X, a).numpy(), X * a)
+    assert len(scale.programs) == 1
+
+
+def test_signs_of_zero_differ():
+    divide = tg.compile(lambda x, a: x / a)
+    for a in (0.0, -0.0, 0.0):
+        np.testing.assert_array_equal(divide(X, a).numpy(), np.copysign(np.inf, [a, a]))
+    zeros = tg.compile(lambda x, a: x / a[0])
+    assert [zeros(X, [a])[0].item() for a in (0.0, -0.0)] == [np.inf, -np.inf]
+
+
+def test_nan_is_equal_to_itself_in_a_signature():
+    fill = tg.compile(lambda x, a: tg.where(x > 1, x, a))
+    for _ in range(3):
+        np.testing.assert_array_equal(fill(X, float("nan")).numpy(), [np.nan, 2])
+    assert len(fill.programs) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [None, "text", b"x", 3, 2.5, (1, "a"), [1, 2], {"a": 1}, np.float32, tg.tanh, tg.Spec((2,))]
+)
+def test_other_arguments(other):
+    seen = []
+    run = tg.compile(lambda x, a: (seen.append(a), x * 2)[1])
+    for _ in range(2):
+        assert run(X, copy.deepcopy(other)).tolist() == [2, 4]
+    assert seen == [other]
+
+
+def test_lists_and_tuples_are_different():
+    kinds = tg.compile(lambda a: a[0] * (2 if isinstance(a, list) else 3))
+    assert [kinds([X]).tolist(), kinds((X,)).tolist()] == [[2, 4], [3, 6]]
+    assert len(kinds.programs) == 2
+
+
+def test_where_arrays_stand_is_part_of_the_signature():
+    run = tg.compile(lambda a, b=None: a if b is None else a - b)
+    assert run(X, X).tolist() == [0, 0]
+    assert run((X, X)[0]).tolist() == [1, 2]
+    nested = tg.compile(lambda t: t[0][0] - t[1] if isinstance(t[0], tuple) else t[0] - t[1][0])
+    assert nested(((X,), 2 * X)).tolist() == [-1, -2]
+    assert nested((X, (3 * X,))).tolist() == [-2, -4]
+
+
+def test_the_same_array_twice():
+    run = tg.compile(lambda a, b: a - 2 * b)
+    assert run(X, X).tolist() == [-1, -2]
+    assert run(X, np.zeros(2)).tolist() == [1, 2]
+
+
+def test_arguments_are_left_as_they_are():
+    x = X.copy()
+    x.flags.writeable = False
+    run = tg.compile(lambda x: (tg.tanh(x), x.at[0].set(5.0), x))
+    for _ in range(2):
+        results = run(x)
+        assert x.tolist() == [1, 2]
+        assert results[1].tolist() == [5, 2]
+        assert not np.shares_memory(results[2].numpy(), x)
+
+
+def test_arrays_in_any_memory_order():
+    run = tg.compile(lambda x: x * 2 + x.T)
+    whole = np.random.default_rng(0).normal(size=(6, 6))
+    for x in (
+        whole[::2, ::2],
+        whole[:3, :3].T,
+        np.asfortranarray(whole[:3, :3]),
+        whole[2::-1, :3],
+        whole[:1].repeat(3, 0)[:, :3],
+    ):
+        np.testing.assert_allclose(run(x).numpy(), 2 * x + x.T, rtol=1e-12)
+    stretched = np.broadcast_to(np.arange(3.0), (3, 3))
+    np.testing.assert_allclose(run(stretched).numpy(), 2 * stretched + stretched.T, rtol=1e-12)
+    assert len(run.programs) == 1
+
+
+def test_the_least_used_program_goes_first():
+    recorded = []
+    run = tg.compile(lambda x: (recorded.append(x.shape[0]), x * 2)[1], max_programs=2)
+    for n in (1, 2, 1, 3, 1):
+        run(np.ones(n))
+    assert recorded == [1, 2, 3]
+    assert len(run.programs) == 2
+
+
+def test_many_signatures_warn_once():
+    run = tg.compile(lambda x: x * 2, max_programs=2)
+    for n in range(1, 4):
+        run(np.ones(n))
+    with pytest.warns(RuntimeWarning, match="pad inputs"):
+        run(np.ones(4))
+    for n in range(5, 8):
+        run(np.ones(n))
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_max_programs_is_at_least_one(count):
+    with pytest.raises(ValueError, match="max_programs"):
+        tg.compile(lambda x: x, max_programs=count)
+
+
+# Structures -----------------------------------------------------------------------------------------------------------
+
+
+def test_nested_arguments_and_results():
+    @tg.compile
+    def run(pair, *rest, scale, table):
+        a, (b, c) = pair
+        return {
+            "pair": Pair(a * scale, [b, (c,)]), "sum": rest[0] + rest[1]["x"], 3: (table["k"], []), "empty": {},
+        }  # fmt: skip
+
+    for k in range(2):
+        x = X + k
+        found = run(Pair(x, (2 * x, 3 * x)), x, {"x": x}, scale=4, table=OrderedDict(k=5 * x))
+        assert type(found["pair"]) is Pair
+        assert found["pair"].first.tolist() == (4 * x).tolist()
+        assert [t.tolist() for t in (found["pair"].second[0], found["pair"].second[1][0])] == [
+            (2 * x).tolist(),
+            (3 * x).tolist(),
+        ]
+        assert found["sum"].tolist() == (2 * x).tolist()
+        assert found[3][0].tolist() == (5 * x).tolist()
+        assert (found[3][1], found["empty"], list(found)) == ([], {}, ["pair", "sum", 3, "empty"])
+    assert len(run.programs) == 1
+
+
+def test_subclasses_of_dict():
+    given = defaultdict(list, a=X, b=2 * X)
+    assert tg.compile(lambda d: d["a"] + d["b"])(given).tolist() == [3, 6]
+    assert tg.compile(lambda d: d["a"])(OrderedDict(a=X)).tolist() == [1, 2]
+
+
+def test_the_order_of_keys_does_not_mix_up_values():
+    run = tg.compile(lambda d=None, **k: (d or k)["a"] - (d or k)["b"])
+    for arguments in ({"a": X, "b": 3 * X}, {"b": 3 * X, "a": X}):
+        assert run(arguments).tolist() == [-2, -4]
+        assert run(**arguments).tolist() == [-2, -4]
+
+
+def test_the_same_result_several_times():
+    run = tg.compile(lambda x: (lambda y: (y, y, [y.reshape(1, 2)], y[::-1], x, x))(x * 2))
+    a, b, (c,), d, e, f = run(X)
+    assert [t.tolist() for t in (a, b, c, d, e, f)] == [[2, 4], [2, 4], [[2, 4]], [4, 2], [1, 2], [1, 2]]
+    assert not np.shares_memory(a.numpy(), b.numpy())
+
+
+def test_results_that_depend_on_nothing():
+    run = tg.compile(lambda x: (tg.ones(2), tg.arange(3), tg.tensor(2.0), W, W.T))
+    for _ in range(2):
+        ones, numbers, two, w, turned = run(X)
+        assert (ones.tolist(), numbers.tolist(), two.item()) == ([1, 1], [0, 1, 2], 2)
+        assert (w.tolist(), turned.tolist()) == ([[1, 2]], [[1], [2]])
+
+
+W = tg.parameter(np.array([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("result", [None, (), [], {}])
+def test_no_result(result):
+    run = tg.compile(lambda x: result)
+    assert run(X) == result
+    assert tg.compile(lambda: result)() == result
+
+
+def test_no_arguments():
+    w = tg.parameter(X)
+    run = tg.compile(lambda: w * 2)
+    assert run().tolist() == [2, 4]
+    w.assign(X + 1)
+    assert run().tolist() == [4, 6]
+    assert len(run.programs) == 1
+
+
+def test_results_are_leaves():
+    w = tg.parameter(X)
+    y = tg.compile(lambda x: w * x)(X)
+    assert y.is_leaf
+    assert not y.requires_grad
+    with pytest.raises(tg.GradientError):
+        y.sum().backward()
+
+
+# What can be compiled -------------------------------------------------------------------------------------------------
+
+
+def test_name_and_documentation():
+    def model(x):
+        """What it does."""
+        return x
+
+    compiled = tg.compile(model)
+    assert (compiled.__name__, compiled.__doc__, compiled.__wrapped__) == ("model", "What it does.", model)
+    assert "model" in repr(compiled)
+    assert "0 programs" in repr(compiled)
+    compiled(X)
+    assert re.fullmatch(r"<compiled .*model, 1 program(s)?>", repr(compiled))
+
+
+class Net(tg.nn.Module):
+    def __init__(self):
+        self.linear = tg.nn.Linear(2, 2, generator=0, dtype=np.float64)
+        self.dropout = tg.nn.Dropout(0.5, generator=np.random.default_rng(0))
+
+    def forward(self, x):
+        return self.dropout(self.linear(x)) + 100
+
+    def other(self, x):
+        return self.dropout(x) * 2
+
+
+def dropped(y, net, x):
+    return not np.allclose(y.numpy(), net.eval()(tg.tensor(x)).numpy())
+
+
+BIG = np.random.default_rng(0).normal(size=(20, 2))
+
+
+@pytest.mark.parametrize("made", [
+    lambda net: tg.compile(net), lambda net: tg.compile(net.forward), lambda net: tg.compile(net.__call__),
+    lambda net: tg.compile(lambda x: net(x)), lambda net: tg.compile(partial(net)),
+    lambda net: partial(tg.compile(lambda net, x: net(x)), net),
+    lambda net: partial(tg.compile(lambda holder, x: holder["net"](x)), {"net": net}),
+    lambda net: tg.compile(tg.nn.Sequential(net)),
+], ids=["module", "method", "call", "closure", "partial", "argument", "inside an argument", "inside"])  # fmt: skip
+def test_train_and_eval(made):
+    """Switching a module is seen, however the function came to it."""
+    net = Net()
+    run = made(net)
+    for training in (True, False, True, False, False):
+        net.train(training)
+        y = run(BIG)
+        assert dropped(y, net, BIG) == training
+
+
+def test_a_branch_on_the_mode_of_one_of_two_modules():
+    """A module that one branch does not call decides all the same."""
+    drop, norm = tg.nn.Dropout(0.5, generator=np.random.default_rng(0)), tg.nn.LayerNorm(2)
+    run = tg.compile(lambda x: drop(x) * 0 + 1 if drop.training else norm(x) * 0 + 2)
+    x = np.ones((1, 2), np.float32)
+    for training in (True, False, True, False, True):
+        drop.train(training)
+        assert run(x).tolist() == [[1, 1] if training else [2, 2]]
+
+
+def test_a_program_for_each_mode():
+    net = Net()
+    run = tg.compile(net)
+    for training in (True, False, True, False):
+        net.train(training)
+        run(BIG)
+    assert len(run.programs) == 2
+
+
+def test_bound_methods_and_partials():
+    net = Net().eval()
+    assert tg.compile(net.other)(X).tolist() == [2, 4]
+    assert tg.compile(partial(lambda a, x: x * a, 3))(X).tolist() == [3, 6]
+    assert tg.compile(tg.tanh)(X).tolist() == np.tanh(X).tolist()
+
+
+def test_two_modules_of_one_function_are_not_mixed_up():
+    run = tg.compile(lambda net, x: net(x))
+    nets = [tg.nn.Linear(2, 2, generator=k, dtype=np.float64) for k in range(2)]
+    for net in (*nets, *nets):
+        np.testing.assert_allclose(run(net, X[None]).numpy(), net(tg.tensor(X[None])).numpy(), rtol=1e-12)
+    assert len(run.programs) == 2
+
+
+def test_a_module_that_is_changed():
+    """Parameters put in place of others are those that count; or else the function says that it cannot see it."""
+    net = tg.nn.Linear(2, 2, generator=0, dtype=np.float64)
+    run = tg.compile(net)
+    run(X[None])
+    net.load_state_dict(tg.nn.Linear(2, 2, generator=1, dtype=np.float64).state_dict())
+    np.testing.assert_allclose(run(X[None]).numpy(), net(tg.tensor(X[None])).numpy(), rtol=1e-12)
+
+
+def test_the_first_call_may_be_without_gradients():
+    w = tg.parameter(X)
+    run = tg.compile(lambda x: tg.grad((w * w * x).sum(), w))
+    with tg.no_grad(), pytest.raises(tg.GradientError):
+        run(X)
+    assert run(X).tolist() == [2, 8]
+
+    @tg.compile
+    def maybe(x):
+        y = (w * x).sum()
+        if y.requires_grad:
+            y.backward()
+        return y
+
+    with tg.no_grad():
+        maybe(X)
+    assert w.grad is None
+    maybe(X)
+    assert w.grad.tolist() == [1, 2]
+
+
+def test_derivatives_of_every_kind_inside():
+    f = lambda z: (tg.sin(z) * z * z).sum()
+    run = tg.compile(lambda x, v: [
+        *tg.jvp(f, [x], [v]), tg.hessian(f, x), tg.hvp(f(x), x, v), tg.jacobian(lambda z: tg.tanh(z) * z[0], x),
+        tg.value_and_grad(f)(x)[1], *tg.vjp(lambda z: z * z, x)[1](v), tg.checkpoint(f)(x),
+    ])  # fmt: skip
+    x, v = tg.tensor(X), tg.tensor(np.array([0.3, -0.7]))
+    expected = run.__wrapped__(x, v)
+    for a, b in zip(run(X, v), expected, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_programs_die_with_their_function():
+    run = tg.compile(lambda x: x * 2)
+    run(X)
+    gone = weakref.ref(run.programs[0])
+    del run
+    gc.collect()
+    assert gone() is None
+
+
+# Threads --------------------------------------------------------------------------------------------------------------
+
+
+def in_threads(work, count=4):
+    errors = []
+
+    def guarded(k):
+        try:
+            work(k)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(k,)) for k in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if errors:
+        raise errors[0]
+
+
+CELL = tg.nn.RNNCell(3, 4, generator=0, dtype=np.float64)
+
+
+def sequence(x):
+    out = tg.nn.unroll(CELL, x).outputs
+    return out, tg.grad((out * out).sum(), x)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_four_threads(shared):
+    """On one function or on two, with several signatures: each call gets its own results."""
+    functions = [tg.compile(sequence)] * 2 if shared else [tg.compile(sequence) for _ in range(2)]
+
+    def work(k):
+        rng = np.random.default_rng(k)
+        for n in range(25):
+            x = rng.normal(size=(2, 1 + n % 3, 3))
+            for a, b in zip(functions[k % 2](x), sequence(tg.tensor(x)), strict=True):
+                np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-12)
+
+    in_threads(work)
+    assert all(len(f.programs) == 3 for f in functions)
+
+
+def test_training_in_several_threads():
+    """Steps of one function take turns; those of models of their own do not disturb each other."""
+    w = tg.parameter(np.zeros(3))
+    optimizer = optim.SGD([w], lr=1.0)
+
+    @tg.compile
+    def step(x):
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+
+    in_threads(lambda k: [step(np.full(3, -1.0)) for _ in range(50)])
+    assert w.tolist() == [200] * 3
+    assert optimizer.step_count == 200
+
+
+def test_eager_code_beside_a_recording():
+    """Nothing of what one thread records shows in another."""
+    stop = threading.Event()
+    run = tg.compile(lambda x, n: sum((x * k).sum() for k in range(n)), max_programs=50)
+
+    def work(k):
+        if k:
+            while not stop.is_set():
+                w = tg.parameter(X)
+                (w * w).sum().backward()
+                assert w.grad.tolist() == [2, 4]
+                assert (w * 2).tolist() == [2, 4]
+            return
+        try:
+            for n in range(1, 40):
+                assert run(X, n).item() == 3 * n * (n - 1) / 2
+        finally:
+            stop.set()
+
+    in_threads(work, 3)
+
+
+# Looking at programs --------------------------------------------------------------------------------------------------
+
+
+def trained():
+    net = Net()
+    optimizer = optim.Adam(net, lr=0.1)
+
+    @tg.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = (net(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return net, optimizer, step
+
+
+@needs_machine
+def test_looking_at_a_program():
+    _, _, step = trained()
+    program = step.program(BIG)
+    assert step.programs == [program]
+    for text in (
+        repr(program),
+        program.listing(),
+        program.listing(4),
+        str(program.memory),
+        str(program.graph),
+        str(program.rewritten),
+    ):
+        assert text
+    assert "instructions" in repr(program)
+    assert len(program.listing(None).splitlines()) == 1 + len(program.instructions)
+    assert "Net" in program.listing() or "net" in program.listing()
+    assert {"adam"} <= set(program.kernels)
+    assert program.flops > 0 < program.bytes
+    assert all(str(firing) for firing in program.log)
+    assert program.graph.to_json()
+    assert program.rewritten.to_json()
+
+
+def test_memory():
+    run = tg.compile(lambda x: sum(tg.tanh(x * k) for k in range(2, 30)))
+    memory = run.program(np.ones((100, 10))).memory
+    assert 8000 <= memory.arena < memory.unshared / 3
+    assert memory.largest[0][1] == 8000
+    assert memory.constants < 8000
+    assert tg.compile(lambda: None).program().memory.arena == 0
+
+
+@needs_machine
+def test_profile_changes_nothing():
+    net, optimizer, step = trained()
+    step(BIG)
+    before = net.state_dict(), optimizer.state_dict(), net.dropout.generator.bit_generator.state
+    profile = step.programs[0].profile(BIG, repeats=3)
+    after = net.state_dict(), optimizer.state_dict(), net.dropout.generator.bit_generator.state
+    for one, other in zip(before[:2], after[:2]):
+        assert all(np.array_equal(one[k], other[k]) for k in one)
+    assert before[2] == after[2]
+    assert all(p.grad is None for p in net.parameters())
+    assert profile.total == sum(profile.by_op.values()) == sum(profile.by_time.values()) == sum(profile.by_instruction)
+    assert len(profile.by_instruction) == len(step.programs[0].instructions)
+    assert "by scope" in str(profile)
+
+
+@needs_machine
+def test_profile_takes_arguments_as_the_function_does():
+    run = tg.compile(lambda pair, d: pair[0] + d["x"])
+    run((X, 3), {"x": tg.tensor(X)})
+    assert run.programs[0].profile((X, 3), {"x": tg.tensor(X)}, repeats=1).total >= 0
+    with pytest.raises(TypeError, match="profile"):
+        run.programs[0].profile(np.ones(3), repeats=1)
+
+
+def test_program_records_once():
+    calls = []
+    run = tg.compile(lambda x: (calls.append(1), x)[1])
+    assert run.program(X) is run.program(X)
+    run(X)
+    assert calls == [1]

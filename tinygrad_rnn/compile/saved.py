@@ -1,0 +1,169 @@
+"""Programs as JSON: the recorded graph, and what the function does besides computing. Loading executes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..effects import Check, Effects, Update
+from ..errors import GradientError, fail
+from ..graph import Graph
+from ..ops.core import registry
+from ..scope import Place
+from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, leaf
+from .capture import Recording
+from .internal import INTERNAL
+
+__all__ = ["recording_from_json", "recording_to_json"]
+
+VERSION = 1
+_LEAVES = {op.name: op for op in (CONSTANT, LITERAL, PARAMETER, PLACEHOLDER)}
+_NUMBERS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
+
+
+def recording_to_json(recording: Recording) -> str:
+    """A recording as text; the user's tensors by their names, and optimisers by their numbers.
+
+    Raises
+    ------
+    ValueError
+        If two of the user's tensors have the same name, or one has none.
+    """
+    effects = recording.effects
+    given = list(effects.carried.values())
+    graph = Graph([*recording.roots, *recording.drawn], [*recording.placeholders, *given])
+    position = {t.serial: k for k, t in enumerate(graph.nodes)}
+    optimizers = list({id(u.optimizer): u.optimizer for u in effects.updates}.values())
+    tensors = [*recording.bound.values(), *(t for t, _ in effects.grads.values()), *_first(effects.assigned)]
+    _check_names(tensors)
+    return json.dumps({
+        "version": VERSION,
+        "graph": json.loads(graph.to_json(values=True)),
+        "arguments": [[list(t.shape), t.dtype.name, t.name, position.get(t.serial)] for t in recording.placeholders],
+        "bound": {position[s]: t.name for s, t in recording.bound.items() if s in position},
+        "carried": {
+            position[t.serial]: effects.grads[s][0].name for s, t in effects.carried.items() if t.serial in position
+        },
+        "results": recording.results,
+        "left": [t.name for t in recording.left],
+        "cleared": [t.name for t in recording.cleared],
+        "updates": [[optimizers.index(u.optimizer), u.index, u.parameter.name] for u in effects.updates],
+        "assigned": [t.name for t in _first(effects.assigned)],
+        "checks": len(effects.checks),
+        "drawn": len(recording.drawn),
+        "segments": recording.segments,
+    })  # fmt: skip
+
+
+def _first(pairs: Sequence[tuple[Any, ...]]) -> list[Any]:
+    return [pair[0] for pair in pairs]
+
+
+def _check_names(tensors: Sequence[Tensor]) -> None:
+    names: dict[str, int] = {}
+    for t in tensors:
+        if t.name is None or names.setdefault(t.name, t.serial) != t.serial:
+            raise ValueError(
+                f"to_json: the tensors that a program uses need names of their own; got {t.name!r} "
+                f"for a tensor of shape {t.shape}\n  hint:     name them, as in tg.parameter(data, name='W')"
+            )
+
+
+def recording_from_json(
+    text: str,
+    tensors: Mapping[str, Tensor] = {},
+    optimizers: Sequence[Any] = (),
+    generator: np.random.Generator | None = None,
+) -> Recording:
+    """A recording from its text, over these tensors and optimisers.
+
+    Raises
+    ------
+    KeyError
+        If a tensor or an operation is missing.
+    ValueError
+        If the text is of another version, or a tensor of another shape or type.
+    """
+    written = json.loads(text)
+    if not isinstance(written, dict) or written.get("version") != VERSION:
+        raise ValueError(f"from_json: expected a program of version {VERSION}")
+    nodes: list[Tensor] = []
+    for node in written["graph"]["nodes"]:
+        nodes.append(_node(node, nodes, generator))
+    effects = Effects()
+    bound = {}
+    for k, name in written["bound"].items():
+        bound[nodes[int(k)].serial] = _fitting(tensors, name, nodes[int(k)])
+    for k, name in written["carried"].items():
+        t = _fitting(tensors, name, nodes[int(k)])
+        effects.grads[t.serial] = t, t.grad
+        effects.carried[t.serial] = nodes[int(k)]
+    outputs = [nodes[k] for k in written["graph"]["outputs"]]
+    roots, drawn = outputs[: len(outputs) - written["drawn"]], outputs[len(outputs) - written["drawn"] :]
+    at = written["results"] + len(written["left"])
+    for number, index, name in written["updates"]:
+        effects.updates.append(Update(optimizers[number], _named(tensors, name), roots[at], index, 0))
+        at += 1
+    for name in written["assigned"]:
+        effects.assigned.append((_named(tensors, name), roots[at], 0))
+        at += 1
+    effects.checks = [Check(t, _not_finite) for t in roots[at : at + written["checks"]]]
+    placeholders = [
+        nodes[k] if k is not None else leaf(Spec(tuple(shape), np.dtype(dtype)), PLACEHOLDER, name=name)
+        for shape, dtype, name, k in written["arguments"]
+    ]
+    kept, cleared = ([_named(tensors, name) for name in written[key]] for key in ("left", "cleared"))
+    segments = [(nodes[0].serial, nodes[-1].serial)] if written["segments"] else []
+    return Recording(placeholders, roots, bound, written["results"], kept, cleared, effects, segments, drawn)
+
+
+def _not_finite(position: int) -> Exception:
+    return fail(GradientError, "a gradient is not finite", expected="finite values", got=f"entry {position} is not")
+
+
+def _named(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in tensors:
+        raise KeyError(f"from_json: the program uses a tensor '{name}', which was not given")
+    return tensors[name]
+
+
+def _fitting(tensors: Mapping[str, Tensor], name: str, node: Tensor) -> Tensor:
+    t = _named(tensors, name)
+    if (t.shape, t.dtype) != (node.shape, node.dtype):
+        raise ValueError(f"from_json: '{name}' should be {node.shape} {node.dtype}, got {t.shape} {t.dtype}")
+    return t
+
+
+def _node(written: dict[str, Any], nodes: list[Tensor], generator: Any) -> Tensor:
+    name, spec = written["op"], Spec(tuple(written["shape"]), np.dtype(written["dtype"]))
+    op = _LEAVES.get(name) or registry.get(name) or INTERNAL.get(name)
+    if op is None:
+        raise KeyError(f"from_json: there is no operation '{name}'; those of your own must be written in Python")
+    data: Any = spec
+    if "value" in written:
+        data = np.array(written["value"], spec.dtype).reshape(spec.shape)
+    t = leaf(data, op, name=written["name"])
+    t.inputs = tuple([nodes[k] for k in written["inputs"]])
+    t.params = {key: _value(key, v, generator) for key, v in written["params"].items()}
+    t.place = Place(tuple(written["scope"]), written["time"], written["direction"] == "backward")
+    return t
+
+
+def _value(key: str, written: Any, generator: Any) -> Any:
+    """A parameter of an op, from JSON's terms."""
+    if isinstance(written, dict):
+        if "slice" in written:
+            return slice(*written["slice"])
+        if "generator" in written:
+            if generator is None:
+                raise KeyError("from_json: the program draws random numbers; pass generator=")
+            return generator
+        return Ellipsis
+    if isinstance(written, list):
+        return tuple([_value("", v, generator) for v in written])
+    if key == "dtype":
+        return np.dtype(written)
+    return _NUMBERS.get(written, written) if isinstance(written, str) else written
