@@ -42,7 +42,7 @@ class Check:
     """A tensor that must be finite before anything is changed, and the error for the position of one that is not."""
 
     tensor: Tensor
-    error: Callable[[int], Exception]
+    error: Callable[..., Exception]
 
 
 @dataclass(slots=True)

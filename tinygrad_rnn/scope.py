@@ -14,10 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .effects import Effects
+from typing import Any
 
 __all__ = ["Place", "Source", "State", "no_grad", "scope", "steps", "timestep", "using"]
 
@@ -65,7 +62,7 @@ class State:
     place: Place
     anomaly: bool = False
     source: tuple[CodeType, int] | None = None  # set while a gradient rule runs: its nodes inherit their forward node's
-    tracing: Effects | None = None  # set while a function is traced: everything is recorded, and no_grad detaches
+    tracing: Any = None  # the Effects of a function that is traced: everything is recorded, and no_grad detaches
 
     def at(self, place: Place) -> State:
         """The same state at another place."""

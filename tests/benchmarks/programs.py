@@ -1,14 +1,18 @@
 """What a compiled program costs before it runs and beside its kernels, and how that grows with the number of steps.
 
-usage: python -m tests.benchmarks.programs STEPS; prints one JSON line
+usage: python -m tests.benchmarks.programs STEPS|dispatch; prints one JSON line
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
+import time
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from .figures import Figure
 from .processes import json_of
@@ -32,9 +36,28 @@ def prepared(steps: int) -> dict[str, Any]:
     }
 
 
-def dispatch_overhead() -> float | None:
-    """Nanoseconds from one instruction to the next, kernels excluded; None where it is not measured."""
-    return None
+def dispatch_overhead() -> float:
+    """Nanoseconds from one instruction to the next, with a kernel that has next to nothing to do."""
+    from tinygrad_rnn.kernels.indexing import copy
+    from tinygrad_rnn.kernels.machine import SCRATCH, machine
+    from tinygrad_rnn.kernels.native import environment
+
+    count, numbers = 20_000, np.zeros(2, np.float32)
+    row = [copy(4).address, 2, 0, 1, 2, 0, 0, 0, 4, 1, 4, 4]  # one number from the first place to the second
+    arrays = [
+        np.array(row * count),
+        np.arange(count + 1) * len(row),
+        np.array([numbers.ctypes.data]),
+        np.zeros(SCRATCH, np.int64),
+        environment(),
+    ]
+    addresses = [a.ctypes.data for a in arrays]
+    times = []
+    for _ in range(20):
+        began = time.perf_counter_ns()
+        machine()[0](*addresses, 0, count)
+        times.append((time.perf_counter_ns() - began) / count)
+    return statistics.median(times)
 
 
 def run() -> list[Figure]:
@@ -50,12 +73,10 @@ def run() -> list[Figure]:
         Figure(f"programs: time for a step, {LONG} over {SHORT} steps", growth, 1.5),
         Figure(f"programs: kernels, {LONG} over {SHORT} steps", long["kernels"] / short["kernels"], 1.0),
     ]
-    overhead = dispatch_overhead()
-    if overhead is None:
-        print("  the overhead of an instruction is not measured")
-        return figures
+    overhead = json_of("programs", "dispatch")
+    print(f"  an instruction takes {overhead:.1f} ns beside its kernel's work")
     return [*figures, Figure("programs: overhead of an instruction", overhead, 20.0, "ns")]
 
 
 if __name__ == "__main__":
-    print(json.dumps(prepared(int(sys.argv[1]))))
+    print(json.dumps(dispatch_overhead() if sys.argv[1] == "dispatch" else prepared(int(sys.argv[1]))))

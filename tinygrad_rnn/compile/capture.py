@@ -203,7 +203,7 @@ def constant(data: np.ndarray, name: str | None = None) -> Tensor:
     return leaf(data, LITERAL if not data.ndim else CONSTANT, name=name)
 
 
-def inside(t: Tensor, make: Callable[[], Tensor]) -> Tensor:
+def inside(t: Tensor, make: Callable[..., Any]) -> Any:
     """What `make` records, at the place and line of `t`."""
     state = current()
     enter(State(True, t.place, False, t._source, state.tracing))

@@ -231,7 +231,7 @@ def _sum_of_products(rewriter: Rewriter, t: Tensor) -> Tensor | None:
     pairs = [_factors(p) for p in products]
     pairs.sort(key=lambda pair: rewriter.position(pair[0]))  # type: ignore[index]
     pairs = inside(t, lambda: _merged(pairs))
-    return inside(t, lambda: _sum(apply(CONTRACT, tuple(x for p in pairs for x in p)), others))  # type: ignore[union-attr]
+    return inside(t, lambda: _sum(apply(CONTRACT, tuple(x for p in pairs for x in p)), others))
 
 
 def _merged(pairs: list[Any]) -> list[Any]:

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numba
@@ -22,7 +21,10 @@ from ..kernels.native import FAULT, environment
 from ..ops.core import apply
 from ..scope import current
 from ..tensor import GRADIENT, Tensor, describe, leaf, now
-from . import remat
+from . import (
+    lowerings,  # noqa: F401  (enters them)
+    remat,
+)
 from . import views as vw
 from .arena import ALIGNMENT, plan
 from .capture import Recording, inside
@@ -30,6 +32,7 @@ from .emit import Instruction
 from .groups import CROSS_ENTROPY, OVER_TIME
 from .internal import RANGE_CHECK
 from .lower import Lowering
+from .report import Memory, Profile
 from .rewrite import Firing, Rewriter, rewrite
 from .rules import CLEAN, FOLD, GATHER, gradient_lines
 from .saved import recording_from_json, recording_to_json
@@ -49,7 +52,7 @@ def optimised(roots: list[Tensor], segments: Sequence[tuple[int, int]] = (), mem
         if t.op is RANGE_CHECK:
             del rewriter.rank[t.serial]  # as early as its indices are there
     rewrite(rewriter, "clean", CLEAN, OVER_TIME)
-    rewrite(rewriter, "gather", [*CLEAN, *GATHER], OVER_TIME)
+    rewrite(rewriter, "gather", GATHER, OVER_TIME, known=CLEAN)
     rewrite(rewriter, "fuse", gradient_lines(), CROSS_ENTROPY)
     if memory == "sqrt":
         remat.split_sums(rewriter, remat.by_time(rewriter))
@@ -78,54 +81,6 @@ def _range_checks(graph: Graph) -> list[Tensor]:
 
 def _first(pairs: Sequence[tuple[Any, ...]]) -> list[Any]:
     return [pair[0] for pair in pairs]
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a program keeps.
-
-    Attributes
-    ----------
-    arena : int
-        Bytes of the arena.
-    unshared : int
-        Bytes that it would take if no memory were used twice.
-    largest : list of (label, bytes, first, last)
-        The largest pieces at the fullest moment, and the instructions between which they hold something.
-    constants : int
-        Bytes of constants.
-    """
-
-    arena: int
-    unshared: int
-    largest: list[tuple[str, int, int, int]]
-    constants: int
-
-    def __str__(self) -> str:
-        lines = [
-            f"arena {self.arena:,} bytes; {self.unshared:,} without reuse; constants {self.constants:,}",
-            "largest at the fullest moment (bytes, label, instructions):",
-        ]
-        return "\n".join([*lines, *(f"  {n:>12,}  {label}  {a}-{b}" for label, n, a, b in self.largest)])
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Where a run of a program spent its time, in nanoseconds."""
-
-    total: int
-    by_op: dict[str, int]
-    by_scope: dict[str, int]
-    by_time: dict[int | None, int]
-    by_instruction: list[int] = field(repr=False)
-
-    def __str__(self) -> str:
-        lines = [f"{self.total / 1e6:.3f} ms"]
-        for what, table in (("op", self.by_op), ("scope", self.by_scope)):
-            lines.append(f"by {what}:")
-            ordered = sorted(table.items(), key=lambda item: -item[1])
-            lines += [f"  {ns / 1e6:9.3f} ms {100 * ns / max(self.total, 1):5.1f} %  {name}" for name, ns in ordered]
-        return "\n".join(lines)
 
 
 class Program:
@@ -240,7 +195,7 @@ class Program:
             flat = View(view.storage, view.offset, (view.size,), (view.dtype.itemsize,), view.dtype)
             make = lambda values, check=check: check.error(int(np.argmin(np.isfinite(values))))
             self._check(low, t, flat, make)
-        self._numbers: dict[int, tuple[Any, np.ndarray]] = {}
+        self._numbers: dict[Any, tuple[Any, View, np.ndarray]] = {}
         self._state: list[tuple[Any, int, int, int]] = []  # (optimizer, parameter, slot of its state, slot of bases)
         for update, (g, view) in zip(effects.updates, parts["updates"], strict=True):
             self._update(low, update, g, view)
@@ -542,7 +497,8 @@ class Program:
                 tables, (i.name, direction + ("/".join(i.node.scope) or "(top)"), i.node.time), strict=True
             ):
                 table[key] += ns
-        return Profile(sum(each), *map(dict, tables), each)
+        by_op, by_scope, by_time = map(dict, tables)
+        return Profile(sum(each), by_op, by_scope, by_time, each)
 
     # Looking at it ----------------------------------------------------------------------------------------------------
 

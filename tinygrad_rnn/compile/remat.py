@@ -91,14 +91,14 @@ def split_sums(rewriter: Rewriter, segments: dict[int, int]) -> None:
     rewriter.replace(found)
 
 
-def _total(parts: list[Callable[[], Tensor]]) -> Tensor:
+def _total(parts: list[Callable[..., Tensor]]) -> Tensor:
     total = parts[0]()
     for part in parts[1:]:
         total = total + part()
     return total
 
 
-def _parts(t: Tensor, segments: dict[int, int]) -> list[Callable[[], Tensor]]:
+def _parts(t: Tensor, segments: dict[int, int]) -> list[Callable[..., Tensor]]:
     if t.op is CONTRACT:
         pairs = list(zip(t.inputs[::2], t.inputs[1::2], strict=True))
         groups = _grouped([g.time for _, g in pairs], segments)

@@ -20,6 +20,7 @@ import numpy as np
 from ..graph import reach
 from ..ops import index, linalg, neural  # noqa: F401  (patterns name their ops)
 from ..ops.core import registry
+from ..ops.shape import BROADCAST
 from ..tensor import Tensor, describe, leaf
 from .capture import inside, remake
 from .internal import INTERNAL
@@ -32,13 +33,26 @@ Bindings = dict[str, Tensor]
 class P:
     """A pattern: op name, patterns of the inputs, and a name for the node itself.
 
-    A string as an input binds a name to whatever is there; ``...`` alone stands for any inputs.
+    A string as an input binds a name to whatever is there; ``...`` alone stands for any inputs, `some` of which is of
+    the op of that name.
     """
 
-    def __init__(self, op: str, *inputs: Any, bind: str = "") -> None:
+    def __init__(self, op: str, *inputs: Any, bind: str = "", some: str = "") -> None:
         self.op = registry.get(op) or INTERNAL[op]
         self.inputs, self.bind = inputs, bind
         self.below = [(k, p.op) for k, p in enumerate(inputs) if type(p) is P]
+        self.numbers = [k for k, p in enumerate(inputs) if type(p) is number]
+        self.some = registry[some] if some else None
+
+    def may_match(self, inputs: tuple[Tensor, ...]) -> bool:
+        """Whether the ops of the inputs fit; most patterns are refused here, before anything is bound."""
+        for k, op in self.below:
+            if k >= len(inputs) or inputs[k].op is not op:
+                return False
+        for k in self.numbers:
+            if k >= len(inputs) or (type(inputs[k].data) is not np.ndarray and inputs[k].op is not BROADCAST):
+                return False
+        return self.some is None or any(i.op is self.some for i in inputs)
 
     def __repr__(self) -> str:
         return f"{self.op.name}({', '.join(map(str, self.inputs))})"
@@ -160,17 +174,23 @@ class Rewriter:
             self.rank.setdefault(new.serial, self.rank[old.serial])
 
 
-def rewrite(rewriter: Rewriter, phase: str, rules: Sequence[Rule], groups: Sequence[GroupRule] = ()) -> None:
+def rewrite(
+    rewriter: Rewriter,
+    phase: str,
+    rules: Sequence[Rule],
+    groups: Sequence[GroupRule] = (),
+    known: Sequence[Rule] = (),
+) -> None:
     """Apply the rules of a phase until none fires.
 
-    A node is looked at once by the rules of a set; what comes of a change is new, and is looked at again.
+    A node is looked at once by the rules of a phase; what comes of a change is new, and is looked at again. Rules that
+    are `known` have looked at all nodes that there were before.
     """
-    local: dict[str, list[Rule]] = {}
-    for rule in rules:
-        local.setdefault(rule.pattern.op.name, []).append(rule)
+    local, new = _by_op(rules), _by_op([*known, *rules])
+    before = {t.serial for t in rewriter.nodes} if known else set()
     for _ in range(_MOST_ROUNDS):
         fired = len(rewriter.log)
-        _sweep(rewriter, phase, local)
+        _sweep(rewriter, phase, new, local, before)
         for group in groups:
             while _apply_group(rewriter, phase, group):
                 pass
@@ -179,6 +199,13 @@ def rewrite(rewriter: Rewriter, phase: str, rules: Sequence[Rule], groups: Seque
 
 
 _MOST_ROUNDS = 50
+
+
+def _by_op(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
+    local: dict[str, list[Rule]] = {}
+    for rule in rules:
+        local.setdefault(rule.pattern.op.name, []).append(rule)
+    return local
 
 
 def _apply_group(rewriter: Rewriter, phase: str, rule: GroupRule) -> bool:
@@ -190,8 +217,10 @@ def _apply_group(rewriter: Rewriter, phase: str, rule: GroupRule) -> bool:
     return bool(found)
 
 
-def _sweep(rewriter: Rewriter, phase: str, rules: dict[str, list[Rule]]) -> None:
-    """One walk over the nodes; equal nodes become one, constants are folded."""
+def _sweep(
+    rewriter: Rewriter, phase: str, rules: dict[str, list[Rule]], fewer: dict[str, list[Rule]], before: set[int]
+) -> None:
+    """One walk over the nodes; equal nodes become one, constants are folded. Those of `before` need `fewer` rules."""
     mapping: dict[int, Tensor] = {}
     known: dict[Any, Tensor] = {}
     tried = rewriter.tried.setdefault(phase, set())
@@ -202,7 +231,7 @@ def _sweep(rewriter: Rewriter, phase: str, rules: dict[str, list[Rule]]) -> None
             rewriter.uses[new.serial] = rewriter.uses[t.serial]
             rewriter.note_rank(t, new)
         if new.serial not in tried:
-            new = _simplified(rewriter, phase, rules, new)
+            new = _simplified(rewriter, phase, fewer if new.serial in before else rules, rules, new)
             tried.add(new.serial)
         if new.serial in keys:
             key = keys[new.serial]
@@ -217,9 +246,11 @@ def _sweep(rewriter: Rewriter, phase: str, rules: dict[str, list[Rule]]) -> None
     rewriter.refresh()
 
 
-def _simplified(rewriter: Rewriter, phase: str, rules: dict[str, list[Rule]], t: Tensor) -> Tensor:
-    for _ in range(20):
-        new = _first(rewriter, rules.get(t.op.name, ()), t)
+def _simplified(
+    rewriter: Rewriter, phase: str, first: dict[str, list[Rule]], rules: dict[str, list[Rule]], t: Tensor
+) -> Tensor:
+    for k in range(20):
+        new = _first(rewriter, (rules if k else first).get(t.op.name, ()), t)
         if new is None:
             break
         rule, replacement = new
@@ -235,10 +266,7 @@ def _simplified(rewriter: Rewriter, phase: str, rules: dict[str, list[Rule]], t:
 def _first(rewriter: Rewriter, rules: Sequence[Rule], t: Tensor) -> tuple[Rule, Tensor] | None:
     inputs = t.inputs
     for rule in rules:
-        for k, op in rule.pattern.below:
-            if k >= len(inputs) or inputs[k].op is not op:
-                break
-        else:
+        if rule.pattern.may_match(inputs):
             found = _tried(rewriter, rule, t)
             if found is not None:
                 return rule, found

@@ -124,7 +124,7 @@ def _smaller(node: Tensor) -> Tensor | None:
 
 
 _ELEMENTWISE = [op.name for op in registry.values() if op.kernels is not None]
-CLEAN += [Rule("broadcast after the operation", P(name, ...), _smaller) for name in _ELEMENTWISE]
+CLEAN += [Rule("broadcast after the operation", P(name, ..., some="broadcast_to"), _smaller) for name in _ELEMENTWISE]
 
 
 # Looked-up rows -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from tqdm import tqdm
 
 from ..kernels import indexing, reductions, rows
 from ..kernels.gemm import gemm
@@ -46,6 +45,8 @@ def warmup(dtypes: Any = FLOATS, *, progress: bool = True) -> int:
     >>> tg.warmup(["float32"], progress=False) > 100
     True
     """
+    from tqdm import tqdm  # here, as importing it takes time
+
     chosen = [np.dtype(d) for d in dtypes]
     for d in chosen:
         if d not in FLOATS:
@@ -58,7 +59,7 @@ def warmup(dtypes: Any = FLOATS, *, progress: bool = True) -> int:
     return len(jobs)
 
 
-def _jobs(dtype: np.dtype) -> Iterator[Callable[[], Any]]:
+def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
     """What has to be called for each kernel of a dtype."""
     for op in registry.values():
         if op.kernels is not None:

@@ -98,8 +98,9 @@ def clip_grad_value(parameters: Module | Iterable[Tensor], limit: float) -> None
 def _given(parameters: Module | Iterable[Tensor], effects: Effects | None) -> list[Tensor]:
     """Parameters that have a gradient."""
     listed = parameters_of(parameters)
-    for p in listed if effects is not None else ():
-        effects.touch(p)  # type: ignore[union-attr]
+    if effects is not None:
+        for p in listed:
+            effects.touch(p)
     return [p for p in listed if p.grad is not None]
 
 

@@ -79,8 +79,9 @@ class Optimizer:
             If none has one.
         """
         effects = current().tracing
-        for p in self.parameters if effects is not None else ():
-            effects.touch(p)
+        if effects is not None:
+            for p in self.parameters:
+                effects.touch(p)
         if all(p.grad is None for p in self.parameters):
             raise fail(
                 GradientError,
