@@ -226,7 +226,7 @@ def main() -> None:
 
     batches = windows(text.train, args.batch, args.steps)
     step = maybe_compiled(train_step, args.eager)
-    if not args.eager:
+    if isinstance(step, tg.Compiled):
         program = step.program(model, optimizer, *halves(batches[0]), state)
         seconds = program.record_seconds + program.plan_seconds
         print(f"training step: recorded and compiled in {seconds:.1f} s, {len(program.instructions)} instructions")

@@ -6,7 +6,7 @@ names, scopes and time steps. From the recorded, unrolled graph come gradients o
 
 from . import _source_tree  # noqa: I001, F401  (first: it finds viz where nothing is installed)
 from . import errors, io, nn, optim, viz
-from .compile import Compiled, Program, compile, warmup
+from .compile import Compiled, Program, compile
 from .errors import (
     AnomalyError,
     DisconnectedError,
@@ -149,6 +149,7 @@ from .ops.shape import (
 )
 from .scope import no_grad, scope, steps, timestep
 from .tensor import Spec, Tensor
+from .warmup import warmup
 
 __version__ = "0.1.0"
 

@@ -97,3 +97,24 @@ def test_tensors_without_names_of_their_own_are_refused():
     pair = [tg.parameter([1.0], name="w") for _ in range(2)]
     with pytest.raises(ValueError, match="names of their own"):
         tg.compile(lambda x: pair[0] * x + pair[1]).program(np.ones(1)).to_json()
+
+
+class Model(tg.nn.Module):
+    """Two parameters of one name."""
+
+    def __init__(self):
+        self.cell = tg.nn.RNNCell(2, 3, generator=0)
+        self.readout = tg.nn.Linear(3, 1, generator=1)
+
+    def forward(self, x):
+        return self.readout(self.cell(x, self.cell.initial_state(len(x)))[0])
+
+
+def test_tensors_of_a_module_are_named_by_their_paths():
+    model, other = Model(), Model()
+    other.load_state_dict({name: 2 * value for name, value in model.state_dict().items()})
+    x = np.ones((4, 2), np.float32)
+    text = tg.compile(model).program(x).to_json(model)
+    for given in (model, other):
+        expected = tg.compile(given)(x).numpy()
+        np.testing.assert_array_equal(tg.Program.from_json(text, given).run([x])[0], expected)

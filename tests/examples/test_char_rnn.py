@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -44,6 +46,21 @@ def test_it_reports_entropies_bits_and_a_sample(first):
     assert "sample:\n" in printed
 
 
+def test_it_reports_characters_per_second_of_training(first):
+    _, printed = first
+    assert "training step: recorded and compiled in" in printed
+    assert re.search(r"trained for 3 steps in [\d.]+ s: [\d,]+ characters per second", printed)
+
+
+def test_eager_and_compiled_runs_agree(first, text, tmp_path):
+    _, printed = first
+    done = run("--text", text, "--out", tmp_path, "--eager", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "recorded and compiled" not in done.stdout
+    bits = [re.search(r"held-out text: ([\d.]+)", out)[1] for out in (printed, done.stdout)]
+    assert abs(float(bits[0]) - float(bits[1])) <= 0.0011  # of three digits the last may be rounded another way
+
+
 def test_it_leaves_a_model_and_a_picture(first):
     out, _ = first
     assert {"optimizer.step_count", "model.rnn.layers.0.W_h", "state.0"} <= tg.load(out / "model.safetensors").keys()
@@ -54,7 +71,51 @@ def test_it_resumes_where_it_ended(first, text):
     out, _ = first
     done = run("--text", text, "--out", out, "--resume", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert tg.load(out / "model.safetensors")["optimizer.step_count"] == 6
+    file = tg.load(out / "model.safetensors")
+    assert file["optimizer.step_count"] == 6
+    assert json.loads(file.metadata["notes"])["position"] == 6
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("char_rnn", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["char_rnn"] = module  # its dataclass looks itself up there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["char_rnn"]
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_resumed_run_goes_on_exactly(example, text, tmp_path, layers, eager):
+    corpus = example.Text.read(text)
+    batches = example.windows(corpus.train, 4, 10)
+    path = tmp_path / "model.safetensors"
+
+    def start(seed):
+        model = example.CharModel(len(corpus.symbols), 8, layers, np.random.default_rng(seed))
+        step = example.maybe_compiled(example.train_step, eager)
+        return model, tg.optim.Adam(model, 0.01), step, model.initial_state(4)
+
+    def train(model, optimizer, step, state, places):
+        losses = []
+        for k in places:
+            loss, state = step(model, optimizer, *example.halves(batches[k]), state)
+            losses.append(loss.item())
+        return losses, state
+
+    model, optimizer, step, state = start(0)
+    _, state = train(model, optimizer, step, state, range(3))
+    example.save_run(path, model, optimizer, state, {"symbols": corpus.symbols, "position": 3})
+    expected, _ = train(model, optimizer, step, state, range(3, 6))
+
+    again, optimizer, step, _ = start(1)
+    state, notes = example.load_run(path, again, optimizer, corpus.symbols)
+    losses, _ = train(again, optimizer, step, state, range(notes["position"], 6))
+    assert losses == expected
+    for (name, one), (_, other) in zip(model.named_parameters(), again.named_parameters(), strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=name)
 
 
 @pytest.mark.parametrize(

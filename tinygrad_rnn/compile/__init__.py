@@ -2,6 +2,5 @@
 
 from .function import Compiled, compile
 from .program import Program
-from .warmup import warmup
 
-__all__ = ["Compiled", "Program", "compile", "warmup"]
+__all__ = ["Compiled", "Program", "compile"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,8 @@ MATMUL_ADD = _internal(
 def _contract(*arrays: np.ndarray) -> Any:
     total: Any = 0
     for a, g in zip(arrays[::2], arrays[1::2], strict=True):
-        total = total + a.reshape(-1, a.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+        rows = prod(a.shape[:-1])
+        total = total + a.reshape(rows, a.shape[-1]).T @ g.reshape(rows, g.shape[-1])
     return total
 
 

@@ -444,7 +444,8 @@ def _fault(t: Tensor, index: View, limit: int) -> tuple[View, Callable[[np.ndarr
     def make(values: np.ndarray) -> Exception:
         wrong = np.argwhere((values < low) | (values >= limit))
         place = tuple(int(k) for k in wrong[0])
-        return IndexError(f"{name}: index {values[place]} at position {place} is out of range for size {limit}")
+        what = "target" if name == "cross_entropy" else "index"
+        return IndexError(f"{name}: {what} {values[place]} at position {place} is out of range for size {limit}")
 
     return index, make
 

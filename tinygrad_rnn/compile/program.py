@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,7 +35,7 @@ from .lower import Lowering
 from .report import Memory, Profile
 from .rewrite import Firing, Rewriter, rewrite
 from .rules import CLEAN, FOLD, GATHER, gradient_lines
-from .saved import recording_from_json, recording_to_json
+from .saved import named_tensors, recording_from_json, recording_to_json
 from .schedule import schedule
 from .views import Storage, View
 
@@ -553,26 +553,43 @@ class Program:
         constants = sum(c.nbytes for c in self._constants)
         return Memory(self.arena_bytes, sum(s.nbytes for s in used), largest, constants)
 
-    def to_json(self) -> str:
+    def to_json(self, names: Any = None) -> str:
         """The program as text, from which :meth:`from_json` makes it again; nothing is executed by loading.
+
+        Parameters
+        ----------
+        names : Module, or dict of tensors by name, optional
+            How the tensors that the program uses are called; by default by the names that they have.
 
         Raises
         ------
         ValueError
             If two of the tensors that it uses have the same name, or one has none.
         """
-        return recording_to_json(self.recording)
+        return recording_to_json(self.recording, names)
 
     @staticmethod
     def from_json(
         text: str,
-        tensors: Mapping[str, Tensor] | None = None,
+        tensors: Any = None,
         optimizers: Sequence[Any] = (),
         *,
         generator: np.random.Generator | None = None,
         memory: str | None = None,
     ) -> Program:
-        """A program from its text, over these tensors, by name, and optimisers, in the order of their steps.
+        """A program from its text, over these tensors and optimisers.
+
+        Parameters
+        ----------
+        text : str
+        tensors : Module, or dict of tensors by name, optional
+            What the program uses, under the names with which it was written.
+        optimizers : sequence of Optimizer
+            In the order of their steps.
+        generator : numpy.random.Generator, optional
+            Where random numbers come from.
+        memory : "sqrt", optional
+            As for :func:`compile`.
 
         Examples
         --------
@@ -582,7 +599,7 @@ class Program:
         >>> tg.Program.from_json(text, {"w": w}).run([np.array([3.0, 4.0])])
         [array(11., dtype=float32)]
         """
-        return Program(recording_from_json(text, tensors or {}, optimizers, generator), memory=memory)
+        return Program(recording_from_json(text, named_tensors(tensors), optimizers, generator), memory=memory)
 
     def __repr__(self) -> str:
         return (

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import isqrt
 from typing import Any
 
 from ..ops.core import apply
-from ..ops.shape import stack
+from ..ops.shape import CONCATENATE, stack
 from ..tensor import Tensor
 from .capture import inside, remake
-from .homes import FREE
+from .groups import _taken_at
+from .homes import FREE, JOINS
 from .internal import CONTRACT, SCATTER
 from .rewrite import Rewriter
 from .schedule import keys
@@ -45,10 +47,9 @@ def by_position(rewriter: Rewriter, ranges: Sequence[tuple[int, int]]) -> Segmen
 
 def recompute(rewriter: Rewriter, segment: Segment) -> None:
     """Let backward nodes use values that are computed again."""
-    members = {t.serial: segment(t) for t in rewriter.nodes if t.inputs and not t.place.backward}
-    members = {s: k for s, k in members.items() if k is not None}
-    kept = _kept(rewriter, members)
     when = keys(rewriter)
+    members = _runs(rewriter, segment, when)
+    kept = _kept(rewriter, members)
     starts: dict[Any, float] = {}
     for t in rewriter.nodes:
         for i in t.inputs if t.place.backward else ():
@@ -65,7 +66,33 @@ def recompute(rewriter: Rewriter, segment: Segment) -> None:
         if t.place.backward and any(i.serial in copies for i in t.inputs):
             new = replaced[t.serial] = remake(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
             rewriter.note_rank(t, new)
+    roots = {t.serial for t in rewriter.roots}
+    for t in rewriter.nodes if copies else ():
+        own_room = t.serial in members and t.serial in kept - roots and t.ndim and t.op.name not in FREE | JOINS
+        if own_room and "generator" not in t.params:
+            replaced[t.serial] = _in_own_room(rewriter, t)
     rewriter.replace(replaced)
+
+
+def _in_own_room(rewriter: Rewriter, t: Tensor) -> Tensor:
+    """A tensor written into a concatenation of it alone: not over an input, whose memory may be that of a segment."""
+    same = remake(t, t.inputs)
+    joined = inside(t, lambda: apply(CONCATENATE, (same,), {"axis": 0}))
+    rewriter.note_rank(t, same)
+    rewriter.note_rank(t, joined)
+    return joined
+
+
+def _runs(rewriter: Rewriter, segment: Segment, when: dict[int, float]) -> dict[int, int]:
+    """Forward nodes by what is computed in one go: the parts of a segment in different layers are needed in turn."""
+    members: dict[int, int] = {}
+    run, before = 0, None
+    for t in sorted(rewriter.nodes, key=lambda t: when[t.serial]):
+        k = segment(t) if t.inputs and not t.place.backward else None
+        if k is not None:
+            run += k != before
+            members[t.serial], before = run, k
+    return members
 
 
 def _kept(rewriter: Rewriter, members: dict[int, Any]) -> set[int]:
@@ -82,7 +109,8 @@ def _kept(rewriter: Rewriter, members: dict[int, Any]) -> set[int]:
 
 
 def split_sums(rewriter: Rewriter, segments: dict[int, int]) -> None:
-    """Sums over all time steps as sums over segments, so that the summands of a segment need not outlive it."""
+    """What was gathered from all time steps once for each segment, so that a segment need not outlive its turn."""
+    rewriter.replace(_split_products(rewriter, segments))
     found = {}
     for t in rewriter.nodes:
         parts = _parts(t, segments)
@@ -98,25 +126,101 @@ def _total(parts: list[Callable[..., Tensor]]) -> Tensor:
     return total
 
 
-def _parts(t: Tensor, segments: dict[int, int]) -> list[Callable[..., Tensor]]:
-    if t.op is CONTRACT:
-        pairs = list(zip(t.inputs[::2], t.inputs[1::2], strict=True))
-        groups = _grouped([g.time for _, g in pairs], segments)
-        return [lambda g=g: apply(CONTRACT, tuple(x for k in g for x in pairs[k])) for g in groups]
-    if t.op is SCATTER and t.inputs[1].op.name == "stack" and t.inputs[1].params["axis"] == 0:
-        index, rows = t.inputs
-        groups = _grouped([r.time for r in rows.inputs], segments)
-        return [
-            lambda g=g: apply(SCATTER, (index[g[0] : g[-1] + 1], stack([rows.inputs[k] for k in g])), t.params)
-            for g in groups
-        ]
-    return []
+def _split_products(rewriter: Rewriter, segments: dict[int, int]) -> dict[int, Tensor]:
+    """Products of all steps with one matrix, of which each step takes a slice, as one product for each segment."""
+    users: dict[int, list[Tensor]] = defaultdict(list)
+    for t in rewriter.nodes:
+        for i in t.inputs:
+            users[i.serial].append(t)
+    roots = {t.serial for t in rewriter.roots}
+    found: dict[int, Tensor] = {}
+    for t in rewriter.nodes:
+        product = _by_rows(t) or (t.op.name == "add" and any(map(_by_rows, t.inputs)))
+        if product and t.ndim > 2 and t.serial not in roots:
+            found |= _product_by_segment(rewriter, t, users[t.serial], segments)
+    return found
 
 
-def _grouped(times: list[int | None], segments: dict[int, int]) -> list[list[int]]:
-    """Positions by segment, the last segment first, as the backward pass comes to them."""
+def _by_rows(t: Tensor) -> bool:
+    return t.op.name == "matmul" and t.inputs[1].ndim == 2
+
+
+def _product_by_segment(
+    rewriter: Rewriter, t: Tensor, slices: list[Tensor], segments: dict[int, int]
+) -> dict[int, Tensor]:
+    taken = [_taken_at(u) for u in slices]
+    axis = taken[0][0] if taken[0] is not None else t.ndim
+    if axis >= t.ndim - 1 or any(at is None or at[0] != axis for at in taken):
+        return {}
+    places = [at[1] for at in taken if at is not None]
+    ranges = _ranges([(_segment(u, segments), k) for u, k in zip(slices, places)])
+    found: dict[int, Tensor] = {}
+    for at in ranges:
+        own = [(u, k) for u, k in zip(slices, places) if at.start <= k < at.stop]
+        first = min((u for u, _ in own), key=rewriter.position)
+        product = inside(first, lambda at=at: _piece(t, axis, at))
+        rewriter.note_ranks(first, product)
+        lead = (slice(None),) * axis
+        found |= {u.serial: inside(u, lambda k=k: product[(*lead, k - at.start)]) for u, k in own}  # noqa: B023
+    return found
+
+
+def _ranges(places: list[tuple[int, int]]) -> list[slice]:
+    """For ``(segment, place)`` pairs the range of each segment, the last first; none if there is one or they mingle."""
     groups: dict[int, list[int]] = defaultdict(list)
-    for k, time in enumerate(times):
-        groups[segments.get(time, -1) if time is not None else -1].append(k)
-    consecutive = all(g == list(range(g[0], g[-1] + 1)) for g in groups.values())
-    return [groups[k] for k in sorted(groups, reverse=True)] if consecutive else []
+    for segment, k in places:
+        groups[segment].append(k)
+    ranges = [slice(min(groups[s]), max(groups[s]) + 1) for s in sorted(groups, reverse=True)]
+    ordered = sorted(ranges, key=lambda r: r.start)
+    apart = all(a.stop <= b.start for a, b in pairwise(ordered))
+    return ranges if apart and len(ranges) > 1 else []
+
+
+def _piece(t: Tensor, axis: int, at: slice) -> Tensor:
+    """``t[at]`` along an axis, computed from what it needs alone where `t` joins steps."""
+    if t.op.name == "stack" and t.params["axis"] == axis:
+        return stack(list(t.inputs[at]), axis)
+    if _by_rows(t) and axis < t.ndim - 1:
+        return apply(t.op, (_piece(t.inputs[0], axis, at), t.inputs[1]), t.params)
+    if t.op.name == "add":
+        whole = [axis - t.ndim + i.ndim for i in t.inputs]
+        cut = [_piece(i, k, at) if k >= 0 and i.shape[k] > 1 else i for i, k in zip(t.inputs, whole, strict=True)]
+        return apply(t.op, tuple(cut), t.params)
+    rows = t.op.name in ("lookup", "one_hot") or (t.op.name == "index" and t.params["index"] == ("array",))
+    if rows and axis < t.inputs[-1].ndim:
+        return apply(t.op, (*t.inputs[:-1], _piece(t.inputs[-1], axis, at)), t.params)
+    return t[(*(slice(None),) * axis, at)]
+
+
+def _joined(t: Tensor) -> Tensor | None:
+    """The stack over time that a tensor is, or is a product of with one matrix."""
+    if _by_rows(t):
+        t = t.inputs[0]
+    return t if t.op.name == "stack" and t.params["axis"] < t.ndim - 1 else None
+
+
+def _parts(t: Tensor, segments: dict[int, int]) -> list[Callable[..., Tensor]]:
+    if t.op is CONTRACT and len(t.inputs) > 2:
+        pairs = list(zip(t.inputs[::2], t.inputs[1::2], strict=True))
+        groups = _grouped([(_segment(g, segments), _segment(a, segments)) for a, g in pairs])
+        return [lambda g=g: apply(CONTRACT, tuple(x for k in g for x in pairs[k])) for g in groups]
+    joined = _joined(t.inputs[1]) if t.op is CONTRACT or t.op is SCATTER else None
+    if joined is None:
+        return []
+    axis = joined.params["axis"]
+    if t.op is SCATTER and axis >= t.inputs[0].ndim:
+        return []
+    ranges = _ranges([(_segment(i, segments), k) for k, i in enumerate(joined.inputs)])
+    return [lambda at=at: apply(t.op, tuple([_piece(i, axis, at) for i in t.inputs]), t.params) for at in ranges]
+
+
+def _segment(t: Tensor, segments: dict[int, int]) -> int:
+    return segments.get(t.time, -1) if t.time is not None else -1
+
+
+def _grouped(keys: list[tuple[int, int]]) -> list[list[int]]:
+    """Positions with equal keys, the last segment first, as the backward pass comes to them."""
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for k, key in enumerate(keys):
+        groups[key].append(k)
+    return [groups[k] for k in sorted(groups, reverse=True)]

@@ -119,8 +119,10 @@ class Rewriter:
     rank: dict[int, float] = field(default_factory=dict)
     nodes: tuple[Tensor, ...] = ()
     uses: Counter[int] = field(default_factory=Counter)
+    unseen: bool = False  # whether rules made nodes that no rule has looked at
     tried: dict[str, set[int]] = field(default_factory=dict)  # nodes that the rules of a phase have looked at
     keys: dict[int, Any] = field(default_factory=dict)  # equal for nodes of equal value
+    frozen: dict[int, Any] = field(default_factory=dict)  # parameters of ops, and what stands for them in the keys
 
     def __post_init__(self) -> None:
         self.refresh()
@@ -128,7 +130,7 @@ class Rewriter:
 
     def refresh(self) -> None:
         self.nodes = reach(self.roots)
-        self.uses = Counter(i.serial for t in self.nodes for i in t.inputs)
+        self.uses = Counter([i.serial for t in self.nodes for i in t.inputs])
         self.uses.update(t.serial for t in self.roots)
 
     def replace(self, replacements: dict[int, Tensor]) -> None:
@@ -160,12 +162,13 @@ class Rewriter:
         return t
 
     def note_ranks(self, old: Tensor, new: Tensor) -> None:
-        """All that a rule made is computed where the old node was."""
+        """All that a rule made is computed where the old node was; below its root no rule has looked yet."""
         work = [new]
         while work:
             t = work.pop()
             if t.serial not in self.rank:
                 self.note_rank(old, t)
+                self.unseen = self.unseen or (t is not new and bool(t.inputs))
                 work += [i for i in t.inputs if i.serial > old.serial]
 
     def note_rank(self, old: Tensor, new: Tensor) -> None:
@@ -189,12 +192,13 @@ def rewrite(
     local, new = _by_op(rules), _by_op([*known, *rules])
     before = {t.serial for t in rewriter.nodes} if known else set()
     for _ in range(_MOST_ROUNDS):
-        fired = len(rewriter.log)
+        rewriter.unseen = False
         _sweep(rewriter, phase, new, local, before)
+        together = len(rewriter.log)
         for group in groups:
             while _apply_group(rewriter, phase, group):
                 pass
-        if len(rewriter.log) == fired:
+        if len(rewriter.log) == together and not rewriter.unseen:
             return
 
 
@@ -236,7 +240,7 @@ def _sweep(
         if new.serial in keys:
             key = keys[new.serial]
         else:
-            key = keys[new.serial] = _key(new)
+            key = keys[new.serial] = _key(new, rewriter.frozen)
         if key is not None:
             new = known.setdefault(key, new)
         if new is not t:
@@ -309,7 +313,7 @@ def uniform(t: Tensor) -> Any:
     return None
 
 
-def _key(t: Tensor) -> Any:
+def _key(t: Tensor, frozen: dict[int, Any]) -> Any:
     """Equal for nodes of equal value; None for what must be computed each time, and for large constants."""
     if not t.inputs:
         if type(t.data) is not np.ndarray or t.data.size > 64:
@@ -317,7 +321,12 @@ def _key(t: Tensor) -> Any:
         return t.data.dtype, t.data.shape, t.data.tobytes()
     if "generator" in t.params:
         return None
-    return t.op, tuple([i.serial for i in t.inputs]), _frozen(t.params)
+    if not t.params:
+        return t.op, tuple([i.serial for i in t.inputs])
+    known = frozen.get(id(t.params))
+    if known is None:
+        known = frozen[id(t.params)] = t.params, _frozen(t.params)
+    return t.op, tuple([i.serial for i in t.inputs]), known[1]
 
 
 def _frozen(value: Any) -> Any:

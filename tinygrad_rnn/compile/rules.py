@@ -300,12 +300,8 @@ class _LineKernels(dict):
 
 
 @cache
-def fused_line(op: Op, i: int) -> Op | None:
+def fused_line(op: Op, i: int) -> Op:
     """The compiled gradient line `i` of an elementwise op as an op of its own."""
-    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-        if op.kernels.rule(i, dtype) is None:
-            return None
-
     kernels = _LineKernels(op, i)
 
     def run(*arrays: np.ndarray) -> Any:
@@ -344,11 +340,8 @@ def _line_rule(op: Op, i: int, line: Any, dtype: np.dtype) -> Rule | None:
     fused = op, i
 
     def replacement(node: Tensor, **bound: Tensor) -> Tensor | None:
-        new = fused_line(*fused)
-        if new is None:
-            return None
-        takes = op.kernels.rule(i, node.dtype)[1]
-        return apply(new, tuple(bound[names[k]] for k in takes))
+        rule = op.kernels.rule(i, node.dtype)
+        return None if rule is None else apply(fused_line(*fused), tuple(bound[names[k]] for k in rule[1]))
 
     def fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
         same = node.dtype == dtype and all(t.dtype == dtype for t in b.values())

@@ -17,14 +17,21 @@ from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, le
 from .capture import Recording
 from .internal import INTERNAL
 
-__all__ = ["recording_from_json", "recording_to_json"]
+__all__ = ["named_tensors", "recording_from_json", "recording_to_json"]
 
 VERSION = 1
 _LEAVES = {op.name: op for op in (CONSTANT, LITERAL, PARAMETER, PLACEHOLDER)}
 _NUMBERS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 
-def recording_to_json(recording: Recording) -> str:
+def named_tensors(given: Any) -> dict[str, Tensor]:
+    """Tensors by name, of a mapping, or of something with ``named_parameters``, as a module."""
+    if given is None:
+        return {}
+    return dict(given.named_parameters() if hasattr(given, "named_parameters") else given)
+
+
+def recording_to_json(recording: Recording, given: Any = None) -> str:
     """A recording as text; the user's tensors by their names, and optimisers by their numbers.
 
     Raises
@@ -33,25 +40,26 @@ def recording_to_json(recording: Recording) -> str:
         If two of the user's tensors have the same name, or one has none.
     """
     effects = recording.effects
-    given = list(effects.carried.values())
-    graph = Graph([*recording.roots, *recording.drawn], [*recording.placeholders, *given])
+    stand_ins = list(effects.carried.values())
+    graph = Graph([*recording.roots, *recording.drawn], [*recording.placeholders, *stand_ins])
     position = {t.serial: k for k, t in enumerate(graph.nodes)}
     optimizers = list({id(u.optimizer): u.optimizer for u in effects.updates}.values())
     tensors = [*recording.bound.values(), *(t for t, _ in effects.grads.values()), *_first(effects.assigned)]
-    _check_names(tensors)
+    names = {t.serial: t.name for t in tensors} | {t.serial: name for name, t in named_tensors(given).items()}
+    _check_names(tensors, names)
     return json.dumps({
         "version": VERSION,
         "graph": json.loads(graph.to_json(values=True)),
         "arguments": [[list(t.shape), t.dtype.name, t.name, position.get(t.serial)] for t in recording.placeholders],
-        "bound": {position[s]: t.name for s, t in recording.bound.items() if s in position},
+        "bound": {position[s]: names[t.serial] for s, t in recording.bound.items() if s in position},
         "carried": {
-            position[t.serial]: effects.grads[s][0].name for s, t in effects.carried.items() if t.serial in position
+            position[t.serial]: names[s] for s, t in effects.carried.items() if t.serial in position
         },
         "results": recording.results,
-        "left": [t.name for t in recording.left],
-        "cleared": [t.name for t in recording.cleared],
-        "updates": [[optimizers.index(u.optimizer), u.index, u.parameter.name] for u in effects.updates],
-        "assigned": [t.name for t in _first(effects.assigned)],
+        "left": [names[t.serial] for t in recording.left],
+        "cleared": [names[t.serial] for t in recording.cleared],
+        "updates": [[optimizers.index(u.optimizer), u.index, names[u.parameter.serial]] for u in effects.updates],
+        "assigned": [names[t.serial] for t in _first(effects.assigned)],
         "checks": len(effects.checks),
         "drawn": len(recording.drawn),
         "segments": recording.segments,
@@ -62,13 +70,14 @@ def _first(pairs: Sequence[tuple[Any, ...]]) -> list[Any]:
     return [pair[0] for pair in pairs]
 
 
-def _check_names(tensors: Sequence[Tensor]) -> None:
-    names: dict[str, int] = {}
+def _check_names(tensors: Sequence[Tensor], names: dict[int, str | None]) -> None:
+    taken: dict[str, int] = {}
     for t in tensors:
-        if t.name is None or names.setdefault(t.name, t.serial) != t.serial:
+        name = names[t.serial]
+        if name is None or taken.setdefault(name, t.serial) != t.serial:
             raise ValueError(
-                f"to_json: the tensors that a program uses need names of their own; got {t.name!r} "
-                f"for a tensor of shape {t.shape}\n  hint:     name them, as in tg.parameter(data, name='W')"
+                f"to_json: the tensors that a program uses need names of their own; got {name!r} for a tensor of shape "
+                f"{t.shape}\n  hint:     pass the module that they are in, or a dict of them by name"
             )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..effects import Check, Effects
 from ..errors import GradientError, fail
 from ..nn.module import Module
-from ..ops.elementwise import clip, where
+from ..ops.elementwise import clip, sqrt, where
 from ..ops.reduce import norm
 from ..ops.shape import stack
 from ..scope import current
@@ -108,9 +108,11 @@ def _traced_clip(given: list[Tensor], max_norm: float, effects: Effects) -> Tens
     """The same as recorded operations; whether the norms are finite is checked when they are known."""
     if not given:
         return leaf(np.zeros((), np.float64))
-    norms = stack([norm(p.grad).astype(np.float64) for p in given])
+    norms = stack([norm(p.grad) for p in given])
     effects.checks.append(Check(norms, lambda k: _blame("clip_grad_norm", given[k])))
-    total = norm(norms)
+    peak = norms.max()
+    scaled = norms / where(peak > 0, peak, 1.0)  # so that squares neither overflow nor vanish
+    total = peak * sqrt((scaled * scaled).sum())
     factor = where(total > max_norm, max_norm / total, 1.0)
     for p in given:
         p.grad = p.grad * factor.astype(p.dtype)

@@ -6,6 +6,7 @@ A parameter is given a new array at each step; the old one stays as it was for w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,15 @@ def parameters_of(given: Any) -> list[Tensor]:
     return listed
 
 
+@cache
+def _kernel(rule: Callable[..., Any], slots: int, settings: int, dtype: np.dtype) -> Any:
+    """The loop of an update, the same for all optimisers of a kind."""
+    arrays = 2 + slots
+    count = arrays + 2 + settings
+    ins, outs = [dtype] * count, [dtype] * (1 + slots)
+    return elementwise_loop(rule.__name__, specialise(rule, dtype), ins, outs, repeated=range(arrays, count))
+
+
 class Optimizer:
     """Base of the optimisers.
 
@@ -59,7 +69,6 @@ class Optimizer:
         self.weight_decay = weight_decay
         self.step_count = 0
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
-        self._kernels: dict[np.dtype, Any] = {}
 
     @property
     def lr(self) -> float:
@@ -109,13 +118,7 @@ class Optimizer:
 
     def kernel(self, dtype: np.dtype) -> Any:
         """The loop of the update: ``(p, g, *state, *numbers) -> (p, *state)``."""
-        if dtype not in self._kernels:
-            arrays = 2 + len(self.slots)
-            count = arrays + 2 + len(self.settings())
-            ins, outs = [dtype] * count, [dtype] * (1 + len(self.slots))
-            rule = specialise(self.rule, dtype)
-            self._kernels[dtype] = elementwise_loop(self.rule.__name__, rule, ins, outs, repeated=range(arrays, count))
-        return self._kernels[dtype]
+        return _kernel(self.rule, len(self.slots), len(self.settings()), dtype)
 
     def zero_grad(self) -> None:
         """Forget the gradients of the parameters."""

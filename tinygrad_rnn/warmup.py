@@ -8,14 +8,14 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..kernels import indexing, reductions, rows
-from ..kernels.gemm import gemm
-from ..kernels.machine import machine
-from ..kernels.scatter import add_rows
-from ..ops import neural, reduce
-from ..ops.core import registry
-from ..optim.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-from ..tensor import leaf
+from .kernels import indexing, reductions, rows
+from .kernels.gemm import gemm
+from .kernels.machine import machine
+from .kernels.scatter import add_rows
+from .ops import neural, reduce
+from .ops.core import registry
+from .optim.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from .tensor import leaf
 
 __all__ = ["warmup"]
 
@@ -53,7 +53,9 @@ def warmup(dtypes: Any = FLOATS, *, progress: bool = True) -> int:
             raise ValueError(f"warmup: expected float32 or float64, got {d}")
     if numba.config.DISABLE_JIT:
         return 0
-    jobs = [machine, add_rows, *(job for d in chosen for job in _jobs(d))]
+    jobs: list[Callable[..., Any]] = [machine, add_rows, indexing.check_range]
+    jobs += [lambda n=n: indexing.copy(n) for n in (1, 4, 8)]
+    jobs += [job for d in chosen for job in _jobs(d)]
     for job in tqdm(jobs, desc="kernels", unit="", disable=not progress):
         job()
     return len(jobs)
@@ -77,7 +79,11 @@ def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
         yield lambda loop=loop: loop(dtype)
     for loop in (rows.checked_cross_entropy, rows.cross_entropy_softmax, rows.softmax_minus_onehot):
         yield lambda loop=loop: loop(dtype)
-    yield lambda: indexing.copy(dtype.itemsize)
+    for other in map(np.dtype, (bool, np.int32, np.int64, np.float32, np.float64)):
+        if other != dtype:
+            yield lambda other=other: indexing.cast(other, dtype)
+            yield lambda other=other: indexing.cast(dtype, other)
+    yield lambda: registry["sqrt"].kernels[np.dtype(np.float64)]  # of a sum of squares, for the norm
     for accumulate in (False, True):
         yield lambda accumulate=accumulate: gemm(dtype, accumulate)
     yield from (lambda o=o: o.kernel(dtype) for o in _optimizers(dtype))
