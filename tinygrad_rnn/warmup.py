@@ -53,7 +53,7 @@ def warmup(dtypes: Any = FLOATS, *, progress: bool = True) -> int:
             raise ValueError(f"warmup: expected float32 or float64, got {d}")
     if numba.config.DISABLE_JIT:
         return 0
-    jobs: list[Callable[..., Any]] = [machine, add_rows, indexing.check_range]
+    jobs: list[Callable[..., Any]] = [machine, indexing.check_range]
     jobs += [lambda n=n: indexing.copy(n) for n in (1, 4, 8)]
     jobs += [job for d in chosen for job in _jobs(d)]
     for job in tqdm(jobs, desc="kernels", unit="", disable=not progress):
@@ -83,6 +83,7 @@ def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
         if other != dtype:
             yield lambda other=other: indexing.cast(other, dtype)
             yield lambda other=other: indexing.cast(dtype, other)
+    yield lambda: add_rows()(np.zeros((1, 1), dtype), np.zeros(1, np.int64), np.zeros((1, 1), dtype))
     yield lambda: registry["sqrt"].kernels[np.dtype(np.float64)]  # of a sum of squares, for the norm
     for accumulate in (False, True):
         yield lambda accumulate=accumulate: gemm(dtype, accumulate)
