@@ -475,3 +475,12 @@ def test_the_flops_of_longer_sequences():
 def test_memory_takes_nothing_else():
     with pytest.raises(ValueError, match="memory"):
         tg.compile(lambda x: x, memory="none")
+
+
+@compiled_only
+def test_checkpoints_of_blocks_keep_little_more_than_one_block():
+    w = weights("lstm", 8, 32, dtype=np.float32)
+    xs = data(128, 8, 16, np.float32)
+    models = [in_blocks("lstm", w, wrap, block=16) for wrap in (unchanged, tg.checkpoint)]
+    plain, saving = (tg.compile(gradients(model, w)).program(xs) for model in models)
+    assert saving.arena_bytes < plain.arena_bytes / 4

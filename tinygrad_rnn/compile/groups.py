@@ -19,13 +19,13 @@ from .capture import inside
 from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT
 from .rewrite import GroupRule, Rewriter
 
-__all__ = ["CROSS_ENTROPY", "OVER_TIME", "STACKS"]
+__all__ = ["CROSS_ENTROPY", "OVER_TIME", "STACKS", "taken_at"]
 
 
 # Stacks of slices, slices of stacks -----------------------------------------------------------------------------------
 
 
-def _taken_at(t: Tensor) -> tuple[int, int] | None:
+def taken_at(t: Tensor) -> tuple[int, int] | None:
     """``(axis, i)`` if a node is entry `i` of its input along one axis, all of the other axes."""
     if t.op.name != "slice":
         return None
@@ -50,7 +50,7 @@ def _stacks_of_slices(rewriter: Rewriter) -> dict[int, Tensor]:
 
 def _all_entries(t: Tensor, whole: Tensor) -> bool:
     axis = t.params["axis"]
-    return all(_taken_at(i) == (axis, k) and i.inputs[0] is whole for k, i in enumerate(t.inputs))
+    return all(taken_at(i) == (axis, k) and i.inputs[0] is whole for k, i in enumerate(t.inputs))
 
 
 _SHARED = {"one_hot": (), "lookup": (0,), "index": (0,)}  # inputs that all members have in common
@@ -174,7 +174,7 @@ def _independent(rewriter: Rewriter, members: list[Tensor]) -> list[list[Tensor]
 
 def _in_order(rewriter: Rewriter, members: list[Tensor]) -> list[Tensor]:
     """By the index of the slices that are multiplied, else by time, else as recorded."""
-    taken = [_taken_at(t.inputs[0]) for t in members]
+    taken = [taken_at(t.inputs[0]) for t in members]
     times = [t.time for t in members]
     if None not in taken and len({(t.inputs[0].inputs[0].serial, at[0]) for t, at in zip(members, taken) if at}) == 1:
         keys: list[Any] = [at[1] for at in taken if at]
@@ -188,7 +188,7 @@ def _in_order(rewriter: Rewriter, members: list[Tensor]) -> list[Tensor]:
 def _one_product(members: list[Tensor]) -> dict[int, Tensor]:
     w = members[0].inputs[1]
     last = members[-1]
-    axis = next((at[0] for at in [_taken_at(members[0].inputs[0])] if at is not None), 0)
+    axis = next((at[0] for at in [taken_at(members[0].inputs[0])] if at is not None), 0)
     product = inside(last, lambda: stack([t.inputs[0] for t in members], axis if axis < 2 else 0) @ w)
     lead = (slice(None),) * (axis if axis < 2 else 0)
     return {t.serial: inside(t, lambda k=k: product[(*lead, k)]) for k, t in enumerate(members)}
@@ -245,7 +245,7 @@ def _merged(pairs: list[Any]) -> list[Any]:
 def _as_stacks(group: list[Any]) -> list[Any]:
     """Slices that make up a tensor are that tensor."""
     for side in range(2):
-        taken = [_taken_at(pair[side]) for pair in group]
+        taken = [taken_at(pair[side]) for pair in group]
         whole = group[0][side].inputs[0] if taken[0] is not None else None
         if whole is None or any(at is None or p[side].inputs[0] is not whole for at, p in zip(taken, group)):
             continue

@@ -56,6 +56,8 @@ def optimised(roots: list[Tensor], segments: Sequence[tuple[int, int]] = (), mem
     rewrite(rewriter, "fuse", gradient_lines(), CROSS_ENTROPY)
     if memory == "sqrt":
         remat.split_sums(rewriter, remat.by_time(rewriter))
+    elif segments:
+        remat.split_sums(rewriter, remat.times_within(rewriter, segments))
     rewrite(rewriter, "fold", FOLD)
     if segments:
         remat.recompute(rewriter, remat.by_position(rewriter, segments))

@@ -17,13 +17,13 @@ from ..ops.core import apply
 from ..ops.shape import CONCATENATE, stack
 from ..tensor import Tensor
 from .capture import inside, remake
-from .groups import _taken_at
+from .groups import taken_at
 from .homes import FREE, JOINS
 from .internal import CONTRACT, SCATTER
 from .rewrite import Rewriter
 from .schedule import keys
 
-__all__ = ["by_position", "by_time", "recompute", "split_sums"]
+__all__ = ["by_position", "by_time", "recompute", "split_sums", "times_within"]
 
 Segment = Callable[[Tensor], Any]  # the segment that a forward node belongs to, or None
 
@@ -43,6 +43,16 @@ def by_position(rewriter: Rewriter, ranges: Sequence[tuple[int, int]]) -> Segmen
         return next((k for k, (start, end) in enumerate(ranges) if start <= at <= end), None)
 
     return segment
+
+
+def times_within(rewriter: Rewriter, ranges: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Segment by time step, for the steps that lie within one checkpointed call."""
+    segment = by_position(rewriter, ranges)
+    found: dict[int, set[Any]] = defaultdict(set)
+    for t in rewriter.nodes:
+        if t.time is not None and t.inputs and not t.place.backward:
+            found[t.time].add(segment(t))
+    return {time: ks.pop() for time, ks in found.items() if len(ks) == 1 and None not in ks}
 
 
 def recompute(rewriter: Rewriter, segment: Segment) -> None:
@@ -148,7 +158,7 @@ def _by_rows(t: Tensor) -> bool:
 def _product_by_segment(
     rewriter: Rewriter, t: Tensor, slices: list[Tensor], segments: dict[int, int]
 ) -> dict[int, Tensor]:
-    taken = [_taken_at(u) for u in slices]
+    taken = [taken_at(u) for u in slices]
     axis = taken[0][0] if taken[0] is not None else t.ndim
     if axis >= t.ndim - 1 or any(at is None or at[0] != axis for at in taken):
         return {}
