@@ -23,6 +23,7 @@ from tinygrad_rnn.compile.groups import CROSS_ENTROPY, OVER_TIME
 from tinygrad_rnn.compile.program import optimised
 from tinygrad_rnn.compile.rewrite import GroupRule, P, Rewriter, Rule, number, rewrite
 from tinygrad_rnn.compile.rules import CLEAN, FOLD, GATHER, gradient_lines
+from tinygrad_rnn.compile.schedule import schedule
 from tinygrad_rnn.graph import Graph
 from tinygrad_rnn.ops.core import apply, registry
 
@@ -446,6 +447,7 @@ def rewritten(graph: Graph, steps: Any) -> tuple[Graph, list[str]]:
     rewriter = Rewriter(list(graph.outputs))
     for name, rules, groups in steps:
         rewrite(rewriter, name, rules, groups)
+    schedule(rewriter)
     return Graph(rewriter.roots, graph.placeholders), [firing.rule for firing in rewriter.log]
 
 

@@ -10,12 +10,11 @@ import numpy as np
 
 from ..effects import Effects
 from ..errors import StaleError, fail
-from ..graph import reach
 from ..ops.shape import BROADCAST
 from ..scope import State, current, enter, using
 from ..tensor import CONSTANT, GRADIENT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, describe, leaf, now, remade
 
-__all__ = ["Recording", "capture", "inside", "remake"]
+__all__ = ["Recording", "capture", "inside"]
 
 
 @dataclass(slots=True)
@@ -90,9 +89,10 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         *(value for _, value, _ in effects.assigned),
         *(check.tensor for check in effects.checks),
     ]
-    _check_order(roots, effects)
+    nodes = _since([*roots, *effects.drawn], start)
+    _check_order(nodes, effects)
     given = {t.serial for t in [*placeholders, *effects.carried.values()]}
-    copies, bound = _without_values([*roots, *effects.drawn], start, given)
+    copies, bound = _without_values(nodes, start, given)
     symbolic = [copies[t.serial] for t in roots]
     segments = _segments(effects.segments, copies)
     drawn = [copies[t.serial] for t in effects.drawn]
@@ -127,13 +127,13 @@ def _left_behind(
     return left, cleared
 
 
-def _check_order(roots: Sequence[Tensor], effects: Effects) -> None:
+def _check_order(nodes: Sequence[Tensor], effects: Effects) -> None:
     """Refuse a function that reads what it has changed: its changes are carried out together, at the end."""
     changed = {u.parameter.serial: u.serial for u in effects.updates}
     changed |= {t.serial: at for t, _, at in effects.assigned}
     if len(changed) < len(effects.updates) + len(effects.assigned):
         raise TypeError("compile: a parameter is updated or assigned twice; compile a function for each change")
-    for node in reach(roots) if changed else ():
+    for node in nodes if changed else ():
         for t in node.inputs:
             if changed.get(t.serial, node.serial) < node.serial:
                 raise fail(
@@ -144,12 +144,12 @@ def _check_order(roots: Sequence[Tensor], effects: Effects) -> None:
 
 
 def _without_values(
-    roots: Sequence[Tensor], start: int, placeholders: set[int]
+    nodes: Sequence[Tensor], start: int, placeholders: set[int]
 ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """The graph anew, by old serial number: no values but those of constants; what was there before becomes leaves."""
     copies: dict[int, Tensor] = {}
     bound: dict[int, Tensor] = {}
-    for t in _since(roots, start):
+    for t in nodes:
         if t.serial in placeholders:
             copies[t.serial] = t
         elif t.serial < start and t.inputs and t.requires_grad:
@@ -169,9 +169,9 @@ def _without_values(
             copies[t.serial] = inside(t, lambda t=t: constant(t.data, t.name))
         elif "generator" in t.params:  # of its input only the shape matters
             shapes = [constant(np.zeros(i.shape, i.dtype)) for i in t.inputs]
-            copies[t.serial] = remake(t, tuple(shapes))
+            copies[t.serial] = remade(t, tuple(shapes))
         else:
-            copies[t.serial] = remake(t, tuple([copies[i.serial] for i in t.inputs]))
+            copies[t.serial] = remade(t, tuple([copies[i.serial] for i in t.inputs]))
     return copies, bound
 
 
@@ -211,8 +211,3 @@ def inside(t: Tensor, make: Callable[..., Any]) -> Any:
         return make()
     finally:
         enter(state)
-
-
-def remake(t: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-    """`t` with other inputs of the same shapes."""
-    return remade(t, inputs)

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..ops.core import apply
-from ..ops.shape import CONCATENATE, broadcast_to, reshape, stack
+from ..ops.elementwise import add
+from ..ops.linalg import MATMUL
+from ..ops.shape import CONCATENATE, TRANSPOSE, broadcast_to, reshape, stack
 from ..tensor import Tensor, leaf
 from .capture import inside
 from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT
@@ -143,31 +145,38 @@ STACKS = [
 
 def _batched(rewriter: Rewriter) -> dict[int, Tensor]:
     """Products of several matrices with one, none of which needs another, as one product of a stack."""
-    groups: dict[Any, list[Tensor]] = defaultdict(list)
-    for t in rewriter.nodes:
+    groups: dict[Any, list[tuple[int, Tensor]]] = defaultdict(list)
+    for k, t in enumerate(rewriter.nodes):
         if t.op.name == "matmul" and t.inputs[0].ndim == 2 == t.inputs[1].ndim and t.inputs[0].op.name != "transpose":
-            groups[t.inputs[1].serial, t.inputs[0].shape].append(t)
+            groups[t.inputs[1].serial, t.inputs[0].shape].append((k, t))
     for members in groups.values():
         found: dict[int, Tensor] = {}
-        for together in _independent(rewriter, members) if len(members) > 1 else ():
+        key = tuple([t.serial for _, t in members])
+        for together in _independent(rewriter, members) if len(members) > 1 and key not in rewriter.chains else ():
             found |= _one_product(_in_order(rewriter, together))
         if found:
             return found  # other groups are looked at in what comes of it
+        rewriter.chains.add(key)
     return {}
 
 
-def _independent(rewriter: Rewriter, members: list[Tensor]) -> list[list[Tensor]]:
-    """Sets of members that are computed from equally many others, one after the other, so from none of their set."""
-    serials = {t.serial for t in members}
+def _independent(rewriter: Rewriter, members: list[tuple[int, Tensor]]) -> list[list[Tensor]]:
+    """Sets of members that are computed from equally many others, one after the other, so from none of their set.
+
+    Members come with their places among the nodes.
+    """
+    serials = {t.serial for _, t in members}
     depth: dict[int, int] = {}
-    first, last = members[0].serial, members[-1].serial
-    for t in rewriter.nodes:
-        if first <= t.serial <= last:
-            deepest = max([depth.get(i.serial, 0) for i in t.inputs], default=0)
-            if deepest or t.serial in serials:
-                depth[t.serial] = deepest + (t.serial in serials)
+    for t in rewriter.nodes[members[0][0] : members[-1][0] + 1]:
+        deepest = 0
+        for i in t.inputs:
+            before = depth.get(i.serial, 0)
+            if before > deepest:
+                deepest = before
+        if deepest or t.serial in serials:
+            depth[t.serial] = deepest + (t.serial in serials)
     levels: dict[int, list[Tensor]] = defaultdict(list)
-    for t in members:
+    for _, t in members:
         levels[depth[t.serial]].append(t)
     return [level for level in levels.values() if len(level) > 1]
 
@@ -199,18 +208,33 @@ def _one_product(members: list[Tensor]) -> dict[int, Tensor]:
 
 def _contracted(rewriter: Rewriter) -> dict[int, Tensor]:
     """A sum of products ``aᵀ @ g`` is one contraction over the rows of all of them."""
-    added = {i.serial for t in rewriter.nodes if t.op.name == "add" for i in t.inputs if i.shape == t.shape}
     found = {}
-    for t in rewriter.nodes:
+    for t in _sums_of_products(rewriter):
         if t.op is CONTRACT and len(t.inputs) > 2:
             pairs = inside(t, lambda t=t: _merged(list(zip(t.inputs[::2], t.inputs[1::2], strict=True))))
             if 2 * len(pairs) < len(t.inputs):
                 found[t.serial] = inside(t, lambda pairs=pairs: apply(CONTRACT, tuple(x for p in pairs for x in p)))
-        if t.op.name in ("add", "matmul") and t.is_float and not (t.serial in added and rewriter.uses[t.serial] == 1):
-            new = _sum_of_products(rewriter, t)  # of others, the sum that they are part of is looked at
+        if t.op is not CONTRACT:
+            new = _sum_of_products(rewriter, t)
             if new is not None:
                 found[t.serial] = new
     return found
+
+
+def _sums_of_products(rewriter: Rewriter) -> list[Tensor]:
+    """Weight gradients and sums with one among the addends; not those that are addends of another sum themselves."""
+    found: dict[int, Tensor] = {}
+    for t in rewriter.nodes:
+        if t.op is CONTRACT or (t.op is MATMUL and t.inputs[0].op is TRANSPOSE and t.is_float):
+            found[t.serial] = t
+        elif t.op is add.op and t.is_float:
+            addends = [i for i in t.inputs if i.serial in found and i.shape == t.shape]
+            if addends:
+                found[t.serial] = t
+            for i in addends:
+                if rewriter.uses[i.serial] == 1 and i.op is not CONTRACT:
+                    found[i.serial] = t
+    return [t for serial, t in found.items() if t.serial == serial]
 
 
 def _sum_of_products(rewriter: Rewriter, t: Tensor) -> Tensor | None:

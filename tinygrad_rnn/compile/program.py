@@ -50,7 +50,7 @@ def optimised(roots: list[Tensor], segments: Sequence[tuple[int, int]] = (), mem
     rewriter = Rewriter(roots)
     for t in rewriter.nodes:
         if t.op is RANGE_CHECK:
-            del rewriter.rank[t.serial]  # as early as its indices are there
+            rewriter.rank[t.serial] = 0  # as early as its indices are there
     rewrite(rewriter, "clean", CLEAN, OVER_TIME)
     rewrite(rewriter, "gather", GATHER, OVER_TIME, known=CLEAN)
     rewrite(rewriter, "fuse", gradient_lines(), CROSS_ENTROPY)
@@ -116,8 +116,9 @@ class Program:
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
         rewriter = optimised([*recording.roots, *drawn, *_range_checks(self.graph)], recording.segments, memory)
         self.log: list[Firing] = rewriter.log
+        nodes = schedule(rewriter)
         self.rewritten = Graph(rewriter.roots, recording.placeholders)
-        self._build(schedule(rewriter), rewriter.roots)
+        self._build(nodes, rewriter.roots)
         self.plan_seconds = time.perf_counter() - began
 
     # Making -----------------------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from typing import Any
 
 from ..ops.core import apply
 from ..ops.shape import CONCATENATE, stack
-from ..tensor import Tensor
-from .capture import inside, remake
+from ..tensor import Tensor, remade
+from .capture import inside
 from .groups import taken_at
 from .homes import FREE, JOINS
 from .internal import CONTRACT, SCATTER
@@ -70,27 +70,23 @@ def recompute(rewriter: Rewriter, segment: Segment) -> None:
     replaced: dict[int, Tensor] = {}
     for t in rewriter.nodes:
         if t.serial in members and t.serial not in kept and members[t.serial] in starts:
-            copy = copies[t.serial] = remake(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
+            copy = copies[t.serial] = remade(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
             rewriter.rank[copy.serial] = starts[members[t.serial]] - 0.5
     for t in rewriter.nodes:
         if t.place.backward and any(i.serial in copies for i in t.inputs):
-            new = replaced[t.serial] = remake(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
-            rewriter.note_rank(t, new)
+            replaced[t.serial] = remade(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
     roots = {t.serial for t in rewriter.roots}
     for t in rewriter.nodes if copies else ():
         own_room = t.serial in members and t.serial in kept - roots and t.ndim and t.op.name not in FREE | JOINS
         if own_room and "generator" not in t.params:
-            replaced[t.serial] = _in_own_room(rewriter, t)
+            replaced[t.serial] = _in_own_room(t)
     rewriter.replace(replaced)
 
 
-def _in_own_room(rewriter: Rewriter, t: Tensor) -> Tensor:
+def _in_own_room(t: Tensor) -> Tensor:
     """A tensor written into a concatenation of it alone: not over an input, whose memory may be that of a segment."""
-    same = remake(t, t.inputs)
-    joined = inside(t, lambda: apply(CONCATENATE, (same,), {"axis": 0}))
-    rewriter.note_rank(t, same)
-    rewriter.note_rank(t, joined)
-    return joined
+    same = remade(t, t.inputs)
+    return inside(t, lambda: apply(CONCATENATE, (same,), {"axis": 0}))
 
 
 def _runs(rewriter: Rewriter, segment: Segment, when: dict[int, float]) -> dict[int, int]:
@@ -169,7 +165,7 @@ def _product_by_segment(
         own = [(u, k) for u, k in zip(slices, places) if at.start <= k < at.stop]
         first = min((u for u, _ in own), key=rewriter.position)
         product = inside(first, lambda at=at: _piece(t, axis, at))
-        rewriter.note_ranks(first, product)
+        rewriter.adopt(first, product)
         lead = (slice(None),) * axis
         found |= {u.serial: inside(u, lambda k=k: product[(*lead, k - at.start)]) for u, k in own}  # noqa: B023
     return found

@@ -4,12 +4,13 @@ A rule is a pattern, a condition and a replacement. Patterns are small trees: ``
 matches a matmul node over a transpose node and binds the names; a name that occurs twice must be the same node. The
 replacement is written in tensor operations, and is recorded at the place of the node that it replaces.
 
-Every node is made after its inputs, so serial numbers are a topological order before and after.
+What was recorded is copied once. From then on a node keeps its identity while its inputs are exchanged, so a change at
+the first of a thousand steps is seen by the nodes around it, and costs nothing further on.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import copysign
@@ -21,8 +22,8 @@ from ..graph import reach
 from ..ops import index, linalg, neural  # noqa: F401  (patterns name their ops)
 from ..ops.core import registry
 from ..ops.shape import BROADCAST
-from ..tensor import Tensor, describe, leaf
-from .capture import inside, remake
+from ..tensor import Op, Tensor, describe, leaf, remade
+from .capture import inside
 from .internal import INTERNAL
 
 __all__ = ["Firing", "GroupRule", "P", "Rewriter", "Rule", "number", "rewrite"]
@@ -43,6 +44,8 @@ class P:
         self.below = [(k, p.op) for k, p in enumerate(inputs) if type(p) is P]
         self.numbers = [k for k, p in enumerate(inputs) if type(p) is number]
         self.some = registry[some] if some else None
+        below = [p.depth for p in inputs if type(p) is P]
+        self.depth: int = 1 + max(below, default=int(bool(some)))
 
     def may_match(self, inputs: tuple[Tensor, ...]) -> bool:
         """Whether the ops of the inputs fit; most patterns are refused here, before anything is bound."""
@@ -102,79 +105,160 @@ class Firing:
 class Rewriter:
     """A graph on its way through the phases.
 
+    What was recorded is copied first: from then on nodes keep their identity, and only their inputs are exchanged.
+
     Attributes
     ----------
     roots : list of Tensor
-    nodes : tuple of Tensor
+    nodes : list of Tensor
         In topological order.
-    uses : Counter
+    uses : dict
         How many inputs and roots each node is, by serial number.
     rank : dict
-        Position in the program, by serial number, of nodes that replace others.
+        Position in the program, by serial number: that of the recorded node that a node replaces.
+    changed : set of int
+        Nodes that no rule has looked at since they were made, or since their inputs were exchanged.
+    chains : set of tuple of int
+        Products of one matrix each of which needs the one before, as in a recurrence.
     log : list of Firing
     """
 
     roots: list[Tensor]
     log: list[Firing] = field(default_factory=list)
     rank: dict[int, float] = field(default_factory=dict)
-    nodes: tuple[Tensor, ...] = ()
-    uses: Counter[int] = field(default_factory=Counter)
-    unseen: bool = False  # whether rules made nodes that no rule has looked at
-    tried: dict[str, set[int]] = field(default_factory=dict)  # nodes that the rules of a phase have looked at
+    nodes: list[Tensor] = field(default_factory=list)
+    uses: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    changed: set[int] = field(default_factory=set)
+    chains: set[tuple[int, ...]] = field(default_factory=set)
     keys: dict[int, Any] = field(default_factory=dict)  # equal for nodes of equal value
+    known: dict[Any, Tensor] = field(default_factory=dict)  # nodes by their keys
     frozen: dict[int, Any] = field(default_factory=dict)  # parameters of ops, and what stands for them in the keys
 
     def __post_init__(self) -> None:
+        copies: dict[int, Tensor] = {}
+        for t in _in_order(reach(self.roots)):
+            copy = copies[t.serial] = _copy(t, [copies[i.serial] for i in t.inputs]) if t.inputs else t
+            self.rank[copy.serial] = t.serial
+        self.nodes = list(copies.values())
+        self.roots = [copies[t.serial] for t in self.roots]
+        self.changed = {t.serial for t in self.nodes}
         self.refresh()
-        self.rank = {t.serial: t.serial for t in self.nodes}
 
     def refresh(self) -> None:
-        self.nodes = reach(self.roots)
-        self.uses = Counter([i.serial for t in self.nodes for i in t.inputs])
-        self.uses.update(t.serial for t in self.roots)
+        """Count the uses of all nodes, and leave out those without."""
+        uses = self.uses = defaultdict(int)
+        for t in self.roots:
+            uses[t.serial] += 1
+        needed: list[Tensor] = []
+        for t in reversed(self.nodes):
+            if t.serial in uses:
+                needed.append(t)
+                for i in t.inputs:
+                    uses[i.serial] += 1
+        self.nodes = needed[::-1]
 
     def replace(self, replacements: dict[int, Tensor]) -> None:
-        """Put other nodes in place of some, and make their consumers anew."""
-        done: dict[int, Tensor] = {}
-        stack = list(self.roots)
-        while stack:
-            t = stack[-1]
-            other = replacements.get(t.serial)
-            missing = [i for i in ((other,) if other is not None else t.inputs) if i.serial not in done]
-            if missing and t.serial not in done:
-                stack += missing
-                continue
-            stack.pop()
-            if t.serial not in done:
-                new = done[t.serial] = self.remade(t, done) if other is None else done[other.serial]
-                self.note_rank(t, new)
-        self.roots = [done[t.serial] for t in self.roots]
+        """Put other nodes in place of some, by serial number."""
+        made: list[Tensor] = []
+        for t in self.nodes:
+            if t.serial in replacements:
+                made += self.adopt(t, replacements[t.serial])
+        for t in [*self.nodes, *made]:
+            self.relink(t, replacements)
+        self.roots = [_resolved(t, replacements) for t in self.roots]
+        self.nodes = _in_order([*self.nodes, *self.roots])  # new ones have disturbed it
         self.refresh()
+
+    def relink(self, t: Tensor, replacements: dict[int, Tensor]) -> bool:
+        """Exchange those inputs of a node that were replaced; whether there were any."""
+        for i in t.inputs:
+            if i.serial in replacements:
+                t.inputs = tuple([_resolved(i, replacements) for i in t.inputs])
+                self.keys.pop(t.serial, None)
+                self.changed.add(t.serial)
+                return True
+        return False
+
+    def adopt(self, old: Tensor, new: Tensor) -> list[Tensor]:
+        """The nodes that a rule made, inputs first; they are computed where the old node was."""
+        made: list[Tensor] = []
+        work = [new]
+        while work:
+            t = work.pop()
+            if t.serial not in self.rank:
+                self.rank[t.serial] = self.position(old) if t.inputs else 0
+                made.append(t)
+                work += t.inputs
+        made.sort(key=lambda t: t.serial)
+        self.changed.update([t.serial for t in made])
+        return made
 
     def position(self, t: Tensor) -> float:
         """Where in the program a node was recorded, or the one that it replaces."""
         return self.rank.get(t.serial, t.serial)
 
-    def remade(self, t: Tensor, mapping: dict[int, Tensor]) -> Tensor:
-        for i in t.inputs:
-            if mapping.get(i.serial, i) is not i:
-                return remake(t, tuple([mapping.get(i.serial, i) for i in t.inputs]))
-        return t
+    def key(self, t: Tensor) -> Any:
+        """Equal for nodes of equal value; None for what must be computed each time, and for large constants."""
+        if t.serial in self.keys:
+            return self.keys[t.serial]
+        key: Any = None
+        if not t.inputs:
+            if type(t.data) is np.ndarray and t.data.size <= 64:
+                key = t.data.dtype, t.data.shape, t.data.tobytes()
+        elif not t.params:
+            key = t.op, tuple([i.serial for i in t.inputs])
+        elif "generator" not in t.params:
+            known = self.frozen.get(id(t.params))
+            if known is None:
+                known = self.frozen[id(t.params)] = t.params, _frozen(t.params)
+            key = t.op, tuple([i.serial for i in t.inputs]), known[1]
+        self.keys[t.serial] = key
+        return key
 
-    def note_ranks(self, old: Tensor, new: Tensor) -> None:
-        """All that a rule made is computed where the old node was; below its root no rule has looked yet."""
-        work = [new]
-        while work:
-            t = work.pop()
-            if t.serial not in self.rank:
-                self.note_rank(old, t)
-                self.unseen = self.unseen or (t is not new and bool(t.inputs))
-                work += [i for i in t.inputs if i.serial > old.serial]
+    def equal(self, t: Tensor) -> Tensor:
+        """A node of the same value, or this one."""
+        key = self.key(t)
+        if key is None:
+            return t
+        other = self.known.get(key, t)
+        if self.keys.get(other.serial) != key or not self.uses.get(other.serial):  # it is another now, or left out
+            other = t
+        if other is t:
+            self.known[key] = t
+        return other
 
-    def note_rank(self, old: Tensor, new: Tensor) -> None:
-        """The new node is computed where the old one was."""
-        if old is not new and new.inputs and old.serial in self.rank:
-            self.rank.setdefault(new.serial, self.rank[old.serial])
+
+def _copy(t: Tensor, inputs: list[Tensor]) -> Tensor:
+    new = remade(t, tuple(inputs))
+    new.data = t.data
+    return new
+
+
+def _resolved(t: Tensor, replacements: dict[int, Tensor]) -> Tensor:
+    """What stands for a node in the end: replacements may be replaced."""
+    while t.serial in replacements:
+        t = replacements[t.serial]
+    return t
+
+
+def _in_order(nodes: Sequence[Tensor]) -> list[Tensor]:
+    """Nodes and all that they need, inputs first, otherwise in the given order."""
+    ordered: list[Tensor] = []
+    done: set[int] = set()
+    for node in nodes:
+        stack = [node]
+        while stack:
+            t = stack[-1]
+            for i in t.inputs:
+                if i.serial not in done:
+                    stack.append(i)
+                    break
+            else:
+                stack.pop()
+                if t.serial not in done:
+                    done.add(t.serial)
+                    ordered.append(t)
+    return ordered
 
 
 def rewrite(
@@ -186,23 +270,13 @@ def rewrite(
 ) -> None:
     """Apply the rules of a phase until none fires.
 
-    A node is looked at once by the rules of a phase; what comes of a change is new, and is looked at again. Rules that
-    are `known` have looked at all nodes that there were before.
+    Rules look at all nodes once, and again at what was changed and at what is near it. Rules that are `known` have looked
+    at all nodes that there were before.
     """
-    local, new = _by_op(rules), _by_op([*known, *rules])
-    before = {t.serial for t in rewriter.nodes} if known else set()
-    for _ in range(_MOST_ROUNDS):
-        rewriter.unseen = False
-        _sweep(rewriter, phase, new, local, before)
-        together = len(rewriter.log)
-        for group in groups:
-            while _apply_group(rewriter, phase, group):
-                pass
-        if len(rewriter.log) == together and not rewriter.unseen:
-            return
-
-
-_MOST_ROUNDS = 50
+    sweep = _Sweep(rewriter, phase, rules, [*known, *rules])
+    sweep.run(everywhere=True)
+    while any([_apply_group(rewriter, phase, group) for group in groups]):
+        sweep.run(everywhere=False)
 
 
 def _by_op(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
@@ -213,68 +287,125 @@ def _by_op(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
 
 
 def _apply_group(rewriter: Rewriter, phase: str, rule: GroupRule) -> bool:
-    found = rule.find(rewriter)
-    if found:
-        by_serial = {t.serial: t for t in rewriter.nodes}
-        rewriter.log += [Firing(phase, rule.name, by_serial[s]) for s in found]
+    """Apply a rule as often as it finds something; whether it did."""
+    fired = False
+    while found := rule.find(rewriter):
+        rewriter.log += [Firing(phase, rule.name, t) for t in rewriter.nodes if t.serial in found]
         rewriter.replace(found)
-    return bool(found)
+        fired = True
+    return fired
 
 
-def _sweep(
-    rewriter: Rewriter, phase: str, rules: dict[str, list[Rule]], fewer: dict[str, list[Rule]], before: set[int]
-) -> None:
-    """One walk over the nodes; equal nodes become one, constants are folded. Those of `before` need `fewer` rules."""
-    mapping: dict[int, Tensor] = {}
-    known: dict[Any, Tensor] = {}
-    tried = rewriter.tried.setdefault(phase, set())
-    keys = rewriter.keys
-    for t in rewriter.nodes:
-        new = rewriter.remade(t, mapping)
-        if new is not t:
-            rewriter.uses[new.serial] = rewriter.uses[t.serial]
-            rewriter.note_rank(t, new)
-        if new.serial not in tried:
-            new = _simplified(rewriter, phase, fewer if new.serial in before else rules, rules, new)
-            tried.add(new.serial)
-        if new.serial in keys:
-            key = keys[new.serial]
+_MOST_FIRINGS = 50  # for each node, on average: rules that undo each other are found out
+
+
+class _Sweep:
+    """Walks over the nodes in order: rules are applied, equal nodes become one, constants are folded."""
+
+    def __init__(self, rewriter: Rewriter, phase: str, rules: Sequence[Rule], all_rules: Sequence[Rule]) -> None:
+        self.rewriter, self.phase = rewriter, phase
+        self.first, self.rules = _by_op(rules), _by_op(all_rules)
+        self.ops = {rule.pattern.op for rule in rules}
+        self.sight: dict[Op, int] = {}  # from how far, in inputs, the rules for an op see that a node has changed
+        for rule in all_rules:
+            self.sight[rule.pattern.op] = max(rule.pattern.depth - 2, self.sight.get(rule.pattern.op, 0))
+        self.far = max(self.sight.values(), default=0)
+        self.order: list[Tensor] = []
+
+    def run(self, everywhere: bool) -> None:
+        """Look at all nodes, or at those alone whose surroundings have changed."""
+        rewriter = self.rewriter
+        self.replacements: dict[int, Tensor] = {}
+        self.near: dict[int, int] = {}  # of what has changed or is replaced, and how far from others that is, in inputs
+        self.done: set[int] = set()
+        order, firings = self.order, len(rewriter.log) + _MOST_FIRINGS * len(rewriter.nodes)
+        order.clear()
+        looked_at = self.ops if everywhere else ()
+        for node in rewriter.nodes:
+            if node.op not in looked_at and node.serial not in rewriter.changed and not self.is_touched(node):
+                self.done.add(node.serial)
+                order.append(node)
+                continue
+            work = [node]
+            while work:
+                work += self.settle(work.pop(), everywhere)
+                if len(rewriter.log) > firings:
+                    raise AssertionError(f"rules of the phase {self.phase!r} go round in circles: {rewriter.log[-1]}")
+        rewriter.nodes = order[:]
+        rewriter.changed.clear()
+        if self.replacements:
+            rewriter.roots = [_resolved(t, self.replacements) for t in rewriter.roots]
+            rewriter.refresh()
+
+    def is_touched(self, t: Tensor) -> bool:
+        """Whether inputs of a node were replaced, or rules see a change from it."""
+        for i in t.inputs:
+            if i.serial in self.near:
+                return self.is_near(t) or any(i.serial in self.replacements for i in t.inputs)
+        return False
+
+    def settle(self, t: Tensor, everywhere: bool) -> list[Tensor]:
+        """Bring one node into its final form; what a rule makes of it is given back, to be settled, inputs last."""
+        rewriter = self.rewriter
+        rewriter.relink(t, self.replacements)
+        close = self.is_near(t)
+        if close or everywhere:
+            fired = self.fired(t, (self.rules if close else self.first).get(t.op.name, ()))
+            if fired is not None:
+                made = rewriter.adopt(t, fired)
+                self.exchange(t, fired, made)
+                return made[::-1]
+        if t.inputs and type(t.data) is np.ndarray:
+            value = inside(t, lambda: leaf(t.data))
+            made = rewriter.adopt(t, value)
+            self.exchange(t, value, made)
+            return made
+        self.done.add(t.serial)
+        other = rewriter.equal(t)
+        if other is not t and other.serial in self.done:
+            self.exchange(t, other, [])
         else:
-            key = keys[new.serial] = _key(new, rewriter.frozen)
-        if key is not None:
-            new = known.setdefault(key, new)
-        if new is not t:
-            rewriter.note_rank(t, new)
-        mapping[t.serial] = new
-    rewriter.roots = [mapping[t.serial] for t in rewriter.roots]
-    rewriter.refresh()
+            self.order.append(t)
+            if other is not t:  # it comes later, and will find this one
+                rewriter.changed.add(other.serial)
+                rewriter.known[rewriter.keys[t.serial]] = t
+        return []
 
+    def exchange(self, old: Tensor, new: Tensor, made: Sequence[Tensor]) -> None:
+        """Note that a node stands for another, and what that changes in the counts of uses."""
+        uses = self.rewriter.uses
+        self.replacements[old.serial] = new
+        self.near[old.serial] = 0
+        uses[new.serial] += uses[old.serial]
+        for t in made:
+            for i in t.inputs:
+                uses[i.serial] += 1
+        unused = [old]
+        while unused:
+            for i in unused.pop().inputs:
+                uses[i.serial] -= 1
+                if not uses[i.serial]:
+                    unused.append(i)
 
-def _simplified(
-    rewriter: Rewriter, phase: str, first: dict[str, list[Rule]], rules: dict[str, list[Rule]], t: Tensor
-) -> Tensor:
-    for k in range(20):
-        new = _first(rewriter, (rules if k else first).get(t.op.name, ()), t)
-        if new is None:
-            break
-        rule, replacement = new
-        rewriter.log.append(Firing(phase, rule.name, t))
-        rewriter.uses[replacement.serial] += rewriter.uses[t.serial]
-        rewriter.note_ranks(t, replacement)
-        t = replacement
-    if t.inputs and type(t.data) is np.ndarray:
-        t = inside(t, lambda: leaf(t.data))
-    return t
+    def is_near(self, t: Tensor) -> bool:
+        """Whether a node has changed, or something that patterns can see from it."""
+        if t.serial in self.rewriter.changed:
+            distance = 0
+        else:
+            distance = 1 + min([self.near.get(i.serial, self.far) for i in t.inputs], default=self.far)
+        if distance < self.far:
+            self.near[t.serial] = distance
+        return distance <= self.sight.get(t.op, 0)
 
-
-def _first(rewriter: Rewriter, rules: Sequence[Rule], t: Tensor) -> tuple[Rule, Tensor] | None:
-    inputs = t.inputs
-    for rule in rules:
-        if rule.pattern.may_match(inputs):
-            found = _tried(rewriter, rule, t)
-            if found is not None:
-                return rule, found
-    return None
+    def fired(self, t: Tensor, rules: Sequence[Rule]) -> Tensor | None:
+        """What the first rule that fits makes of a node."""
+        rewriter, inputs = self.rewriter, t.inputs
+        for rule in rules:
+            new = _tried(rewriter, rule, t) if rule.pattern.may_match(inputs) else None
+            if new is not None:
+                rewriter.log.append(Firing(self.phase, rule.name, t))
+                return new
+        return None
 
 
 def _tried(rewriter: Rewriter, rule: Rule, t: Tensor) -> Tensor | None:
@@ -313,25 +444,11 @@ def uniform(t: Tensor) -> Any:
     return None
 
 
-def _key(t: Tensor, frozen: dict[int, Any]) -> Any:
-    """Equal for nodes of equal value; None for what must be computed each time, and for large constants."""
-    if not t.inputs:
-        if type(t.data) is not np.ndarray or t.data.size > 64:
-            return None
-        return t.data.dtype, t.data.shape, t.data.tobytes()
-    if "generator" in t.params:
-        return None
-    if not t.params:
-        return t.op, tuple([i.serial for i in t.inputs])
-    known = frozen.get(id(t.params))
-    if known is None:
-        known = frozen[id(t.params)] = t.params, _frozen(t.params)
-    return t.op, tuple([i.serial for i in t.inputs]), known[1]
-
-
 def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         return tuple([(k, _frozen(v)) for k, v in value.items()])
+    if type(value) is tuple and set(map(type, value)) == {int}:
+        return value
     if isinstance(value, tuple | list):
         return tuple([_frozen(v) for v in value])
     if isinstance(value, slice):

@@ -161,7 +161,8 @@ def _product_first(node: Tensor, rows: Tensor, w: Tensor) -> Tensor:
 
 def _bias_fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
     table, index = b["rows"].inputs
-    lookups = index.size * rewriter.uses[table.serial]  # one table with the bias serves all steps
+    whole = index.inputs[0] if index.op.name == "slice" else index  # one table with the bias serves all steps
+    lookups = max(whole.size, index.size * rewriter.uses[table.serial])
     fits = b["b"].shape in (table.shape[1:], (1, *table.shape[1:])) and node.shape == b["rows"].shape
     return fits and index.ndim > 0 and table.shape[0] < lookups
 

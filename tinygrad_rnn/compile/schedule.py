@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from ..tensor import Tensor
+from ..tensor import Tensor, now
 from .rewrite import Rewriter
 
 __all__ = ["keys", "schedule"]
 
 
 def schedule(rewriter: Rewriter) -> list[Tensor]:
-    """The nodes in the order in which they are computed."""
+    """The nodes in the order in which they are computed, and numbered in that order; the rewriter is done with."""
     when = keys(rewriter)
-    return sorted(rewriter.nodes, key=lambda t: when[t.serial])
+    nodes = sorted(rewriter.nodes, key=lambda t: when[t.serial])
+    for t in nodes:
+        if t.inputs:
+            t.serial = now()
+    return nodes
 
 
 def keys(rewriter: Rewriter) -> dict[int, float]:

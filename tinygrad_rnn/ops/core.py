@@ -87,7 +87,7 @@ def apply(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = NO_PARAMS
     data: Any
     try:
         if symbolic:
-            data = op.shape(*(t.spec for t in inputs), **params)
+            data = op.shape(*[t.spec for t in inputs], **params)
         else:
             data = op.run(*arrays, **params)
     except (ValueError, IndexError) as error:
@@ -186,6 +186,9 @@ def literal(number: Any, dtype: np.dtype) -> Tensor:
 
 def promoted(inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
     """Tensors of one dtype: numbers follow tensors, integers follow floats, float32 follows float64."""
+    first = inputs[0]
+    if type(first) is Tensor and all([type(t) is Tensor and t.data.dtype is first.data.dtype for t in inputs]):
+        return inputs
     tensors = [as_tensor(t) for t in inputs if not isinstance(t, _PYTHON_NUMBERS)]
     if not tensors:
         return promoted(tuple(as_tensor(t) for t in inputs))
@@ -199,6 +202,8 @@ def promoted(inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
 
 def result_dtype(dtypes: list[np.dtype]) -> np.dtype:
     """The widest float among `dtypes` if there is one, else NumPy's promotion of the integers."""
+    if all([d is dtypes[0] for d in dtypes]):
+        return dtypes[0]
     floats = [d for d in dtypes if d.kind == "f"]
     return max(floats, key=lambda d: d.itemsize) if floats else np.result_type(*dtypes)
 

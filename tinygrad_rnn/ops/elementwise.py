@@ -205,7 +205,9 @@ def elementwise_op(
         return kernels[arrays[-1].dtype](*arrays)
 
     def shape(*specs: Spec) -> Spec:
-        return Spec(broadcast_shape(name, *(s.shape for s in specs)), kernels.out(specs[-1].dtype))
+        last = specs[-1]
+        shape, dtype = broadcast_shape(name, *[s.shape for s in specs]), kernels.out(last.dtype)
+        return last if shape == last.shape and dtype is last.dtype else Spec(shape, dtype)
 
     op = Op(name, run, shape, vjp, "diagonal", formula, symbol, kernels)
     return register(op) if builtin else op
@@ -213,6 +215,8 @@ def elementwise_op(
 
 def broadcast_shape(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     """NumPy's broadcast shape, or a ShapeError that says which axis does not fit."""
+    if all([s == shapes[0] for s in shapes]):
+        return shapes[0]
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -277,6 +281,8 @@ def _binary(op: Op, doc: str) -> Any:
     def general(a, b):
         if type(a) is Tensor and type(b) in (int, float) and a.data.dtype.kind == "f":
             b = literal(b, a.data.dtype)
+        elif type(b) is Tensor and type(a) in (int, float) and b.data.dtype.kind == "f":
+            a = literal(a, b.data.dtype)
         else:
             a, b = _floats(kernels, promoted((a, b)))
         return apply(op, (a, b))
