@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from math import prod
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -54,10 +55,7 @@ class Spec:
 
     @property
     def size(self) -> int:
-        size = 1
-        for n in self.shape:
-            size *= n
-        return size
+        return prod(self.shape)
 
 
 @dataclass(eq=False, slots=True)
@@ -451,18 +449,25 @@ def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad
     return t
 
 
-def remade(t: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-    """The same operation on other inputs of the same shapes, without a value; what it came from is kept."""
+_NO_PARAMS: dict[str, Any] = {}
+
+
+def instead(t: Tensor, op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = _NO_PARAMS) -> Tensor:
+    """An operation in place of `t`, with a result of the same shape and type, without a value."""
     new = _new(Tensor)
     new.data = t.spec
-    new.op, new.inputs, new.params = t.op, inputs, t.params
+    new.op, new.inputs, new.params = op, inputs, params
     new.serial = next(_serial)
-    new.place, new._source, new.name = t.place, t._source, t.name
+    new.place, new._source, new.name = t.place, t._source, None
     new.requires_grad, new.grad, new.assigned = False, None, 0
     return new
 
 
-_NO_PARAMS: dict[str, Any] = {}
+def remade(t: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The same operation on other inputs of the same shapes, without a value; what it came from is kept."""
+    new = instead(t, t.op, inputs, t.params)
+    new.name = t.name
+    return new
 
 
 def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..effects import Effects
 from ..errors import StaleError, fail
+from ..ops.core import cast
 from ..ops.shape import BROADCAST
 from ..scope import State, current, enter, using
 from ..tensor import CONSTANT, GRADIENT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, describe, leaf, now, remade
@@ -86,7 +87,7 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         *results,
         *(g for _, g in left),
         *(u.gradient for u in effects.updates),
-        *(value for _, value, _ in effects.assigned),
+        *(inside(value, lambda v=value, t=t: cast(v, t.dtype)) for t, value, _ in effects.assigned),
         *(check.tensor for check in effects.checks),
     ]
     nodes = _since([*roots, *effects.drawn], start)
@@ -165,13 +166,13 @@ def _without_values(
         elif t.serial < start or t.op is PARAMETER:
             copy = copies[t.serial] = inside(t, lambda t=t: leaf(t.spec, _stands_for(t), name=t.name))
             bound[copy.serial] = t
-        elif all(type(copies[i.serial].data) is np.ndarray for i in t.inputs) and "generator" not in t.params:
-            copies[t.serial] = inside(t, lambda t=t: constant(t.data, t.name))
         elif "generator" in t.params:  # of its input only the shape matters
             shapes = [constant(np.zeros(i.shape, i.dtype)) for i in t.inputs]
             copies[t.serial] = remade(t, tuple(shapes))
         else:
-            copies[t.serial] = remade(t, tuple([copies[i.serial] for i in t.inputs]))
+            inputs = tuple([copies[i.serial] for i in t.inputs])
+            known = type(t.data) is np.ndarray and all(type(i.data) is np.ndarray for i in inputs)
+            copies[t.serial] = inside(t, lambda t=t: constant(t.data, t.name)) if known else remade(t, inputs)
     return copies, bound
 
 

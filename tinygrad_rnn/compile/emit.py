@@ -60,16 +60,19 @@ class Instruction:
 
     def reach(self, k: int) -> tuple[int, int]:
         """The lowest and the highest offset at which operand `k` is touched (of first bytes), or (0, -1) if none is."""
-        counts = [c for c, _ in self.loops] + [self.dims[0]] + [self.dims[d] for d in self.cores[k]]
-        if 0 in counts or 0 in self.dims[:1]:
-            return 0, -1
-        before = sum(len(core) for core in self.cores[:k])
-        many = len(self.views)
-        own = [self.steps[many + before + j] for j in range(len(self.cores[k]))]
-        strides = [s[k] for _, s in self.loops] + [self.steps[k]] + own
+        axes = [(n, strides[k]) for n, strides in self.loops]
+        axes.append((self.dims[0], self.steps[k]))
+        if self.cores[k]:
+            before = len(self.views) + sum([len(core) for core in self.cores[:k]])
+            axes += [(self.dims[d], self.steps[before + j]) for j, d in enumerate(self.cores[k])]
         low = high = self.views[k].offset
-        for n, s in zip(counts, strides, strict=True):
-            low, high = (low + (n - 1) * s, high) if s < 0 else (low, high + (n - 1) * s)
+        for n, s in axes:
+            if not n:
+                return 0, -1
+            if s < 0:
+                low += (n - 1) * s
+            else:
+                high += (n - 1) * s
         return low, high
 
     def row(self) -> list[int]:
@@ -109,8 +112,10 @@ class Emitter:
         """Note that a view is used by the instruction that comes next, or by another one."""
         at = len(self.instructions) if number is None else number
         storage = view.storage
-        storage.first = min(storage.first, at)
-        storage.last = max(storage.last, at)
+        if at < storage.first:
+            storage.first = at
+        if at > storage.last:
+            storage.last = at
 
     def emit(
         self,

@@ -7,6 +7,7 @@ gradients of all steps become one sum of products; slices that cover a tensor be
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -14,14 +15,17 @@ import numpy as np
 
 from ..ops.core import apply
 from ..ops.elementwise import add
+from ..ops.index import SLICE
 from ..ops.linalg import MATMUL
 from ..ops.shape import CONCATENATE, TRANSPOSE, broadcast_to, reshape, stack
-from ..tensor import Tensor, leaf
+from ..tensor import Tensor, instead, leaf
 from .capture import inside
 from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT
 from .rewrite import GroupRule, Rewriter
 
 __all__ = ["CROSS_ENTROPY", "OVER_TIME", "STACKS", "taken_at"]
+
+Pair = tuple[Tensor, Tensor]
 
 
 # Stacks of slices, slices of stacks -----------------------------------------------------------------------------------
@@ -39,20 +43,27 @@ def taken_at(t: Tensor) -> tuple[int, int] | None:
     return axis, parts[axis] % t.inputs[0].shape[axis]
 
 
+def _entries(parts: Sequence[Tensor]) -> tuple[Tensor | None, int, list[int]]:
+    """The tensor whose entries along an axis `parts` are, each of them once; the axis, and the parts in its order."""
+    first = taken_at(parts[0])
+    if first is None:
+        return None, 0, []
+    axis, whole = first[0], parts[0].inputs[0]
+    taken = [taken_at(t) if t.inputs and t.inputs[0] is whole else None for t in parts]
+    places = [at[1] for at in taken if at is not None and at[0] == axis]
+    complete = len(places) == len(parts) and sorted(places) == list(range(whole.shape[axis]))
+    return whole if complete else None, axis, sorted(range(len(places)), key=places.__getitem__)
+
+
 def _stacks_of_slices(rewriter: Rewriter) -> dict[int, Tensor]:
     """A stack of all entries of a tensor, in order and along the same axis, is that tensor."""
     found = {}
     for t in rewriter.nodes:
         if t.op.name == "stack":
-            whole = t.inputs[0].inputs[0] if t.inputs[0].inputs else None
-            if whole is not None and whole.shape == t.shape and _all_entries(t, whole):
+            whole, axis, order = _entries(t.inputs)
+            if whole is not None and axis == t.params["axis"] and order == sorted(order):
                 found[t.serial] = whole
     return found
-
-
-def _all_entries(t: Tensor, whole: Tensor) -> bool:
-    axis = t.params["axis"]
-    return all(taken_at(i) == (axis, k) and i.inputs[0] is whole for k, i in enumerate(t.inputs))
 
 
 _SHARED = {"one_hot": (), "lookup": (0,), "index": (0,)}  # inputs that all members have in common
@@ -197,10 +208,11 @@ def _in_order(rewriter: Rewriter, members: list[Tensor]) -> list[Tensor]:
 def _one_product(members: list[Tensor]) -> dict[int, Tensor]:
     w = members[0].inputs[1]
     last = members[-1]
-    axis = next((at[0] for at in [taken_at(members[0].inputs[0])] if at is not None), 0)
-    product = inside(last, lambda: stack([t.inputs[0] for t in members], axis if axis < 2 else 0) @ w)
-    lead = (slice(None),) * (axis if axis < 2 else 0)
-    return {t.serial: inside(t, lambda k=k: product[(*lead, k)]) for k, t in enumerate(members)}
+    taken = taken_at(members[0].inputs[0])
+    axis = taken[0] if taken is not None and taken[0] < 2 else 0
+    product = inside(last, lambda: stack([t.inputs[0] for t in members], axis) @ w)
+    lead = (slice(None),) * axis
+    return {t.serial: instead(t, SLICE, (product,), {"index": (*lead, k)}) for k, t in enumerate(members)}
 
 
 # Weight gradients -----------------------------------------------------------------------------------------------------
@@ -210,15 +222,20 @@ def _contracted(rewriter: Rewriter) -> dict[int, Tensor]:
     """A sum of products ``aᵀ @ g`` is one contraction over the rows of all of them."""
     found = {}
     for t in _sums_of_products(rewriter):
-        if t.op is CONTRACT and len(t.inputs) > 2:
-            pairs = inside(t, lambda t=t: _merged(list(zip(t.inputs[::2], t.inputs[1::2], strict=True))))
-            if 2 * len(pairs) < len(t.inputs):
-                found[t.serial] = inside(t, lambda pairs=pairs: apply(CONTRACT, tuple(x for p in pairs for x in p)))
-        if t.op is not CONTRACT:
-            new = _sum_of_products(rewriter, t)
-            if new is not None:
-                found[t.serial] = new
+        new = inside(t, lambda t=t: _shortened(t) if t.op is CONTRACT else _sum_of_products(rewriter, t))
+        if new is not None:
+            found[t.serial] = new
     return found
+
+
+def _shortened(t: Tensor) -> Tensor | None:
+    pairs = list(zip(t.inputs[::2], t.inputs[1::2], strict=True))
+    fewer = _merged(pairs)
+    return _contraction(fewer) if len(fewer) < len(pairs) else None
+
+
+def _contraction(pairs: list[Pair]) -> Tensor:
+    return apply(CONTRACT, tuple([x for pair in pairs for x in pair]))
 
 
 def _sums_of_products(rewriter: Rewriter) -> list[Tensor]:
@@ -238,57 +255,54 @@ def _sums_of_products(rewriter: Rewriter) -> list[Tensor]:
 
 
 def _sum_of_products(rewriter: Rewriter, t: Tensor) -> Tensor | None:
-    products, others = [], []
-    stack_ = [t]
-    while stack_:
-        node = stack_.pop()
+    products: list[tuple[Tensor, Pair]] = []
+    others: list[Tensor] = []
+    addends = [t]
+    while addends:
+        node = addends.pop()
         single = node is t or rewriter.uses[node.serial] == 1
-        if node.op.name == "add" and single and all(i.shape == t.shape for i in node.inputs):
-            stack_ += node.inputs
-        elif single and _factors(node) is not None:
-            products.append(node)
+        factors = _factors(node) if single else None
+        if node.op is add.op and single and all(i.shape == t.shape for i in node.inputs):
+            addends += node.inputs
+        elif factors is not None:
+            products.append((node, factors))
         else:
             others.append(node)
-    merged = len(products) == 1 and products[0].op.name == "matmul" and _factors(products[0])[0].ndim > 2  # type: ignore[index]
-    if len(products) < 2 and not merged:
+    if len(products) < 2 and not any(node.op is MATMUL and a.ndim > 2 for node, (a, _) in products):
         return None
-    pairs = [_factors(p) for p in products]
-    pairs.sort(key=lambda pair: rewriter.position(pair[0]))  # type: ignore[index]
-    pairs = inside(t, lambda: _merged(pairs))
-    return inside(t, lambda: _sum(apply(CONTRACT, tuple(x for p in pairs for x in p)), others))
+    pairs = sorted([pair for _, pair in products], key=lambda pair: rewriter.position(pair[0]))
+    total = _contraction(_merged(pairs))
+    for other in others:
+        total = total + other
+    return total
 
 
-def _merged(pairs: list[Any]) -> list[Any]:
+def _merged(pairs: list[Pair]) -> list[Pair]:
     """Pairs of one shape together; many of them as one pair of stacks where they are slices of one tensor."""
-    groups: dict[Any, list[Any]] = defaultdict(list)
+    groups: dict[Any, list[Pair]] = defaultdict(list)
     for a, g in pairs:
         groups[a.shape, g.shape].append((a, g))
     return [pair for group in groups.values() for pair in _as_stacks(group)]
 
 
-def _as_stacks(group: list[Any]) -> list[Any]:
-    """Slices that make up a tensor are that tensor."""
+def _as_stacks(group: list[Pair]) -> list[Pair]:
+    """Slices that make up a tensor are that tensor; rows looked up in one table are one lookup."""
+    sides = [[pair[side] for pair in group] for side in range(2)]
     for side in range(2):
-        taken = [taken_at(pair[side]) for pair in group]
-        whole = group[0][side].inputs[0] if taken[0] is not None else None
-        if whole is None or any(at is None or p[side].inputs[0] is not whole for at, p in zip(taken, group)):
-            continue
-        axis = taken[0][0]  # type: ignore[index]
-        order = sorted(range(len(group)), key=lambda k: taken[k][1])  # type: ignore[index]
-        if axis < whole.ndim - 1 and [taken[k] for k in order] == [(axis, k) for k in range(whole.shape[axis])]:
-            pair = [stack([group[k][s] for k in order], axis) for s in range(2)]
-            pair[side] = whole
-            return [tuple(pair)]
-    first = group[0][0]
+        whole, axis, order = _entries(sides[side])
+        if whole is not None and axis < whole.ndim - 1:
+            other = stack([sides[1 - side][k] for k in order], axis)
+            return [(whole, other) if side == 0 else (other, whole)]
+    first = sides[0][0]
     rows = first.op.name == "index" and first.params["index"] == ("array",)
     if len(group) > 1 and (rows or first.op.name in ("one_hot", "lookup")):
         shared = first.inputs[:-1]
-        if all(_same_call(a, first, list(shared)) for a, _ in group):
-            return [tuple([stack([pair[side] for pair in group]) for side in range(2)])]
+        if all(_same_call(a, first, list(shared)) for a in sides[0]):
+            return [(stack(sides[0]), stack(sides[1]))]
     return group
 
 
-def _factors(t: Tensor) -> tuple[Tensor, Tensor] | None:
+def _factors(t: Tensor) -> Pair | None:
     """``(a, g)`` if a node is ``aᵀ @ g``."""
     if t.op.name == "contract" and len(t.inputs) == 2:
         return t.inputs[0], t.inputs[1]
@@ -300,7 +314,7 @@ def _factors(t: Tensor) -> tuple[Tensor, Tensor] | None:
     return _unflattened(left.inputs[0], t.inputs[1])
 
 
-def _unflattened(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def _unflattened(a: Tensor, g: Tensor) -> Pair:
     """The factors before their leading axes were merged, if both were in the same way."""
     if a.op.name == "reshape" and g.op.name == "reshape":
         x, y = a.inputs[0], g.inputs[0]
@@ -312,12 +326,6 @@ def _unflattened(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         ):
             return x, y
     return a, g
-
-
-def _sum(total: Tensor, others: list[Tensor]) -> Tensor:
-    for t in others:
-        total = total + t
-    return total
 
 
 OVER_TIME = [

@@ -20,6 +20,7 @@ from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..tensor import Tensor
 from . import views as vw
 from .emit import Emitter
+from .groups import taken_at
 from .homes import FREE, JOINS, Home, Rows, homes
 from .views import Storage, View
 
@@ -133,16 +134,9 @@ class Lowering:
         return self._known_apart[t.serial]
 
     def _entries_differ(self, t: Tensor) -> bool:
-        entries: set[Any] = set()
-        for user in self.users[t.serial]:
-            if user.op.name != "slice":
-                return False
-            index = user.params["index"]
-            parts = index if type(index) is tuple else (index,)
-            if type(parts[-1]) is not int or any(p != slice(None) for p in parts[:-1]):
-                return False
-            entries.add((len(parts), parts[-1] % t.shape[len(parts) - 1]))
-        return len(entries) == len(self.users[t.serial]) and len({n for n, _ in entries}) == 1
+        taken = [taken_at(user) for user in self.users[t.serial]]
+        places = {at for at in taken if at is not None}
+        return len(places) == len(taken) and len({axis for axis, _ in places}) == 1
 
     def takeover(self, t: Tensor, candidates: Sequence[Tensor]) -> View | None:
         """The memory of an input that nobody needs any more, for a result of the same shape and type."""

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numba
@@ -21,10 +22,7 @@ from ..kernels.native import FAULT, environment
 from ..ops.core import apply
 from ..scope import current
 from ..tensor import GRADIENT, Tensor, describe, leaf, now
-from . import (
-    lowerings,  # noqa: F401  (enters them)
-    remat,
-)
+from . import lowerings, remat  # noqa: F401  (lowerings enters them)
 from . import views as vw
 from .arena import ALIGNMENT, plan
 from .capture import Recording, inside
@@ -45,9 +43,14 @@ __all__ = ["Memory", "Profile", "Program"]
 _CLOCK_NS = 25  # what reading the clock adds to an instruction
 
 
-def optimised(roots: list[Tensor], segments: Sequence[tuple[int, int]] = (), memory: str | None = None) -> Rewriter:
-    """The graph after all phases of rewriting."""
-    rewriter = Rewriter(roots)
+def optimised(
+    roots: Sequence[Tensor],
+    nodes: Sequence[Tensor] = (),
+    segments: Sequence[tuple[int, int]] = (),
+    memory: str | None = None,
+) -> Rewriter:
+    """The graph after all phases of rewriting; `nodes` are those that are known to be needed, in order."""
+    rewriter = Rewriter(roots, nodes)
     for t in rewriter.nodes:
         if t.op is RANGE_CHECK:
             rewriter.rank[t.serial] = 0  # as early as its indices are there
@@ -114,7 +117,8 @@ class Program:
         self.record_seconds = record_seconds
         self.graph = Graph(recording.roots, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
-        rewriter = optimised([*recording.roots, *drawn, *_range_checks(self.graph)], recording.segments, memory)
+        roots = [*recording.roots, *drawn, *_range_checks(self.graph)]
+        rewriter = optimised(roots, self.graph.nodes, recording.segments, memory)
         self.log: list[Firing] = rewriter.log
         nodes = schedule(rewriter)
         self.rewritten = Graph(rewriter.roots, recording.placeholders)
@@ -192,18 +196,18 @@ class Program:
     def _effects(self, low: Lowering, roots: list[Tensor]) -> None:
         """Checks, then updates and assignments, after everything that is computed."""
         effects = self.recording.effects
-        parts = self._split(roots, effects)
-        for check, (t, view) in zip(effects.checks, parts["checks"], strict=True):
+        updated, assigned, checked = self._split(roots, effects)
+        for check, (t, view) in zip(effects.checks, checked, strict=True):
             view = low.compact(t, view)
             flat = View(view.storage, view.offset, (view.size,), (view.dtype.itemsize,), view.dtype)
             make = lambda values, check=check: check.error(int(np.argmin(np.isfinite(values))))
             self._check(low, t, flat, make)
         self._numbers: dict[Any, tuple[Any, View, np.ndarray]] = {}
         self._state: list[tuple[Any, int, int, int]] = []  # (optimizer, parameter, slot of its state, slot of bases)
-        for update, (g, view) in zip(effects.updates, parts["updates"], strict=True):
+        for update, (g, view) in zip(effects.updates, updated, strict=True):
             self._update(low, update, g, view)
-        for (target, _, _), (value, view) in zip(effects.assigned, parts["assigned"], strict=True):
-            low.copy(value, self._cast(low, value, view, target.dtype), self._bound_view(target))
+        for (target, _, _), (value, view) in zip(effects.assigned, assigned, strict=True):
+            low.copy(value, view, self._bound_view(target))
 
     def _check(self, low: Lowering, t: Tensor, flat: View, make: Callable[[np.ndarray], Exception]) -> None:
         """An instruction that stops the program where a value is not finite."""
@@ -220,29 +224,15 @@ class Program:
             cores, sizes = ((1,),), [flat.size]
             low.emitter.over_rows(t, "check_finite", loop.address, [whole], cores, sizes, writes=0, fault=(flat, make))
 
-    def _split(self, roots: list[Tensor], effects: Effects) -> dict[str, list[tuple[Tensor, View]]]:
-        """The roots of each kind of effect, and where they lie."""
-        at = self.recording.results + len(self.recording.left)
-        sizes = [
-            ("updates", len(effects.updates)),
-            ("assigned", len(effects.assigned)),
-            ("checks", len(effects.checks)),
-        ]
-        parts = {}
-        for name, count in sizes:
-            parts[name] = list(zip(roots[at : at + count], self._results[at : at + count], strict=True))
-            at += count
-        return parts
+    def _split(self, roots: list[Tensor], effects: Effects) -> tuple[list[tuple[Tensor, View]], ...]:
+        """The roots of updates, of assignments and of checks, and where they lie."""
+        placed = zip(roots, self._results)
+        for _ in range(self.recording.results + len(self.recording.left)):
+            next(placed)
+        return tuple([list(islice(placed, len(e))) for e in (effects.updates, effects.assigned, effects.checks)])
 
     def _bound_view(self, t: Tensor) -> View:
         return View(self._slots[t.serial], 0, t.shape, vw.compact_strides(t.shape, t.dtype.itemsize), t.dtype)
-
-    def _cast(self, low: Lowering, value: Tensor, view: View, dtype: np.dtype) -> View:
-        if view.dtype == dtype:
-            return view
-        room = low.emitter.room(view.shape, dtype, "cast")
-        low.emitter.emit_host(value, "cast", [view, room], lambda arrays: np.copyto(arrays[1], arrays[0], "same_kind"))
-        return room
 
     def _update(self, low: Lowering, update: Update, g: Tensor, gradient: View) -> None:
         """An optimiser's step, in place: parameter, gradient, state and the numbers of this call."""
@@ -295,7 +285,6 @@ class Program:
         np.cumsum([len(r) for r in rows], out=starts[1:])
         self._starts = starts
         self._code = np.array([n for row in rows for n in row] or [0], np.int64)
-        self._hosts = [k for k, i in enumerate(self.instructions) if i.address == 0]
         self._memory = np.empty(self.arena_bytes + ALIGNMENT, np.uint8)
         skip = -self._memory.ctypes.data % ALIGNMENT
         self._arena = self._memory[skip : skip + self.arena_bytes]

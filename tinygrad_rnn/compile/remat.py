@@ -184,18 +184,36 @@ def _ranges(places: list[tuple[int, int]]) -> list[slice]:
 
 def _piece(t: Tensor, axis: int, at: slice) -> Tensor:
     """``t[at]`` along an axis, computed from what it needs alone where `t` joins steps."""
-    if t.op.name == "stack" and t.params["axis"] == axis:
-        return stack(list(t.inputs[at]), axis)
+    done: dict[tuple[int, int], Tensor] = {}
+    work = [(t, axis)]
+    while work:
+        node, k = work[-1]
+        cut = _cut_inputs(node, k)
+        missing = [(i, n) for i, n in zip(node.inputs, cut) if n is not None and (i.serial, n) not in done]
+        if missing:
+            work += missing
+            continue
+        work.pop()
+        if any(n is not None for n in cut):
+            inputs = [i if n is None else done[i.serial, n] for i, n in zip(node.inputs, cut, strict=True)]
+            done[node.serial, k] = apply(node.op, tuple(inputs), node.params)
+        elif node.op.name == "stack" and node.params["axis"] == k:
+            done[node.serial, k] = stack(list(node.inputs[at]), k)
+        else:
+            done[node.serial, k] = node[(*(slice(None),) * k, at)]
+    return done[t.serial, axis]
+
+
+def _cut_inputs(t: Tensor, axis: int) -> list[int | None]:
+    """The axis of each input of which a part gives that part of `t` along `axis`; None where all is needed."""
+    whole: list[int | None] = [None] * len(t.inputs)
     if _by_rows(t) and axis < t.ndim - 1:
-        return apply(t.op, (_piece(t.inputs[0], axis, at), t.inputs[1]), t.params)
+        return [axis, None]
     if t.op.name == "add":
-        whole = [axis - t.ndim + i.ndim for i in t.inputs]
-        cut = [_piece(i, k, at) if k >= 0 and i.shape[k] > 1 else i for i, k in zip(t.inputs, whole, strict=True)]
-        return apply(t.op, tuple(cut), t.params)
+        axes = [axis - t.ndim + i.ndim for i in t.inputs]
+        return [k if k >= 0 and i.shape[k] > 1 else None for i, k in zip(t.inputs, axes, strict=True)]
     rows = t.op.name in ("lookup", "one_hot") or (t.op.name == "index" and t.params["index"] == ("array",))
-    if rows and axis < t.inputs[-1].ndim:
-        return apply(t.op, (*t.inputs[:-1], _piece(t.inputs[-1], axis, at)), t.params)
-    return t[(*(slice(None),) * axis, at)]
+    return [*whole[:-1], axis] if rows and axis < t.inputs[-1].ndim else whole
 
 
 def _joined(t: Tensor) -> Tensor | None:

@@ -110,8 +110,8 @@ class Rewriter:
     Attributes
     ----------
     roots : list of Tensor
-    nodes : list of Tensor
-        In topological order.
+    nodes : sequence of Tensor
+        In topological order. To begin with, what the roots need, as far as that is known.
     uses : dict
         How many inputs and roots each node is, by serial number.
     rank : dict
@@ -123,10 +123,10 @@ class Rewriter:
     log : list of Firing
     """
 
-    roots: list[Tensor]
+    roots: Sequence[Tensor]
+    nodes: Sequence[Tensor] = ()
     log: list[Firing] = field(default_factory=list)
     rank: dict[int, float] = field(default_factory=dict)
-    nodes: list[Tensor] = field(default_factory=list)
     uses: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     changed: set[int] = field(default_factory=set)
     chains: set[tuple[int, ...]] = field(default_factory=set)
@@ -136,12 +136,12 @@ class Rewriter:
 
     def __post_init__(self) -> None:
         copies: dict[int, Tensor] = {}
-        for t in _in_order(reach(self.roots)):
+        for t in _in_order([*(self.nodes or reach(self.roots)), *self.roots]):
             copy = copies[t.serial] = _copy(t, [copies[i.serial] for i in t.inputs]) if t.inputs else t
             self.rank[copy.serial] = t.serial
         self.nodes = list(copies.values())
         self.roots = [copies[t.serial] for t in self.roots]
-        self.changed = {t.serial for t in self.nodes}
+        self.changed = set(self.rank)
         self.refresh()
 
     def refresh(self) -> None:
@@ -162,7 +162,7 @@ class Rewriter:
         made: list[Tensor] = []
         for t in self.nodes:
             if t.serial in replacements:
-                made += self.adopt(t, replacements[t.serial])
+                made += self.adopt(t, replacements[t.serial], 0)
         for t in [*self.nodes, *made]:
             self.relink(t, replacements)
         self.roots = [_resolved(t, replacements) for t in self.roots]
@@ -179,14 +179,15 @@ class Rewriter:
                 return True
         return False
 
-    def adopt(self, old: Tensor, new: Tensor) -> list[Tensor]:
-        """The nodes that a rule made, inputs first; they are computed where the old node was."""
+    def adopt(self, old: Tensor, new: Tensor, at: float | None = None) -> list[Tensor]:
+        """The nodes that a rule made, inputs first. They are computed where the old node was, or from `at` on."""
         made: list[Tensor] = []
         work = [new]
         while work:
             t = work.pop()
             if t.serial not in self.rank:
-                self.rank[t.serial] = self.position(old) if t.inputs else 0
+                early = 0 if not t.inputs else None if t is new else at
+                self.rank[t.serial] = self.position(old) if early is None else early
                 made.append(t)
                 work += t.inputs
         made.sort(key=lambda t: t.serial)
@@ -243,22 +244,21 @@ def _resolved(t: Tensor, replacements: dict[int, Tensor]) -> Tensor:
 
 def _in_order(nodes: Sequence[Tensor]) -> list[Tensor]:
     """Nodes and all that they need, inputs first, otherwise in the given order."""
-    ordered: list[Tensor] = []
-    done: set[int] = set()
-    for node in nodes:
-        stack = [node]
-        while stack:
-            t = stack[-1]
+    done: dict[int, Tensor] = {}
+    for t in nodes:
+        stack: list[Tensor] = []
+        while True:
             for i in t.inputs:
                 if i.serial not in done:
-                    stack.append(i)
+                    stack.append(t)
+                    t = i
                     break
             else:
-                stack.pop()
-                if t.serial not in done:
-                    done.add(t.serial)
-                    ordered.append(t)
-    return ordered
+                done.setdefault(t.serial, t)
+                if not stack:
+                    break
+                t = stack.pop()
+    return list(done.values())
 
 
 def rewrite(
@@ -270,19 +270,19 @@ def rewrite(
 ) -> None:
     """Apply the rules of a phase until none fires.
 
-    Rules look at all nodes once, and again at what was changed and at what is near it. Rules that are `known` have looked
-    at all nodes that there were before.
+    Rules look at all nodes once, and again at what was changed and at what is near it. Rules that are `known` have
+    looked at all nodes that there were before.
     """
     sweep = _Sweep(rewriter, phase, rules, [*known, *rules])
     sweep.run(everywhere=True)
-    while any([_apply_group(rewriter, phase, group) for group in groups]):
+    while sum(_apply_group(rewriter, phase, group) for group in groups):
         sweep.run(everywhere=False)
 
 
-def _by_op(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
-    local: dict[str, list[Rule]] = {}
+def _by_op(rules: Sequence[Rule]) -> dict[Op, list[Rule]]:
+    local: dict[Op, list[Rule]] = {}
     for rule in rules:
-        local.setdefault(rule.pattern.op.name, []).append(rule)
+        local.setdefault(rule.pattern.op, []).append(rule)
     return local
 
 
@@ -305,12 +305,10 @@ class _Sweep:
     def __init__(self, rewriter: Rewriter, phase: str, rules: Sequence[Rule], all_rules: Sequence[Rule]) -> None:
         self.rewriter, self.phase = rewriter, phase
         self.first, self.rules = _by_op(rules), _by_op(all_rules)
-        self.ops = {rule.pattern.op for rule in rules}
         self.sight: dict[Op, int] = {}  # from how far, in inputs, the rules for an op see that a node has changed
         for rule in all_rules:
             self.sight[rule.pattern.op] = max(rule.pattern.depth - 2, self.sight.get(rule.pattern.op, 0))
         self.far = max(self.sight.values(), default=0)
-        self.order: list[Tensor] = []
 
     def run(self, everywhere: bool) -> None:
         """Look at all nodes, or at those alone whose surroundings have changed."""
@@ -318,31 +316,35 @@ class _Sweep:
         self.replacements: dict[int, Tensor] = {}
         self.near: dict[int, int] = {}  # of what has changed or is replaced, and how far from others that is, in inputs
         self.done: set[int] = set()
-        order, firings = self.order, len(rewriter.log) + _MOST_FIRINGS * len(rewriter.nodes)
-        order.clear()
-        looked_at = self.ops if everywhere else ()
+        self.order: list[Tensor] = []
+        most = len(rewriter.log) + _MOST_FIRINGS * len(rewriter.nodes)
+        rules = self.first if everywhere else {}
         for node in rewriter.nodes:
-            if node.op not in looked_at and node.serial not in rewriter.changed and not self.is_touched(node):
+            if self.is_settled(node, rules.get(node.op, ())):
                 self.done.add(node.serial)
-                order.append(node)
+                self.order.append(node)
                 continue
             work = [node]
             while work:
                 work += self.settle(work.pop(), everywhere)
-                if len(rewriter.log) > firings:
+                if len(rewriter.log) > most:
                     raise AssertionError(f"rules of the phase {self.phase!r} go round in circles: {rewriter.log[-1]}")
-        rewriter.nodes = order[:]
+        rewriter.nodes = self.order
         rewriter.changed.clear()
         if self.replacements:
             rewriter.roots = [_resolved(t, self.replacements) for t in rewriter.roots]
             rewriter.refresh()
 
-    def is_touched(self, t: Tensor) -> bool:
-        """Whether inputs of a node were replaced, or rules see a change from it."""
+    def is_settled(self, t: Tensor, rules: Sequence[Rule]) -> bool:
+        """Whether nothing has happened to a node or near it, and none of the rules may match."""
+        if t.serial in self.rewriter.changed:
+            return False
         for i in t.inputs:
             if i.serial in self.near:
-                return self.is_near(t) or any(i.serial in self.replacements for i in t.inputs)
-        return False
+                if self.is_near(t) or any(i.serial in self.replacements for i in t.inputs):
+                    return False
+                break
+        return not any(rule.pattern.may_match(t.inputs) for rule in rules)
 
     def settle(self, t: Tensor, everywhere: bool) -> list[Tensor]:
         """Bring one node into its final form; what a rule makes of it is given back, to be settled, inputs last."""
@@ -350,7 +352,7 @@ class _Sweep:
         rewriter.relink(t, self.replacements)
         close = self.is_near(t)
         if close or everywhere:
-            fired = self.fired(t, (self.rules if close else self.first).get(t.op.name, ()))
+            fired = self.fired(t, (self.rules if close else self.first).get(t.op, ()))
             if fired is not None:
                 made = rewriter.adopt(t, fired)
                 self.exchange(t, fired, made)
@@ -432,7 +434,10 @@ def _matches(pattern: Any, t: Tensor, bindings: Bindings) -> bool:
         return True
     if len(t.inputs) != len(pattern.inputs):
         return False
-    return all(_matches(p, i, bindings) for p, i in zip(pattern.inputs, t.inputs, strict=True))
+    for p, i in zip(pattern.inputs, t.inputs):
+        if bindings.setdefault(p, i) is not i if type(p) is str else not _matches(p, i, bindings):
+            return False
+    return True
 
 
 def uniform(t: Tensor) -> Any:

@@ -19,7 +19,7 @@ from ..ops import elementwise as ew
 from ..ops.core import apply, registry
 from ..ops.reduce import sum as reduce_sum
 from ..ops.shape import BROADCAST, broadcast_to, reshape, transpose
-from ..tensor import Op, Spec, Tensor, leaf
+from ..tensor import Op, Spec, Tensor, instead, leaf
 from .internal import LOOKUP, MATMUL_ADD, SCATTER
 from .rewrite import Bindings, P, Rewriter, Rule, number
 
@@ -169,7 +169,7 @@ def _bias_fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
 
 def _bias_first(node: Tensor, rows: Tensor, b: Tensor) -> Tensor:
     table, index = rows.inputs
-    return _lookup(table + b, index, rows.params["wrap"])
+    return instead(node, LOOKUP, (table + b, index), rows.params)
 
 
 def _slice_of_lookup(node: Tensor, rows: Tensor) -> Tensor | None:
@@ -177,7 +177,7 @@ def _slice_of_lookup(node: Tensor, rows: Tensor) -> Tensor | None:
     parts = _parts(node)
     if len(parts) > index.ndim or any(p is None or p is Ellipsis for p in parts):
         return None
-    return _lookup(table, index[parts], rows.params["wrap"])
+    return instead(node, LOOKUP, (table, apply(node.op, (index,), node.params)), rows.params)
 
 
 def _scattered_product(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
@@ -223,7 +223,8 @@ GATHER = [
     *(
         Rule(
             "bias to what does not recur", P("add", P("add", *pair), "b"),
-            lambda node, x, b, product, **_: (x + b) + product, _bias_inside,
+            lambda node, x, b, product, **_: instead(node, node.op, (instead(node, node.op, (x, b)), product)),
+            _bias_inside,
         )
         for x in (P("lookup", ..., bind="x"), P("slice", P("matmul", ...), bind="x"))
         for pair in ((x, _PRODUCT), (_PRODUCT, x))
@@ -278,7 +279,7 @@ def _addend_fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
 
 
 def _matmul_add(node: Tensor, c: Tensor, x: Tensor, w: Tensor, product: Tensor) -> Tensor:
-    return apply(MATMUL_ADD, (c, x, w))
+    return instead(node, MATMUL_ADD, (c, x, w))
 
 
 _ADDED_TO = P("matmul", "x", "w", bind="product")
@@ -342,7 +343,7 @@ def _line_rule(op: Op, i: int, line: Any, dtype: np.dtype) -> Rule | None:
 
     def replacement(node: Tensor, **bound: Tensor) -> Tensor | None:
         rule = op.kernels.rule(i, node.dtype)
-        return None if rule is None else apply(fused_line(*fused), tuple(bound[names[k]] for k in rule[1]))
+        return None if rule is None else instead(node, fused_line(*fused), tuple([bound[names[k]] for k in rule[1]]))
 
     def fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
         same = node.dtype == dtype and all(t.dtype == dtype for t in b.values())

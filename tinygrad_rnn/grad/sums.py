@@ -7,6 +7,7 @@ happen here and in no rule; a rule may give None for an input that it sends noth
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -162,14 +163,7 @@ def _fold_array(part: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
             part = np.add.reduce(part, axes)
     part = np.asarray(part)
     # What is left may still be smaller than the target where a rule gave one value for many.
-    return np.broadcast_to(part, target) if part.size < _size(target) else part.reshape(target)
-
-
-def _size(dimensions: tuple[int, ...]) -> int:
-    size = 1
-    for n in dimensions:
-        size *= n
-    return size
+    return np.broadcast_to(part, target) if part.size < prod(target) else part.reshape(target)
 
 
 class Tensors:
@@ -217,6 +211,6 @@ def _fold_tensor(part: Tensor, target: tuple[int, ...]) -> Tensor:
     axes = tuple(k for k in range(part.ndim) if k < lead or (target[k - lead] == 1 and part.shape[k] != 1))
     if any(part.shape[k] != 1 for k in axes):
         part = reduce.sum(part, axes)
-    if part.size < _size(target):
+    if part.size < prod(target):
         return shape.broadcast_to(part, target)
     return shape.reshape(part, target) if part.shape != target else part

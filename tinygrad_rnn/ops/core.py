@@ -187,7 +187,10 @@ def literal(number: Any, dtype: np.dtype) -> Tensor:
 def promoted(inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
     """Tensors of one dtype: numbers follow tensors, integers follow floats, float32 follows float64."""
     first = inputs[0]
-    if type(first) is Tensor and all([type(t) is Tensor and t.data.dtype is first.data.dtype for t in inputs]):
+    for t in inputs:
+        if type(t) is not Tensor or t.data.dtype is not first.data.dtype:
+            break
+    else:
         return inputs
     tensors = [as_tensor(t) for t in inputs if not isinstance(t, _PYTHON_NUMBERS)]
     if not tensors:
@@ -202,7 +205,7 @@ def promoted(inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
 
 def result_dtype(dtypes: list[np.dtype]) -> np.dtype:
     """The widest float among `dtypes` if there is one, else NumPy's promotion of the integers."""
-    if all([d is dtypes[0] for d in dtypes]):
+    if dtypes.count(dtypes[0]) == len(dtypes):
         return dtypes[0]
     floats = [d for d in dtypes if d.kind == "f"]
     return max(floats, key=lambda d: d.itemsize) if floats else np.result_type(*dtypes)

@@ -215,7 +215,7 @@ def elementwise_op(
 
 def broadcast_shape(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     """NumPy's broadcast shape, or a ShapeError that says which axis does not fit."""
-    if all([s == shapes[0] for s in shapes]):
+    if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     try:
         return np.broadcast_shapes(*shapes)

@@ -40,6 +40,8 @@ def normalize_axes(name: str, axis: Any, ndim: int, *inputs: Tensor) -> tuple[in
 
 
 def _one_axis(name: str, axis: Any, ndim: int, *inputs: Tensor) -> int:
+    if type(axis) is int and -ndim <= axis < ndim:
+        return axis % ndim
     return normalize_axes(name, (axis,), ndim, *inputs)[0]
 
 
