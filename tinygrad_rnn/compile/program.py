@@ -127,7 +127,7 @@ class Program:
 
     # Making -----------------------------------------------------------------------------------------------------------
 
-    def _build(self, nodes: list[Tensor], roots: list[Tensor]) -> None:
+    def _build(self, nodes: list[Tensor], roots: Sequence[Tensor]) -> None:
         bound = self._bind(nodes)
         low = Lowering(nodes, roots, bound)
         self._stage(low)
@@ -179,7 +179,7 @@ class Program:
             low.bound[t.serial] = view.storage
             self._inputs.append(view)
 
-    def _settled(self, low: Lowering, roots: list[Tensor]) -> list[View]:
+    def _settled(self, low: Lowering, roots: Sequence[Tensor]) -> list[View]:
         """Where the roots lie once everything is computed: not in memory that the program is about to change."""
         effects = self.recording.effects
         changed = {self._slots[t.serial] for t in [*(u.parameter for u in effects.updates), *_first(effects.assigned)]}
@@ -193,7 +193,7 @@ class Program:
             settled.append(view)
         return settled
 
-    def _effects(self, low: Lowering, roots: list[Tensor]) -> None:
+    def _effects(self, low: Lowering, roots: Sequence[Tensor]) -> None:
         """Checks, then updates and assignments, after everything that is computed."""
         effects = self.recording.effects
         updated, assigned, checked = self._split(roots, effects)
@@ -224,7 +224,7 @@ class Program:
             cores, sizes = ((1,),), [flat.size]
             low.emitter.over_rows(t, "check_finite", loop.address, [whole], cores, sizes, writes=0, fault=(flat, make))
 
-    def _split(self, roots: list[Tensor], effects: Effects) -> tuple[list[tuple[Tensor, View]], ...]:
+    def _split(self, roots: Sequence[Tensor], effects: Effects) -> tuple[list[tuple[Tensor, View]], ...]:
         """The roots of updates, of assignments and of checks, and where they lie."""
         placed = zip(roots, self._results)
         for _ in range(self.recording.results + len(self.recording.left)):
