@@ -547,3 +547,21 @@ def test_program_records_once():
     assert run.program(X) is run.program(X)
     run(X)
     assert calls == [1]
+
+
+@pytest.mark.parametrize("pool", [tg.sum, tg.mean], ids=lambda f: f.__name__)
+def test_pooling_over_the_states_of_all_steps(pool):
+    """The cotangent is one value that every step reads: none may overwrite it."""
+    w = np.random.default_rng(0).normal(size=(3, 3))
+
+    def run(x, w):
+        h, states = x, []
+        for _ in tg.steps(4):
+            h = tg.tanh(h @ w)
+            states.append(h)
+        loss = tg.tanh(pool(tg.stack(states), 0)).sum()
+        return [loss, *tg.grad(loss, [x, w])]
+
+    x = np.random.default_rng(1).normal(size=(2, 3))
+    for found, expected in zip(tg.compile(run)(x, w), run(tg.tensor(x), tg.tensor(w)), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)

@@ -136,7 +136,9 @@ class Lowering:
     def _entries_differ(self, t: Tensor) -> bool:
         taken = [taken_at(user) for user in self.users[t.serial]]
         places = {at for at in taken if at is not None}
-        return len(places) == len(taken) and len({axis for axis, _ in places}) == 1
+        axes = {axis for axis, _ in places}
+        apart = all(self.views[t.serial].strides[axis] for axis in axes)  # entries of a broadcast are one and the same
+        return len(places) == len(taken) and len(axes) == 1 and apart
 
     def takeover(self, t: Tensor, candidates: Sequence[Tensor]) -> View | None:
         """The memory of an input that nobody needs any more, for a result of the same shape and type."""
