@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
-settings.register_profile("dev", max_examples=30, **_COMMON)
-settings.register_profile("ci", max_examples=30, derandomize=True, **_COMMON)
-settings.register_profile("short", max_examples=5, derandomize=True, **_COMMON)
-settings.register_profile("intense", max_examples=1000, **_COMMON)
+from tinygrad_rnn import testing
+
+for _name in ("dev", "ci", "short", "intense"):
+    settings.register_profile(_name, testing.profile(_name))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

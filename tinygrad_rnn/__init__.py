@@ -5,6 +5,9 @@ names, scopes and time steps. From the recorded, unrolled graph come gradients o
 """
 
 from . import _source_tree  # noqa: I001, F401  (first: it finds viz where nothing is installed)
+from importlib import import_module
+from typing import Any
+
 from . import errors, io, nn, optim, viz
 from .compile import Compiled, Program, compile
 from .errors import (
@@ -152,6 +155,14 @@ from .tensor import Spec, Tensor
 from .warmup import warmup
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``tg.testing`` needs Hypothesis, which nothing else does: it is imported when it is first asked for."""
+    if name == "testing":
+        return import_module(".testing", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "GradientError", "Graph", "ImmutableError",

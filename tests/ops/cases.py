@@ -54,6 +54,16 @@ def fixed(value: Any) -> Sampler:
     return lambda rng: np.array(value)
 
 
+def complex_gradient(f: Callable[..., Any], arrays: list[np.ndarray], i: int, cotangent: np.ndarray) -> np.ndarray:
+    """Gradient of ``(cotangent * f).sum()`` by array `i`, to rounding, for an analytic NumPy function `f`."""
+    out = np.zeros(arrays[i].shape)
+    for place in np.ndindex(arrays[i].shape):
+        array = arrays[i].astype(np.complex128)
+        array[place] += 1e-30j
+        out[place] = (cotangent * f(*arrays[:i], array, *arrays[i + 1 :])).imag.sum() / 1e-30
+    return out
+
+
 # Cases ----------------------------------------------------------------------------------------------------------------
 
 
