@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
+GUIDE = README.parent / "examples" / "prove_your_cell.md"
 BLOCK = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 
 
@@ -18,6 +21,20 @@ def test_program_prints_what_the_readme_says(program, printed, tmp_path):
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == printed
+
+
+def test_the_guide_prints_what_it_says(tmp_path, monkeypatch):
+    """Its programs are one session."""
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
+    assert len(blocks) == GUIDE.read_text(encoding="utf-8").count("```python")
+    session: dict[str, object] = {"__name__": "guide"}
+    for program, printed in blocks:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(program, str(GUIDE), "exec"), session)
+        assert out.getvalue() == printed
+    assert "gate: wrong gradient" in (tmp_path / "wrong_gate.svg").read_text(encoding="utf-8")
 
 
 def words(picture: Path) -> list[str]:

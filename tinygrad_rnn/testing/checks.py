@@ -198,11 +198,11 @@ CELL_LAWS: dict[str, Callable[[_Run], None]] = {
     "causality": lambda r: cell_laws.causality(r.cell, r.xs, r.state, at=r.at()),
     "time_shift": lambda r: cell_laws.time_shift(r.cell, r.xs, r.state),
     "split_point": _split,
-    "padding": _pad,
     "batch_independence": lambda r: cell_laws.batch_independence(r.cell, r.xs, r.state),
     "batch_permutation": lambda r: cell_laws.batch_permutation(
         r.cell, r.xs, r.state, order=r.rng.permutation(len(r.xs)).tolist()
     ),
+    "padding": _pad,
     "hidden_permutation": _permute_hidden,
     "truncation": lambda r: cell_laws.truncation(r.cell, r.xs, r.state, at=r.at()),
 }
