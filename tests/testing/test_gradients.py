@@ -177,6 +177,25 @@ def test_nested_results_and_sizes_of_zero():
     check_grad(lambda x, y: {"a": (x.sum(), [y * 2]), "b": tg.argmax(x)}, np.ones((2, 2)), np.ones((0, 3)))
 
 
+def test_a_single_wrong_entry_of_many_is_found():
+    mask = np.zeros(5000)
+    mask[1234] = 1e-3
+    lines = (lambda g, y, x, m: 2 * g * x * (1 + m), lambda g, y, x, m: g * 0 * m)
+    bent = tg.elementwise(lambda x, m: x * x, vjp=lines, name="bent")
+    with pytest.raises(GradientMismatch) as caught:
+        check_grad(lambda x: bent(x, tg.tensor(mask)), np.linspace(1, 2, 5000), order=1)
+    assert caught.value.place.index == (1234,)
+
+
+def test_a_wrong_value_is_seen_although_its_formula_is_right(monkeypatch):
+    """The derivative is that of what the function gives, not that of what its name says."""
+    kernels = tg.tanh.op.kernels
+    right = kernels[np.dtype(np.float64)]
+    monkeypatch.setitem(kernels, np.dtype(np.float64), lambda x, out=None: right(1.01 * x))
+    with pytest.raises(GradientMismatch):
+        check_grad(tg.tanh, [0.3, -0.2], order=1)
+
+
 # Reports --------------------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ __all__ = ["check_grad"]
 MODES = ("vjp", "jvp", "hvp")
 SHARP = 1e-5  # a derivative must be known this well, relative to its terms, to judge a rule that is off by 0.1 %
 EPS = float(np.finfo(np.float64).eps)
+MOST_ENTRIES = 256  # that are looked at one by one
 MOST_ALIKE = 20  # operations of one kind and shape that are looked at to find the wrong one
 SAFETY = 1024  # times the rounding that was measured, once and of the engine's derivative alone
 
@@ -217,7 +218,7 @@ class _Check:
     def explain(self, what: str, k: int, g: np.ndarray) -> None:
         """Find the entry that is most off, and raise."""
         worst: tuple[float, Any, float, float] | None = None
-        for place in _places(g, self.seed):
+        for place in self.suspects(k, g):
             direction = np.zeros(g.shape)
             direction[place] = 1.0
             numeric, bound, _ = self.paired(self.f.slope(k, direction))
@@ -226,6 +227,21 @@ class _Check:
                 worst = off, place, float(g[place]), numeric
         assert worst is not None
         self.fail(what, self.f.names[k], *worst[1:])
+
+    def suspects(self, k: int, g: np.ndarray) -> list[tuple[int, ...]]:
+        """The entries to look at one by one; of a large array, those of the part that is most off, again and again."""
+        left = np.arange(g.size)
+        while left.size > MOST_ENTRIES:
+            halves = np.array_split(left, 2)
+            left = max(halves, key=lambda half: self.off(k, g, half))
+        return [tuple(int(n) for n in np.unravel_index(n, g.shape)) for n in left]
+
+    def off(self, k: int, g: np.ndarray, entries: np.ndarray) -> float:
+        """By how much the slope along some entries differs."""
+        direction = np.zeros(g.size)
+        direction[entries] = self.directions[k].reshape(-1)[entries]
+        direction = direction.reshape(g.shape)
+        return abs(self.paired(self.f.slope(k, direction))[0] - float((g * direction).sum()))
 
     def jvp(self) -> None:
         places = self.f.wrt
@@ -435,10 +451,10 @@ def _dense(g: Tensor | None, t: Tensor) -> np.ndarray:
     return np.zeros(t.shape, t.dtype) if g is None else g.data
 
 
-def _places(a: np.ndarray, seed: int, most: int = 512) -> list[tuple[int, ...]]:
+def _places(a: np.ndarray, seed: int) -> list[tuple[int, ...]]:
     """All places of an array, or some of them at random where there are many."""
     places = list(np.ndindex(a.shape))
-    if len(places) <= most:
+    if len(places) <= MOST_ENTRIES:
         return places
-    chosen = np.random.default_rng(seed).choice(len(places), most, replace=False)
+    chosen = np.random.default_rng(seed).choice(len(places), MOST_ENTRIES, replace=False)
     return [places[n] for n in sorted(chosen)]

@@ -199,7 +199,17 @@ class Function:
             return None
         leaves = [*graph.placeholders, *self.parameters]
         random = any("generator" in t.params for t in graph.nodes)
-        return (graph, leaves) if not random and is_analytic(graph.nodes, leaves) else None
+        known = not random and is_analytic(graph.nodes, leaves)
+        return (graph, leaves) if known and self._is_the_same(graph, leaves) else None
+
+    def _is_the_same(self, graph: Any, leaves: Sequence[Tensor]) -> bool:
+        """Whether the formulas give what the function gives: otherwise it is the function that counts."""
+        given = {t.serial: a + 0j if a.dtype.kind == "f" else a for t, a in zip(leaves, self.arrays, strict=True)}
+        for mine, y in zip(evaluate(graph.nodes, given, graph.outputs), self.values(self.arrays), strict=True):
+            scale = float(np.abs(y).max(initial=0))
+            if not np.allclose(mine.real, y, rtol=0, atol=1e6 * float(np.finfo(y.dtype).eps) * scale):
+                return False
+        return True
 
     def slope(self, k: int, direction: np.ndarray) -> Slope:
         """The derivative of the outputs where array `k` moves along a direction."""

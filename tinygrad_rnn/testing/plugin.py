@@ -1,7 +1,7 @@
 """The pytest plugin: profiles for Hypothesis, and graphs of failed gradient checks in the report.
 
 ``--hypothesis-profile=tinygrad-ci`` (or ``-dev``, ``-short``, ``-intense``) chooses a profile; ``--save-graphs DIR``
-saves a picture of the graph of each failed check.
+saves a picture of the graph of each failed check; ``--warm-kernels`` compiles all kernels before the first test.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ LINES = 60  # of a graph that are printed
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tinygrad_rnn")
     group.addoption("--save-graphs", metavar="DIR", help="save pictures of the graphs of failed gradient checks")
+    group.addoption("--warm-kernels", action="store_true", help="compile all kernels before the first test")
 
 
 @pytest.hookimpl(tryfirst=True)  # before Hypothesis looks for the profile that was asked for
@@ -29,6 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
     for name in PROFILES:
         settings.register_profile(f"tinygrad-{name}", profile(name))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("--warm-kernels"):
+        from ..warmup import warmup
+
+        warmup()
 
 
 @pytest.hookimpl(wrapper=True)
