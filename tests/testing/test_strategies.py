@@ -46,8 +46,9 @@ def shares(values, key):
 # All of them ----------------------------------------------------------------------------------------------------------
 
 CALLS = {  # by name, with the arguments that it cannot do without
-    "arrays": {}, "broadcastable_shapes": {}, "cells": {}, "dtypes": {}, "modules": {"in_features": 2},
-    "one_hot_batches": {"classes": 3}, "optimizers": {}, "sequences": {}, "shapes": {}, "tensors": {},
+    "arrays": {}, "broadcastable_shapes": {}, "cells": {}, "dtypes": {}, "graphs": {}, "modules": {"in_features": 2},
+    "one_hot_batches": {"classes": 3}, "optimizers": {}, "recurrent_models": {}, "sequences": {}, "shapes": {},
+    "tensors": {},
     "token_batches": {"classes": 3}, "trees": {},
 }  # fmt: skip
 

@@ -329,6 +329,7 @@ def gradient_lines() -> list[Rule]:
     return rules
 
 
+@cache  # recording a line takes longer than the small programs that need it
 def _line_rule(op: Op, i: int, line: Any, dtype: np.dtype) -> Rule | None:
     if line in (ew.passes, ew.vanishes):
         return None

@@ -238,9 +238,8 @@ class _Check:
 
     def off(self, k: int, g: np.ndarray, entries: np.ndarray) -> float:
         """By how much the slope along some entries differs."""
-        direction = np.zeros(g.size)
-        direction[entries] = self.directions[k].reshape(-1)[entries]
-        direction = direction.reshape(g.shape)
+        direction = np.zeros(g.shape)
+        direction.reshape(-1)[entries] = self.directions[k].reshape(-1)[entries]
         return abs(self.paired(self.f.slope(k, direction))[0] - float((g * direction).sum()))
 
     def jvp(self) -> None:

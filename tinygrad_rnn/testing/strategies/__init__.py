@@ -5,10 +5,11 @@ given, as comparisons with differences need it; they are finite, and neither sub
 """
 
 from .arrays import arrays, broadcastable_shapes, dtypes, shapes, tensors
+from .graphs import graphs, recurrent_models
 from .models import MakeOptimizer, cells, modules, optimizers
 from .sequences import Sequences, one_hot_batches, sequences, token_batches, trees
 
 __all__ = [
-    "MakeOptimizer", "Sequences", "arrays", "broadcastable_shapes", "cells", "dtypes", "modules", "one_hot_batches",
-    "optimizers", "sequences", "shapes", "tensors", "token_batches", "trees",
+    "MakeOptimizer", "Sequences", "arrays", "broadcastable_shapes", "cells", "dtypes", "graphs", "modules",
+    "one_hot_batches", "optimizers", "recurrent_models", "sequences", "shapes", "tensors", "token_batches", "trees",
 ]  # fmt: skip

@@ -1,0 +1,263 @@
+"""The fuzzer: it finds planted faults, makes them small, and shows them as code that runs; what is right passes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.testing import fuzz as fuzzer
+from tinygrad_rnn.testing.fuzz import fuzz, main, program_number, replay
+from tinygrad_rnn.testing.fuzz_checks import STAGES, Case, Failure, applies, check, reproduction
+from tinygrad_rnn.testing.fuzz_report import pairs_of
+from tinygrad_rnn.testing.fuzz_shrink import rebuilt, shrunk, size
+from tinygrad_rnn.testing.graph_program import Input, Program, Step
+from tinygrad_rnn.testing.peers import installed
+
+SMALL = Program((Input((2,)),), (Step("tanh", (0,)), Step("multiply", (0, 1))), (2,))
+EVERY = [s for s in STAGES if s != "jax"]
+
+
+@pytest.fixture
+def wrong_tanh(monkeypatch):
+    """The slope of tanh off by a thousandth, where it is recorded."""
+    right = tg.tanh.op.vjp[0]
+    monkeypatch.setattr(tg.tanh.op, "vjp", (lambda g, y, x: right(g, y, x) * 1.001,))
+
+
+def test_what_is_right_passes():
+    report = fuzz(count=30, seed=5, peers=False)
+    assert report.findings == []
+    assert report.tally.programs == 30
+    assert {"values", "gradient", "compiled", "reverse over reverse", "forward"} <= set(report.tally.stages)
+
+
+@pytest.mark.parametrize("number", [1, 7, 15, 20])
+def test_every_stage_passes(number):
+    program = program_number(11, number)
+    stages = [s for s in EVERY if applies(STAGES[s], program) and (s != "torch" or installed("torch"))]
+    assert check(program, stages) is None
+
+
+# Planted faults -------------------------------------------------------------------------------------------------------
+
+
+def run(code):
+    exec(compile(code, "<reproduction>", "exec"), {"__name__": "reproduction"})
+
+
+def test_a_wrong_gradient_is_found_and_made_small(wrong_tanh, tmp_path, capsys):
+    report = fuzz(count=60, peers=False, save=tmp_path, most=1, shrink_seconds=10)
+    (finding,) = report.findings
+    assert [s.op for s in finding.program.walk()] == ["tanh"]
+    assert size(finding.program) < size(finding.original)
+    assert sum(int(np.prod(x.shape)) for x in finding.program.inputs) <= 2
+    assert finding.failure.kind == "value"
+    with pytest.raises(AssertionError):
+        run(finding.code)
+    assert finding.code in capsys.readouterr().out
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".py"}
+
+
+def test_the_code_passes_once_the_fault_is_gone(monkeypatch):
+    right = tg.tanh.op.vjp[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(tg.tanh.op, "vjp", (lambda g, y, x: right(g, y, x) * 1.001,))
+        failure = check(SMALL, ["reverse over reverse"])
+        assert failure is not None
+        code = reproduction(SMALL, failure)
+        with pytest.raises(AssertionError):
+            run(code)
+    run(code)
+
+
+def test_a_wrong_value_is_found(monkeypatch):
+    right = tg.softmax
+    monkeypatch.setattr(tg, "softmax", lambda x, axis=-1: right(x, axis) * 1.001)
+    report = fuzz(count=120, peers=False, most=1, shrink_seconds=5)
+    (finding,) = report.findings
+    assert (finding.failure.stage, [s.op for s in finding.program.walk()]) == ("values", ["softmax"])
+
+
+def test_an_exception_is_found(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(tg.viz, "to_dot", broken)
+    failure = check(SMALL, EVERY[: EVERY.index("torch")])
+    assert failure is not None
+    assert (failure.stage, failure.kind) == ("drawn", "RuntimeError")
+    with pytest.raises(RuntimeError, match="planted"):
+        run(reproduction(SMALL, failure))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_hidden(monkeypatch, bad):
+    right = tg.tanh
+    monkeypatch.setattr(tg, "tanh", lambda x: right(x) + bad)
+    failure = check(SMALL, ["values"])
+    assert failure is not None
+    assert failure.kind == "not finite"
+
+
+@pytest.mark.parametrize(("fault", "kind"), [
+    (lambda y: y[None], "shape"), (lambda y: y.astype(np.float32), "dtype"), (lambda y: y * (1 + 1e-11), "value"),
+])  # fmt: skip
+def test_other_differences_are_told_apart(monkeypatch, fault, kind):
+    right = tg.tanh
+    monkeypatch.setattr(tg, "tanh", lambda x: fault(right(x)))
+    failure = check(Program((Input((2,)),), (Step("tanh", (0,)),), (1,)), ["values"])
+    assert failure is not None
+    assert failure.kind == kind
+
+
+def test_changed_inputs_are_found(monkeypatch):
+    right = tg.tanh
+
+    def careless(x):
+        y = right(x)
+        if not x.is_symbolic:
+            x.data[...] *= 1.5
+        return y
+
+    monkeypatch.setattr(tg, "tanh", careless)
+    failure = check(Program((Input((2,)),), (Step("tanh", (0,)),), (1,)), ["values", "inputs unchanged"])
+    assert failure is not None
+    assert failure.stage == "inputs unchanged"
+
+
+def test_warnings_are_failures(monkeypatch):
+    import warnings
+
+    right = tg.tanh
+    monkeypatch.setattr(tg, "tanh", lambda x: (warnings.warn("careful", stacklevel=1), right(x))[1])
+    failure = check(SMALL, ["values"])
+    assert failure is not None
+    assert failure.kind == "UserWarning"
+
+
+# Shrinking ------------------------------------------------------------------------------------------------------------
+
+
+def test_programs_of_what_is_needed():
+    program = rebuilt([Input((1,)), Input((2,)), Step("tanh", (1,)), Step("sin", (0,)), Step("cos", (2,))], [4])
+    assert program == Program((Input((2,)),), (Step("tanh", (0,)), Step("cos", (1,))), (2,))
+
+
+def needed(program):
+    """Without steps that no output takes."""
+    return rebuilt([*program.inputs, *program.steps], program.outputs)
+
+
+def contains(*names):
+    return lambda program: set(names) <= {s.op for s in program.steps}
+
+
+@pytest.mark.parametrize("names", [("matmul",), ("loop",), ("loop", "tanh"), ("checkpoint",), ("stack", "multiply")])
+def test_programs_become_small(names):
+    fails = contains(*names)
+    program = next(p for k in range(10**4) if fails(p := needed(program_number(3, k))) and len(p.steps) > 2)
+    small = shrunk(program, Failure("", "", ""), fails=fails, seconds=10)
+    assert fails(small)
+    assert len(list(small.walk())) <= len(names)
+    assert sum(int(np.prod(x.shape)) for x in small.inputs) <= 8
+
+
+def test_a_loop_in_which_a_state_matters_keeps_it():
+    """A program that no longer runs is never taken."""
+    program = program_number(0, 7)
+    small = shrunk(program, Failure("", "", ""), fails=contains("loop"), seconds=5)
+    assert Case(small).usable()
+
+
+# Files, and the command line ------------------------------------------------------------------------------------------
+
+
+def test_saved_programs_are_replayed(wrong_tanh, tmp_path, capsys):
+    fuzz(count=60, peers=False, save=tmp_path, most=1, shrink_seconds=5)
+    (path,) = tmp_path.glob("*.json")
+    failure = replay(path)
+    assert failure is not None
+    assert failure.stage == json.loads(path.read_text())["stage"]
+    assert replay(path, original=True) is not None
+    assert main(["--replay", str(path)]) == 1
+    assert "off by" in capsys.readouterr().out
+
+
+def test_programs_alone_are_replayed(tmp_path, capsys):
+    path = tmp_path / "program.json"
+    path.write_text(SMALL.to_json())
+    assert main(["--replay", str(path)]) == 0
+    assert "passes" in capsys.readouterr().out
+
+
+def test_the_table(capsys):
+    assert main(["--count", "20", "--no-peers", "--seed", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "20 programs of" in out
+    assert "pairs of operations" in out
+    assert "0 mismatches" in out
+    assert all(any(line.startswith(f"{op} ") for line in out.splitlines()) for op in ("tanh", "matmul", "loop"))
+
+
+def test_mismatches_are_the_exit_status(wrong_tanh, monkeypatch):
+    monkeypatch.setattr(fuzzer, "shrunk", lambda program, failure, seconds: program)
+    assert main(["--count", "60", "--no-peers", "--most", "1"]) == 1
+
+
+def test_minutes_are_kept():
+    began = time.monotonic()
+    assert fuzz(minutes=0.01, peers=False).tally.programs > 0
+    assert time.monotonic() - began < 10
+
+
+def test_ctrl_c_prints_the_table():
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from tinygrad_rnn.testing.fuzz import main; print('ready', flush=True); sys.exit(main(['--no-peers']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "0 mismatches" in out
+
+
+def test_pairs_inside_of_blocks_are_counted():
+    inner = (Step("sin", (0,)), Step("cos", (1,)))
+    program = Program((Input(()),), (Step("tanh", (0,)), Step("checkpoint", (1,), body=inner)), (2,))
+    assert pairs_of(program) == [("input", "tanh"), ("tanh", "checkpoint"), ("input", "sin"), ("sin", "cos")]
+
+
+def test_hypothesis_is_not_needed_by_programs():
+    """The fuzzer's own modules leave Hypothesis to the strategies."""
+    from pathlib import Path
+
+    for path in Path(fuzzer.__file__).parent.glob("*.py"):
+        if path.name.startswith(("fuzz", "graph_", "oracle", "peers")):
+            assert "import hypothesis" not in (text := path.read_text(encoding="utf-8"))
+            assert "from hypothesis" not in text
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_turns_of_a_loop_give_what_it_gives(seed):
+    from tinygrad_rnn.testing.fuzz_shrink import _opened, _turns
+    from tinygrad_rnn.testing.graph_choices import NumpyChoices, draw_model
+
+    program = draw_model(NumpyChoices(np.random.default_rng(seed)))
+    nodes = [*program.inputs, *program.steps]
+    k = next(k for k, s in enumerate(nodes) if isinstance(s, Step) and s.op == "loop")
+    unrolled = _opened(program, nodes, k, _turns(nodes[k], k))
+    names = dict(zip([id(x) for x in program.inputs], program.arrays()))
+    arrays = [next(names[id(y)] for y in program.inputs if y is x) for x in unrolled.inputs]
+    for a, b in zip(unrolled(*map(tg.tensor, arrays)), program(*map(tg.tensor, program.arrays())), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())

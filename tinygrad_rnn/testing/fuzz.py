@@ -1,0 +1,257 @@
+"""Random graphs and models against the oracle and its peers: ``python -m tinygrad_rnn.testing.fuzz --minutes 10``.
+
+Every program is run eagerly, differentiated twice and forwards, traced, compiled, written and drawn; what differs from
+the oracle, or raises, is made smaller, printed as code that runs, and saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .fuzz_checks import PEERS, STAGES, Case, Failure, applies, check, reproduction
+from .fuzz_report import Tally
+from .fuzz_shrink import shrunk
+from .graph_choices import NumpyChoices, draw_graph, draw_model
+from .graph_program import Program
+from .peers import installed
+
+__all__ = ["Finding", "Report", "fuzz", "main", "program_number", "replay"]
+
+MODELS = 8  # one program of so many is a recurrent model
+MOST_FINDINGS = 10
+
+
+@dataclass
+class Finding:
+    """A mismatch.
+
+    Attributes
+    ----------
+    number : int
+        Of the program, with which it can be made again.
+    original, program : Program
+        As it was drawn, and made smaller.
+    failure : Failure
+        Of the smaller one.
+    code : str
+        Python that runs and shows it.
+    """
+
+    number: int
+    original: Program
+    program: Program
+    failure: Failure
+    code: str
+
+    def to_json(self) -> str:
+        return json.dumps({
+            "stage": self.failure.stage, "kind": self.failure.kind, "text": self.failure.text, "number": self.number,
+            "program": json.loads(self.program.to_json()), "original": json.loads(self.original.to_json()),
+        }, indent=1)  # fmt: skip
+
+
+@dataclass
+class Report:
+    """What was tried, and what was found."""
+
+    tally: Tally = field(default_factory=Tally)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def program_number(seed: int, number: int) -> Program:
+    """The program of that number of a run with that seed.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn.testing.fuzz import program_number
+    >>> program_number(0, 3) == program_number(0, 3)
+    True
+    """
+    c = NumpyChoices(np.random.default_rng([seed, number]))
+    return draw_model(c) if number % MODELS == MODELS - 1 else draw_graph(c)
+
+
+def fuzz(
+    *,
+    seed: int = 0,
+    count: int | None = None,
+    minutes: float | None = None,
+    peers: bool = True,
+    save: Path | None = None,
+    progress: bool = False,
+    shrink_seconds: float = 30.0,
+    most: int = MOST_FINDINGS,
+) -> Report:
+    """Check programs until one of the limits is reached, or Ctrl-C.
+
+    Parameters
+    ----------
+    seed : int
+    count : int, optional
+        How many programs.
+    minutes : float, optional
+    peers : bool
+        Whether to compare with PyTorch and JAX too, where they are installed.
+    save : Path, optional
+        A directory for what is found.
+    progress : bool
+        Whether to show a bar.
+    shrink_seconds : float
+        How long to make one program smaller.
+    most : int
+        Stop after so many mismatches that differ.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn.testing.fuzz import fuzz
+    >>> report = fuzz(count=3, peers=False)
+    >>> report.tally.programs, report.findings
+    (3, [])
+    """
+    report = Report()
+    stages = [s for s in STAGES if s not in PEERS or (peers and installed(s))]
+    seen: set[Any] = set()
+    try:
+        for number in _numbers(count, minutes, progress, report):
+            program = program_number(seed, number)
+            failure = _checked(program, number, stages, report.tally)
+            if failure is None or (known := (failure.stage, failure.kind, _operations(program))) in seen:
+                continue
+            finding = _finding(number, program, failure, shrink_seconds)
+            mark = (finding.failure.stage, finding.failure.kind, _operations(finding.program))
+            if mark not in seen:
+                report.findings.append(finding)
+                _tell(finding, save)
+            seen |= {mark, known}
+            if len(report.findings) >= most:
+                break
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    return report
+
+
+def _operations(program: Program) -> frozenset[str]:
+    return frozenset(s.op for s in program.walk())
+
+
+def _numbers(count: int | None, minutes: float | None, progress: bool, report: Report) -> Iterator[int]:
+    end = time.monotonic() + 60 * minutes if minutes is not None else np.inf
+    numbers: Any = range(count if count is not None else 10**9)
+    if progress:
+        from tqdm import tqdm
+
+        numbers = tqdm(iter(numbers), total=count, unit=" programs", mininterval=1.0)
+    for number in numbers:
+        if time.monotonic() > end:
+            break
+        if progress and number % 100 == 0:
+            numbers.set_postfix(mismatches=len(report.findings))
+        yield number
+    if progress:
+        numbers.close()
+
+
+def _checked(program: Program, number: int, stages: Sequence[str], tally: Tally) -> Failure | None:
+    """Run the stages that are due for a program of that number, up to the first that fails."""
+    began = time.perf_counter()
+    case = Case(program)
+    try:
+        usable = case.usable()
+    except Exception as error:  # a draw that makes no sense, or a fault of the oracle
+        return Failure("values", type(error).__name__, f"the oracle raised {error!r}")
+    if not usable:
+        tally.skip()
+        return None
+    due = [STAGES[s] for s in stages if number % STAGES[s].share == STAGES[s].share // 2]
+    due = [stage for stage in due if applies(stage, program)]
+    failure = None
+    for stage in due:
+        tally.stages[stage.name] += 1
+        start = time.perf_counter()
+        try:
+            case.run(stage)
+        except Failure as found:
+            tally.failed[stage.name] += 1
+            failure = found
+            break
+        finally:
+            tally.seconds[stage.name] += time.perf_counter() - start
+    order = 2 if any("products" in s.expected for s in due) else 1
+    tally.note(program, case, order, time.perf_counter() - began)
+    return failure
+
+
+def _finding(number: int, program: Program, failure: Failure, seconds: float) -> Finding:
+    small = shrunk(program, failure, seconds=seconds)
+    try:
+        again = check(small, [failure.stage]) or failure
+        code = reproduction(small, again)
+    except Exception as error:  # the oracle itself failed
+        again, code = failure, f"{small.source()}\n# {error!r}\n"
+    return Finding(number, program, small, again, code)
+
+
+def _tell(finding: Finding, save: Path | None) -> None:
+    print(f"\n# program {finding.number}: {finding.failure}\n{finding.code}", flush=True)
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+        stem = f"{finding.failure.stage.replace(' ', '_').replace(',', '')}_{finding.number}"
+        (save / f"{stem}.json").write_text(finding.to_json(), encoding="utf-8")
+        (save / f"{stem}.py").write_text(finding.code, encoding="utf-8")
+
+
+def replay(path: Path, *, original: bool = False) -> Failure | None:
+    """Check a saved program again, by the stage that failed and by all others.
+
+    Parameters
+    ----------
+    path : Path
+        A file that :func:`fuzz` saved, or a program's own JSON.
+    original : bool
+        Take the program as it was drawn.
+    """
+    read = json.loads(path.read_text(encoding="utf-8"))
+    saved = read if "program" not in read else read["original" if original else "program"]
+    program = Program.from_json(json.dumps(saved))
+    first = [read["stage"]] if "stage" in read else []
+    rest = [s for s in STAGES if (s not in PEERS or installed(s)) and applies(STAGES[s], program) and s not in first]
+    return check(program, [*first, *rest])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; gives 1 where there is a mismatch."""
+    parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn.testing.fuzz", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, help="how long (10, where no --count is given)")
+    parser.add_argument("--count", type=int, help="how many programs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path, metavar="DIR", help="where to put what is found")
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True,
+                        help="compare with PyTorch (half of all) and JAX (one of 256), where installed")  # fmt: skip
+    parser.add_argument("--most", type=int, default=MOST_FINDINGS, help="stop after so many mismatches that differ")
+    parser.add_argument("--replay", type=Path, metavar="FILE.json", help="check a saved program again")
+    args = parser.parse_args(argv)
+    if args.replay is not None:
+        failure = replay(args.replay)
+        print(failure or "passes")
+        return int(failure is not None)
+    minutes = 10.0 if args.minutes is None and args.count is None else args.minutes
+    report = fuzz(
+        seed=args.seed, count=args.count, minutes=minutes, peers=args.peers, save=args.save, most=args.most,
+        progress=True,
+    )  # fmt: skip
+    print(report.tally.table())
+    print(f"{len(report.findings)} mismatches")
+    return int(bool(report.findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
