@@ -122,7 +122,7 @@ def test_steps_scopes_and_names_are_recorded():
     out = nn.RNN(3, 4, 2)(tg.ones((2, 3, 3)))
     g = tg.graph(out.outputs)
     assert g.times == (0, 1, 2)
-    assert [t.time for t in g.by_name("h")] == [0, 0, 1, 1, 2, 2]
+    assert [t.time for t in g.by_name("h")] == [0, 1, 2, 0, 1, 2]  # layer by layer
     assert {t.scope for t in g.by_name("h")} == {("rnn", "layers0"), ("rnn", "layers1")}
     assert len(g.by_name("x")) == 3
 

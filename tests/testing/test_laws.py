@@ -31,7 +31,7 @@ def test_a_layer_keeps_every_law_with_its_parameters(name):
 
 def test_no_law_is_left_out_of_the_checks():
     assert set(LAWS) == {*PLAIN, "gradients"}
-    assert set(CELL_LAWS) == set(cell_laws.__all__) - {"run", "leaves_of", "mapped"}
+    assert set(CELL_LAWS) == set(cell_laws.__all__) - {"run"}
 
 
 # What breaks each -----------------------------------------------------------------------------------------------------

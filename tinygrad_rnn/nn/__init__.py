@@ -1,11 +1,25 @@
 """Building blocks of models: modules that own parameters, initialisers, layers, recurrent cells and their unrolling."""
 
-from . import init
+from . import init, wrappers
+from .attention import AdditiveAttention, AttentionOutput, MultiplicativeAttention
+from .cells import Cell, Gate, GRUCell, LSTMCell, LSTMState, RNNCell, Stepped
+from .convert import from_keras_weights, from_torch_state_dict, to_keras_weights, to_torch_state_dict
+from .crf import CRF
+from .decoding import Decoded, Hypothesis, beam_search, greedy, sample
 from .layers import Dropout, Embedding, LayerNorm, Linear, Sequential
 from .module import Module
-from .recurrent import RNN, RecurrentOutput, RNNCell, unroll
+from .recurrent import GRU, LSTM, RNN, Chunk, Directions, Recurrent, RecurrentOutput, tbptt, unroll
+from .seq2seq import EncoderDecoder, EncoderDecoderOutput, Translation
+from .sequences import pad_sequences, sequence_mask
+from .tree import ChildSumTreeLSTMCell, RecursiveCell, TreeLSTMCell, TreeNetwork, TreeOutput, schedule
+from .wrappers import DeepTransition, DroppedState, Residual, VariationalDropout, Zoneout
 
 __all__ = [
-    "RNN", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "RNNCell", "RecurrentOutput", "Sequential", "init",
-    "unroll",
+    "CRF", "GRU", "LSTM", "RNN", "AdditiveAttention", "AttentionOutput", "Cell", "ChildSumTreeLSTMCell", "Chunk",
+    "Decoded", "DeepTransition", "Directions", "Dropout", "DroppedState", "Embedding", "EncoderDecoder",
+    "EncoderDecoderOutput", "GRUCell", "Gate", "Hypothesis", "LSTMCell", "LSTMState", "LayerNorm", "Linear", "Module",
+    "MultiplicativeAttention", "RNNCell", "Recurrent", "RecurrentOutput", "RecursiveCell", "Residual", "Sequential",
+    "Stepped", "Translation", "TreeLSTMCell", "TreeNetwork", "TreeOutput", "VariationalDropout", "Zoneout",
+    "beam_search", "from_keras_weights", "from_torch_state_dict", "greedy", "init", "pad_sequences", "sample",
+    "schedule", "sequence_mask", "tbptt", "to_keras_weights", "to_torch_state_dict", "unroll", "wrappers",
 ]  # fmt: skip

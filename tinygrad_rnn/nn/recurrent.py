@@ -1,88 +1,31 @@
-"""Recurrent cells, and what runs a cell over time.
+"""Unrolling over time: layers and directions of any cells, sequences of different lengths, truncated gradients.
 
-A cell is anything called as ``y, state = cell(x, state)``, with an ``initial_state(batch)``: a module, or a class of a
-few lines. A state is a tensor, or a tuple of tensors.
+A cell is anything called as ``y, state = cell(x, state)`` that gives its initial state by ``initial_state(batch)``.
+The state is a value, passed in and out: no step is hidden, and every unrolled graph can be drawn. Sequences are
+(batch, time, features).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import ShapeError, fail
-from ..ops import elementwise
 from ..ops.core import as_tensor
-from ..ops.create import zeros
-from ..ops.shape import stack
-from ..scope import steps
+from ..ops.create import tensor, zeros_like
+from ..ops.shape import concatenate, stack
+from ..scope import no_grad, scope, timestep
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
-from . import init
+from .cells import GRUCell, LSTMCell, RNNCell
 from .init import Seed, generator_of
 from .layers import Dropout
 from .module import Module
+from .sequences import masked, sequence_mask
+from .state import mapped_state
 
-__all__ = ["RNN", "RNNCell", "RecurrentOutput", "unroll"]
-
-ACTIVATIONS = {
-    "tanh": elementwise.tanh,
-    "relu": elementwise.relu,
-    "sigmoid": elementwise.sigmoid,
-    "identity": lambda x: x,
-}
-
-
-class RNNCell(Module):
-    """Elman's cell: ``h' = g(x W_i + h W_h + b)``, which is its output and its state.
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-    activation : "tanh", "relu", "sigmoid" or "identity"
-    bias : bool
-        Whether to add `b`.
-    generator : numpy.random.Generator or int, optional
-        Source of the initial values, uniform within ``1 / sqrt(hidden_size)``.
-
-    Examples
-    --------
-    >>> import tinygrad_rnn as tg
-    >>> cell = tg.nn.RNNCell(3, 4)
-    >>> y, h = cell(tg.ones((2, 3)), cell.initial_state(2))
-    >>> y.shape, y is h
-    ((2, 4), True)
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        activation: str = "tanh",
-        bias: bool = True,
-        generator: Seed = None,
-        dtype: Any = DEFAULT_FLOAT,
-    ) -> None:
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"RNNCell: activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
-        generator = generator_of(generator)
-        bound = 1 / np.sqrt(max(hidden_size, 1))
-        self.W_i = init.uniform((input_size, hidden_size), bound, generator, dtype)
-        self.W_h = init.uniform((hidden_size, hidden_size), bound, generator, dtype)
-        self.b = init.uniform((hidden_size,), bound, generator, dtype) if bias else None
-        self.activation = activation
-
-    def initial_state(self, batch: int) -> Tensor:
-        """Zeros of shape (batch, hidden)."""
-        return zeros((batch, self.W_h.shape[0]), self.W_h.dtype).named("h0")
-
-    def forward(self, x: Any, state: Any) -> tuple[Tensor, Tensor]:
-        a = as_tensor(x) @ self.W_i + as_tensor(state) @ self.W_h
-        if self.b is not None:
-            a = a + self.b
-        h = ACTIVATIONS[self.activation](a).named("h")
-        return h, h
+__all__ = ["GRU", "LSTM", "RNN", "Chunk", "Directions", "Recurrent", "RecurrentOutput", "tbptt", "unroll"]
 
 
 class RecurrentOutput(NamedTuple):
@@ -91,17 +34,47 @@ class RecurrentOutput(NamedTuple):
     Attributes
     ----------
     outputs : Tensor (batch, time, features)
-        Of the last layer, at every step.
+        Of the last layer, at every step; zero behind the end of a sequence.
     state : state, or list of states
-        After the last step; one for each layer where there are layers.
+        After the last step of each sequence; one for each layer where there are layers, and ``Directions`` of them
+        where there are two directions.
+    last : Tensor (batch, features)
+        The output of the last step of each sequence; of both directions, the last of the forward one beside that which
+        the backward one has at the first step. Zero for a sequence without steps.
+    history : list of dict of Tensor, or None
+        On request, for each layer (and direction, the forward one first): states and gates by name, (batch, time, ...).
     """
 
     outputs: Tensor
     state: Any
+    last: Any = None
+    history: Any = None
 
 
-def unroll(cell: Any, xs: Any, state: Any = None, *, batch_first: bool = True) -> RecurrentOutput:
+class Directions(NamedTuple):
+    """What belongs to the forward and to the backward direction."""
+
+    forward: Any
+    backward: Any
+
+
+# One cell over time ---------------------------------------------------------------------------------------------------
+
+
+def unroll(
+    cell: Any,
+    xs: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    mask: Any = None,
+    batch_first: bool = True,
+    reverse: bool = False,
+    history: bool = False,
+) -> RecurrentOutput:
     """Run a cell over the steps of `xs`, each inside its ``timestep``.
+
+    Behind the end of a sequence the state stays as it is and outputs are zero, whatever stands there.
 
     Parameters
     ----------
@@ -111,42 +84,89 @@ def unroll(cell: Any, xs: Any, state: Any = None, *, batch_first: bool = True) -
         Integers for a cell that embeds: (batch, time).
     state : state, optional
         Where to start; ``cell.initial_state(batch)`` by default.
+    lengths : integers (batch,), optional
+        Number of steps of each sequence; may be 0.
+    mask : bool (batch, time), optional
+        Which steps are there, instead of `lengths`; gaps are passed over.
     batch_first : bool
-        False for (time, batch, ...), in and out.
+        False for (time, batch, ...), in and out; `lengths` and `mask` stay as they are.
+    reverse : bool
+        From the last step of each sequence to the first; outputs stay at their places.
+    history : bool
+        Also give states and gates over time, of cells that have a ``step`` method.
 
     Raises
     ------
     ShapeError
-        If `xs` has no time axis, or no step.
+        If `xs` has no time axis or no step, or lengths or mask do not fit.
 
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> out = tg.nn.unroll(tg.nn.RNNCell(3, 4), tg.ones((2, 5, 3)))
-    >>> out.outputs.shape, out.state.shape
-    ((2, 5, 4), (2, 4))
+    >>> out = tg.nn.unroll(tg.nn.RNNCell(3, 4), tg.ones((2, 5, 3)), lengths=[5, 2])
+    >>> out.outputs.shape, out.state.shape, out.outputs[1, 2:].tolist()[0]
+    ((2, 5, 4), (2, 4), [0.0, 0.0, 0.0, 0.0])
     """
-    inputs = _Steps(xs, batch_first)
+    inputs = _Steps(xs, batch_first, lengths, mask)
     start = cell.initial_state(inputs.batch) if state is None else state
-    return _run(cell, inputs, start, batch_first)
+    ys, last, seen = _run(cell, inputs, start, reverse, history)
+    axis = 1 if batch_first else 0
+    outputs = stack(ys, axis=axis)
+    return RecurrentOutput(outputs, last, _last(ys, inputs, reverse), [_joined(seen, axis)] if history else None)
 
 
-def _run(cell: Any, inputs: _Steps, state: Any, batch_first: bool) -> RecurrentOutput:
-    outputs = []
-    for t in steps(len(inputs)):
-        y, state = cell(inputs[t], state)
-        outputs.append(y)
-    return RecurrentOutput(stack(outputs, axis=1 if batch_first else 0), state)
+def _run(
+    cell: Any, inputs: _Steps, state: Any, reverse: bool = False, history: bool = False
+) -> tuple[list[Tensor], Any, list[dict[str, Tensor]]]:
+    """Outputs in order of time, the last state, and gates if asked for."""
+    count = len(inputs)
+    outputs: list[Any] = [None] * count
+    seen: list[Any] = [{}] * count
+    for t in reversed(range(count)) if reverse else range(count):
+        with timestep(t):
+            if history and hasattr(cell, "step"):
+                y, after, seen[t] = cell.step(inputs[t], state)
+            else:
+                y, after = cell(inputs[t], state)
+            if inputs.mask is not None:
+                keep = inputs.mask[:, t]
+                y = masked(keep, y, zeros_like(y))
+                after = mapped_state(lambda new, old, keep=keep: masked(keep, new, as_tensor(old)), after, state)
+        outputs[t], state = y, after
+    return outputs, state, seen
+
+
+def _joined(seen: list[dict[str, Tensor]], axis: int) -> dict[str, Tensor]:
+    return {name: stack([step[name] for step in seen], axis=axis) for name in seen[0]}
+
+
+def _last(ys: list[Tensor], inputs: _Steps, reverse: bool) -> Tensor:
+    """The output at the last step of each sequence, in the order of computation."""
+    if inputs.mask is None or reverse:  # backwards every sequence ends with its first step
+        return ys[0 if reverse else -1] if inputs.mask is None else _at(ys, inputs.first_steps())
+    return _at(ys, inputs.last_steps())
+
+
+def _at(ys: list[Tensor], chosen: Tensor) -> Tensor:
+    """For each sequence the output at a step, by a mask (batch, time) with at most one True for each."""
+    total = zeros_like(ys[0])
+    for t, y in enumerate(ys):
+        total = masked(chosen[:, t], y, total)
+    return total
 
 
 class _Steps:
     """The inputs of a loop over time; slices of one tensor are taken when asked for, inside their time step."""
 
-    def __init__(self, xs: Any, batch_first: bool) -> None:
+    def __init__(self, xs: Any, batch_first: bool, lengths: Any = None, mask: Any = None) -> None:
+        self.xs: Any = xs
         if isinstance(xs, list | tuple) and xs and all(isinstance(x, Tensor) for x in xs):
-            self.xs, self.count, self.batch = xs, len(xs), xs[0].shape[0]
-            return
-        xs = as_tensor(xs)
+            self.count, self.batch = len(xs), xs[0].shape[0]
+        else:
+            self._one(as_tensor(xs), batch_first)
+        self.mask = self._mask(lengths, mask)
+
+    def _one(self, xs: Tensor, batch_first: bool) -> None:
         layout = "(batch, time, ...)" if batch_first else "(time, batch, ...)"
         if xs.ndim < 2:
             raise fail(ShapeError, f"unroll: {describe(xs)} has no time axis", expected=layout)
@@ -155,37 +175,176 @@ class _Steps:
         if not self.count:
             raise fail(ShapeError, f"unroll: {describe(xs)} has no time step", expected=f"{layout} with at least one")
 
+    def _mask(self, lengths: Any, mask: Any) -> Tensor | None:
+        if lengths is None and mask is None:
+            return None
+        if lengths is not None and mask is not None:
+            raise TypeError("unroll: lengths and mask say the same; give one of them")
+        found = sequence_mask(lengths, self.count) if mask is None else as_tensor(mask)
+        if found.shape != (self.batch, self.count) or found.dtype.kind != "b":
+            raise fail(
+                ShapeError, f"unroll: {'lengths' if mask is None else 'mask ' + describe(found)}",
+                expected=f"({self.batch},)" if mask is None else f"booleans of shape ({self.batch}, {self.count})",
+            )  # fmt: skip
+        return found
+
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, t: int) -> Tensor:
-        if isinstance(self.xs, Tensor):
-            return (self.xs[:, t] if self.axis else self.xs[t]).named("x")
-        return self.xs[t]
+        """The inputs of a step; zeros where a sequence has ended, so that nothing can come from there."""
+        x = (self.xs[:, t] if self.axis else self.xs[t]).named("x") if isinstance(self.xs, Tensor) else self.xs[t]
+        return x if self.mask is None else masked(self.mask[:, t], x, zeros_like(x))
+
+    def above(self, ys: list[Tensor]) -> _Steps:
+        """The outputs of a layer as inputs of the next."""
+        made = object.__new__(_Steps)
+        made.xs, made.count, made.batch, made.mask = ys, self.count, self.batch, self.mask
+        return made
+
+    def last_steps(self) -> Tensor:
+        """For each sequence True at its last step."""
+        assert self.mask is not None
+        later = concatenate([self.mask[:, 1:], zeros_like(self.mask[:, :1])], 1)
+        return self.mask & (_counted_from_behind(later) == 0)
+
+    def first_steps(self) -> Tensor:
+        assert self.mask is not None
+        counted = self.mask.astype(np.int64)
+        return self.mask & (counted.sum(1, keepdims=True) - _counted_from_behind(self.mask) == 0)
 
 
-class RNN(Module):
-    """Layers of :class:`RNNCell`, unrolled over time.
+def _counted_from_behind(mask: Tensor) -> Tensor:
+    """How many steps there are from each step on, this one included."""
+    steps = mask.shape[1]
+    ahead = tensor(np.tril(np.ones((steps, steps), np.int64)))
+    return mask.astype(np.int64) @ ahead
+
+
+# Layers and directions ------------------------------------------------------------------------------------------------
+
+
+class Recurrent(Module):
+    """Any cells as layers over time, in one or two directions.
 
     Parameters
     ----------
-    input_size, hidden_size : int
-    num_layers : int
-        Each layer reads the outputs of the one below.
-    activation, bias, generator
-        As for :class:`RNNCell`.
+    cells : cell, or sequence of cells
+        One for each layer; each reads the outputs of the one below.
+    backward : cell or sequence of cells, optional
+        Cells that run from the last step to the first; outputs of both directions stand side by side.
+    residual : bool
+        Add the inputs of each layer to its outputs where they are as wide.
     dropout : float
         Share of the outputs of each layer but the last that is dropped while training.
     batch_first : bool
         False for (time, batch, ...), in and out.
+    generator : numpy.random.Generator or int, optional
+        Of the dropout.
 
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> out = tg.nn.RNN(3, 4, num_layers=2)(tg.ones((2, 5, 3)))
-    >>> out.outputs.shape, len(out.state)
-    ((2, 5, 4), 2)
+    >>> cells = [tg.nn.LSTMCell(3, 4), tg.nn.GRUCell(4, 5)]
+    >>> out = tg.nn.Recurrent(cells)(tg.ones((2, 6, 3)), lengths=[6, 3])
+    >>> out.outputs.shape, out.last.shape, type(out.state[0]).__name__
+    ((2, 6, 5), (2, 5), 'LSTMState')
     """
+
+    def __init__(
+        self,
+        cells: Any,
+        *,
+        backward: Any = None,
+        residual: bool = False,
+        dropout: float = 0.0,
+        batch_first: bool = True,
+        generator: Seed = None,
+    ) -> None:
+        self.layers = list(cells) if isinstance(cells, list | tuple) else [cells]
+        if not self.layers:
+            raise ValueError("Recurrent: there are no cells; pass at least one")
+        several = isinstance(backward, list | tuple)
+        self.backward = None if backward is None else list(backward) if several else [backward]
+        if self.backward is not None and len(self.backward) != len(self.layers):
+            raise ValueError(f"Recurrent: {len(self.layers)} cells forward and {len(self.backward)} backward")
+        self.dropout = Dropout(dropout, generator=generator_of(generator))
+        self.residual, self.batch_first = bool(residual), bool(batch_first)
+
+    def initial_state(self, batch: int) -> list[Any]:
+        """The initial state of every layer."""
+        ahead = [cell.initial_state(batch) for cell in self.layers]
+        if self.backward is None:
+            return ahead
+        return [Directions(a, cell.initial_state(batch)) for a, cell in zip(ahead, self.backward, strict=True)]
+
+    def forward(
+        self,
+        xs: Any,
+        state: Sequence[Any] | None = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        history: bool = False,
+    ) -> RecurrentOutput:
+        """Outputs, states, last outputs and, on request, the history; see :func:`unroll` for the arguments."""
+        if state is not None and len(state) != len(self.layers):
+            raise fail(
+                ShapeError, f"{type(self).__name__}: initial state",
+                expected=f"{len(self.layers)} states, one per layer", got=str(len(state)),
+            )  # fmt: skip
+        inputs = _Steps(xs, self.batch_first, lengths, mask)
+        start = self.initial_state(inputs.batch) if state is None else state
+        after, seen = [], []
+        for k, before in enumerate(start):
+            ys, state_k, inside = self._layer(k, inputs, before, history)
+            after.append(state_k)
+            seen += inside
+            if self.residual:
+                ys = [_added(y, inputs[t], t) for t, y in enumerate(ys)]
+            if k + 1 < len(self.layers):
+                inputs = inputs.above([self._dropped(y, t) for t, y in enumerate(ys)])
+        axis = 1 if self.batch_first else 0
+        outputs, gates = stack(ys, axis=axis), [_joined(g, axis) for g in seen] if history else None
+        return RecurrentOutput(outputs, after, self._last(ys, inputs), gates)
+
+    def _last(self, ys: list[Tensor], inputs: _Steps) -> Tensor:
+        """What each direction gives at its own last step."""
+        if self.backward is None:
+            return _last(ys, inputs, False)
+        width = ys[0].shape[-1] // 2
+        return concatenate([_last(ys, inputs, False)[:, :width], _last(ys, inputs, True)[:, width:]], -1)
+
+    def _dropped(self, y: Tensor, t: int) -> Tensor:
+        with timestep(t):
+            return self.dropout(y) if self.dropout.p else y
+
+    def _layer(self, k: int, inputs: _Steps, state: Any, history: bool) -> tuple[list[Tensor], Any, list[Any]]:
+        if self.backward is None:
+            ys, after, seen = _run(self.layers[k], inputs, state, False, history)
+            return ys, after, [seen] if history else []
+        with scope("forward"):
+            ahead, first, seen = _run(self.layers[k], inputs, state[0], False, history)
+        with scope("backward"):
+            behind, second, seen_behind = _run(self.backward[k], inputs, state[1], True, history)
+        ys = [_beside(a, b, t) for t, (a, b) in enumerate(zip(ahead, behind, strict=True))]
+        return ys, Directions(first, second), [seen, seen_behind] if history else []
+
+
+def _added(y: Tensor, x: Tensor, t: int) -> Tensor:
+    with timestep(t):
+        return y + x if y.shape == x.shape else y
+
+
+def _beside(a: Tensor, b: Tensor, t: int) -> Tensor:
+    with timestep(t):
+        return concatenate([a, b], -1)
+
+
+class _Stacked(Recurrent):
+    """Layers of one kind of cell."""
+
+    cell: Any = None
 
     def __init__(
         self,
@@ -193,45 +352,147 @@ class RNN(Module):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        activation: str = "tanh",
-        bias: bool = True,
+        bidirectional: bool = False,
+        residual: bool = False,
         dropout: float = 0.0,
         batch_first: bool = True,
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
+        **options: Any,
     ) -> None:
         if num_layers < 1:
-            raise ValueError(f"RNN: num_layers must be at least 1, got {num_layers}")
+            raise ValueError(f"{type(self).__name__}: num_layers must be at least 1, got {num_layers}")
         generator = generator_of(generator)
-        sizes = [input_size] + [hidden_size] * (num_layers - 1)
-        self.layers = [
-            RNNCell(n, hidden_size, activation=activation, bias=bias, generator=generator, dtype=dtype) for n in sizes
-        ]
-        self.dropout = Dropout(dropout, generator=generator)
-        self.batch_first = batch_first
+        width = (options.get("projection") or hidden_size) * (2 if bidirectional else 1)
+        sizes = [input_size] + [width] * (num_layers - 1)
+        each = [n for n in sizes for _ in range(1 + bidirectional)]
+        cells = [self.cell(n, hidden_size, generator=generator, dtype=dtype, **options) for n in each]
+        super().__init__(
+            cells[:: 1 + bidirectional], backward=cells[1::2] if bidirectional else None, residual=residual,
+            dropout=dropout, batch_first=batch_first, generator=generator,
+        )  # fmt: skip
 
-    def initial_state(self, batch: int) -> list[Any]:
-        """The initial state of every layer."""
-        return [cell.initial_state(batch) for cell in self.layers]
 
-    def step(self, x: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
-        """One time step through all layers."""
-        after = []
-        for k, (cell, before) in enumerate(zip(self.layers, state, strict=True)):
-            if k and self.dropout.p:
-                x = self.dropout(x)
-            x, last = cell(x, before)
-            after.append(last)
-        return x, after
+class RNN(_Stacked):
+    """Layers of :class:`RNNCell`, unrolled over time.
 
-    def forward(self, xs: Any, state: Sequence[Any] | None = None) -> RecurrentOutput:
-        if state is not None and len(state) != len(self.layers):
-            raise fail(
-                ShapeError,
-                "RNN: initial state",
-                expected=f"{len(self.layers)} states, one per layer",
-                got=str(len(state)),
-            )
-        inputs = _Steps(xs, self.batch_first)
-        start = self.initial_state(inputs.batch) if state is None else state
-        return _run(self.step, inputs, start, self.batch_first)
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    num_layers : int
+        Each layer reads the outputs of the one below.
+    bidirectional : bool
+        A second cell in each layer runs backwards; outputs are twice as wide.
+    residual, dropout, batch_first
+        As for :class:`Recurrent`.
+    generator : numpy.random.Generator or int, optional
+    **options
+        Of the cell: activation, bias, leak and the others.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> out = tg.nn.RNN(3, 4, num_layers=2, activation="relu")(tg.ones((2, 5, 3)))
+    >>> out.outputs.shape, len(out.state)
+    ((2, 5, 4), 2)
+    """
+
+    cell = RNNCell
+
+
+class LSTM(_Stacked):
+    """Layers of :class:`LSTMCell`, unrolled over time; parameters as for :class:`RNN`, options those of the cell.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> out = tg.nn.LSTM(3, 4, bidirectional=True)(tg.ones((2, 5, 3)), lengths=[5, 3])
+    >>> out.outputs.shape, out.last.shape, out.state[0].backward.c.shape
+    ((2, 5, 8), (2, 8), (2, 4))
+    """
+
+    cell = LSTMCell
+
+
+class GRU(_Stacked):
+    """Layers of :class:`GRUCell`, unrolled over time; parameters as for :class:`RNN`, options those of the cell.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> out = tg.nn.GRU(3, 4, reset_after=True)(tg.ones((2, 5, 3)), history=True)
+    >>> out.history[0]["z"].shape
+    (2, 5, 4)
+    """
+
+    cell = GRUCell
+
+
+# Truncated gradients --------------------------------------------------------------------------------------------------
+
+
+class Chunk(NamedTuple):
+    """A piece of a sequence; its graph ends where the truncation says.
+
+    Attributes
+    ----------
+    outputs : Tensor (batch, steps, features)
+    state : state
+        After the last step, detached.
+    start, stop : int
+        The steps that it covers.
+    """
+
+    outputs: Tensor
+    state: Any
+    start: int
+    stop: int
+
+
+def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = None) -> Iterator[Chunk]:
+    """Truncated backpropagation through time (Williams and Peng, 1990).
+
+    Every `k1` steps it gives a chunk of outputs, whose graph reaches `k2` steps back.
+
+    Take a loss of each chunk, call ``backward()``, step, and go on: the state is carried as a value. With ``k1`` of the
+    whole length it is plain backpropagation through time.
+
+    Parameters
+    ----------
+    cell : cell, or layer that takes (xs, state)
+    xs : tensor (batch, time, ...)
+    k1, k2 : int
+        Steps between updates, and steps that gradients go back, ``k1`` by default and never fewer.
+    state : state, optional
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.RNNCell(3, 4)
+    >>> [(c.start, c.stop) for c in tg.nn.tbptt(cell, tg.ones((2, 5, 3)), 2)]
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    k2 = k1 if k2 is None else k2
+    if k1 < 1 or k2 < k1:
+        raise ValueError(f"tbptt: expected 1 <= k1 <= k2; got k1={k1}, k2={k2}")
+    inputs = _Steps(xs, True)
+    current = cell.initial_state(inputs.batch) if state is None else state
+    begun = {0: _detached(current)}
+    for start in range(0, len(inputs), k1):
+        stop = min(start + k1, len(inputs))
+        first = max(at for at in begun if at <= max(stop - k2, 0))
+        before = begun[first]
+        ys = []
+        for t in range(first, stop):
+            with timestep(t):
+                y, before = cell(inputs[t], before)
+            if t >= start:
+                ys.append(y)
+            begun.setdefault(t + 1, _detached(before))
+        yield Chunk(stack(ys, axis=1), begun[stop], start, stop)
+        begun = {at: s for at, s in begun.items() if at >= stop - k2}
+
+
+def _detached(state: Any) -> Any:
+    with no_grad():
+        return mapped_state(lambda t: as_tensor(t).detach(), state)

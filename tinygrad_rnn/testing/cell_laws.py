@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..grad.reverse import grad
-from ..graph import flattened, rebuilt
 from ..nn.module import Module
+from ..nn.sequences import masked
+from ..nn.state import leaves_of, mapped_state
 from ..ops.core import as_array
 from ..ops.create import tensor, zeros_like
-from ..ops.elementwise import where
 from ..scope import timestep
 from ..tensor import Tensor
 from .compare import assert_close
 
 __all__ = [
-    "batch_independence", "batch_permutation", "causality", "hidden_permutation", "leaves_of", "mapped", "padding",
-    "run", "split_point", "time_shift", "truncation",
+    "batch_independence", "batch_permutation", "causality", "hidden_permutation", "padding", "run",
+    "split_point", "time_shift", "truncation",
 ]  # fmt: skip
 
 Cell = Callable[[Any, Any], tuple[Any, Any]]
@@ -60,7 +60,7 @@ def run(cell: Cell, xs: Any, state: State, *, mask: Any = None, first: int = 0) 
             y, after = cell(xs[:, t], state)
             if mask is not None:
                 keep = tensor(np.asarray(mask)[:, t])
-                y, after = _chosen(keep, y, zeros_like(y)), _kept(keep, after, state)
+                y, after = masked(keep, y, zeros_like(y)), _kept(keep, after, state)
         outputs.append(y)
         state = after
     return outputs, state
@@ -166,7 +166,7 @@ def batch_independence(cell: Cell, xs: Any, state: State) -> None:
     outputs, last = run(cell, array, state)
     for k in range(array.shape[0]):
         row = slice(k, k + 1)
-        own = mapped(state, operator.itemgetter(row))
+        own = mapped_state(operator.itemgetter(row), state)
         alone, end = run(cell, array[row], own)
         expected = [y[row] for y in [*outputs, *leaves_of(last)]]
         _same(f"batch independence: sequence {k} alone", [*alone, *leaves_of(end)], expected)
@@ -183,7 +183,7 @@ def batch_permutation(cell: Cell, xs: Any, state: State, *, order: Sequence[int]
     """
     array, index = as_array(_data(xs)), list(order)
     outputs, last = run(cell, array, state)
-    turned, end = run(cell, array[index], mapped(state, lambda t: t[index]))
+    turned, end = run(cell, array[index], mapped_state(lambda t: t[index], state))
     _same("batch permutation", [*turned, *leaves_of(end)], [y[index] for y in [*outputs, *leaves_of(last)]])
 
 
@@ -203,7 +203,7 @@ def hidden_permutation(cell: Module, xs: Any, state: State, *, order: Sequence[i
     for p in turned.parameters():
         p.assign(_renumbered(p.data, order))
     outputs, last = run(cell, xs, state)
-    found, end = run(turned, xs, mapped(state, lambda t: _turned(t, order)))
+    found, end = run(turned, xs, mapped_state(lambda t: _turned(t, order), state))
     expected = [_turned(y, order) for y in [*outputs, *leaves_of(last)]]
     _same("hidden permutation", [*found, *leaves_of(end)], expected)
 
@@ -222,7 +222,7 @@ def truncation(cell: Cell, xs: Any, state: State, *, at: int) -> None:
         return
     leaf, later = tensor(array), tensor(array[:, at:])
     _, between = run(cell, leaf[:, :at], state)
-    cut = mapped(between, lambda t: t.detach())
+    cut = mapped_state(lambda t: t.detach(), between)
     outputs, _ = run(cell, leaf[:, at:], cut, first=at)
     alone, _ = run(cell, later, cut, first=at)
     (g,) = grad([y.sum() for y in outputs], [leaf], allow_unused=True)
@@ -243,45 +243,8 @@ def _data(xs: Any) -> Any:
     return xs.data if isinstance(xs, Tensor) else xs
 
 
-def leaves_of(state: State) -> list[Tensor]:
-    """The tensors of a state, in order.
-
-    Examples
-    --------
-    >>> import tinygrad_rnn as tg
-    >>> len(tg.testing.cell_laws.leaves_of((tg.zeros(2), [tg.ones(3)])))
-    2
-    """
-    listed: list[Tensor] = []
-    flattened(state, listed, "state")
-    return listed
-
-
-def mapped(state: State, fn: Callable[[Tensor], Tensor]) -> State:
-    """A state of the same nesting, with a function applied to each tensor.
-
-    Examples
-    --------
-    >>> import tinygrad_rnn as tg
-    >>> tg.testing.cell_laws.mapped((tg.ones(1), tg.ones(1)), lambda t: t * 2)[1].tolist()
-    [2.0]
-    """
-    listed: list[Tensor] = []
-    structure = flattened(state, listed, "state")
-    return rebuilt(structure, iter([fn(t) for t in listed]))
-
-
-def _pairs(after: State, before: State) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(leaves_of(after), leaves_of(before), strict=True)
-
-
-def _chosen(keep: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return where(keep.reshape(keep.shape + (1,) * (a.ndim - 1)), a, b)
-
-
 def _kept(keep: Tensor, after: State, before: State) -> State:
-    structure = flattened(after, [], "state")
-    return rebuilt(structure, iter([_chosen(keep, a, b) for a, b in _pairs(after, before)]))
+    return mapped_state(lambda a, b: masked(keep, a, b), after, before)
 
 
 def _renumbered(a: np.ndarray, order: Sequence[int]) -> np.ndarray:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ..graph import flattened, graph, rebuilt
 from ..nn.module import Module
+from ..nn.state import leaves_of, mapped_state
 from ..ops import elementwise
 from ..ops.core import as_array, as_tensor, registry
 from ..ops.create import tensor
@@ -190,7 +191,7 @@ def _pad(r: _Run) -> None:
 
 def _permute_hidden(r: _Run) -> None:
     if isinstance(r.cell, Module):
-        width = cell_laws.leaves_of(r.state)[0].shape[-1]
+        width = leaves_of(r.state)[0].shape[-1]
         cell_laws.hidden_permutation(r.cell, r.xs, r.state, order=r.rng.permutation(width).tolist())
 
 
@@ -259,13 +260,13 @@ def check_cell(
         rng = np.random.default_rng(seed)
         it, features = made(sizes, seed % 997)
         start = _random_state((state or it.initial_state)(batch), rng)
-        xs = rng.uniform(-2, 2, (batch, steps, features)).astype(cell_laws.leaves_of(start)[0].dtype)
+        xs = rng.uniform(-2, 2, (batch, steps, features)).astype(leaves_of(start)[0].dtype)
         run = _Run(it, xs, start, rng)
         for law, keep in CELL_LAWS.items():
             if law not in skip:
                 with _named(f"{name}: {law}", [xs]):
                     keep(run)
-        over_time, leaves = _unrolled(it, start), [t.data for t in cell_laws.leaves_of(start)]
+        over_time, leaves = _unrolled(it, start), [t.data for t in leaves_of(start)]
         used = it if isinstance(it, Module) else graph(over_time(xs, *leaves)).parameters
         _keep_laws(name, over_time, used, [xs, *leaves], seed, skip)
         if reference is not None and "equals_reference" not in skip:
@@ -289,7 +290,7 @@ def _maker(cell: Any, input_size: int | None) -> Callable[[tuple[int, int], int]
 
 
 def _random_state(state: Any, rng: np.random.Generator) -> Any:
-    return cell_laws.mapped(state, lambda t: tensor(rng.uniform(-1, 1, t.shape).astype(t.dtype)) if t.is_float else t)
+    return mapped_state(lambda t: tensor(rng.uniform(-1, 1, t.shape).astype(t.dtype)) if t.is_float else t, state)
 
 
 def _unrolled(cell: Any, state: Any) -> Callable[..., list[Tensor]]:
@@ -298,7 +299,7 @@ def _unrolled(cell: Any, state: Any) -> Callable[..., list[Tensor]]:
 
     def run(xs: Any, *parts: Any) -> list[Tensor]:
         outputs, last = cell_laws.run(cell, xs, rebuilt(structure, iter([as_tensor(p) for p in parts])))
-        return [*outputs, *cell_laws.leaves_of(last)]
+        return [*outputs, *leaves_of(last)]
 
     return run
 
@@ -309,9 +310,9 @@ def _against(cell: Any, state: Any, reference: Callable[..., Any], xs: np.ndarra
 
     def step(x: Any, *parts: Any) -> list[Tensor]:
         y, after = cell(x, rebuilt(structure, iter(parts)))
-        return [y, *cell_laws.leaves_of(after)]
+        return [y, *leaves_of(after)]
 
-    laws.equals_reference(step, reference, xs[:, 0], *(t.data for t in cell_laws.leaves_of(state)), rtol=1e-10)
+    laws.equals_reference(step, reference, xs[:, 0], *(t.data for t in leaves_of(state)), rtol=1e-10)
 
 
 # Operations -----------------------------------------------------------------------------------------------------------
@@ -344,7 +345,7 @@ def _broadcasting(
 
 def _applicable(fn: Callable[..., Any], arrays: list[np.ndarray]) -> Sequence[str]:
     """The laws of gradients only where there are some."""
-    outputs = cell_laws.leaves_of(fn(*map(tensor, arrays)))
+    outputs = leaves_of(fn(*map(tensor, arrays)))
     floats = any(a.dtype.kind == "f" for a in arrays) and all(y.is_float for y in outputs)
     return VALUE_LAWS if not floats or any(type(y.op.vjp) is str for y in outputs) else list(LAWS)
 

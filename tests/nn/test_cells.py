@@ -1,0 +1,253 @@
+"""Every cell with every option keeps all laws, and computes what its equations say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, testing
+from tinygrad_rnn.nn.state import leaves_of
+
+OPTIONS = {
+    "RNNCell": [
+        {}, {"activation": "relu"}, {"activation": "sigmoid"}, {"activation": "identity"}, {"activation": tg.softplus},
+        {"bias": False}, {"bias": "two"}, {"leak": 0.3}, {"skip": 3}, {"layer_norm": True},
+        {"learn_initial_state": True}, {"recurrent_init": "orthogonal"},
+        {"skip": 2, "leak": 0.5, "learn_initial_state": True},
+    ],
+    "LSTMCell": [
+        {}, {"forget_gate": False}, {"peephole": True}, {"peephole": "previous"},
+        {"peephole": True, "forget_gate": False},
+        {"state_gated": True}, {"state_gated": True, "forget_gate": False}, {"activation": "sigmoid"},
+        {"output_activation": "identity"}, {"bias": "two"}, {"bias": False}, {"layer_norm": True},
+        {"learn_initial_state": True}, {"recurrent_init": "orthogonal"},
+    ],
+    "GRUCell": [
+        {}, {"reset_after": True}, {"update": "keep"}, {"reset_after": True, "update": "keep", "bias": "two"},
+        {"bias": "two"}, {"bias": False}, {"activation": "sigmoid"}, {"reset_after": True, "layer_norm": True},
+        {"learn_initial_state": True}, {"recurrent_init": "orthogonal"},
+    ],
+}  # fmt: skip
+CASES = [(name, options) for name, several in OPTIONS.items() for options in several]
+every = pytest.mark.parametrize(
+    ("name", "options"), CASES, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
+)
+
+
+def made(name, options, inputs=2, hidden=3, **more):
+    return getattr(nn, name)(inputs, hidden, generator=0, **options, **more)
+
+
+@every
+def test_laws(name, options):
+    testing.check_cell(made(name, options), max_examples=4)()
+
+
+test_laws_over_sizes_rnn = testing.check_cell(nn.RNNCell)
+test_laws_over_sizes_lstm = testing.check_cell(nn.LSTMCell)
+test_laws_over_sizes_gru = testing.check_cell(nn.GRUCell)
+
+
+def test_a_projection_keeps_the_laws_that_it_can():
+    """Projected units are not those of the cell, so that they have no common order."""
+    testing.check_cell(made("LSTMCell", {"projection": 4}), skip=["hidden_permutation"], max_examples=4)()
+
+
+@every
+def test_each_is_drawn_and_compiled(name, options):
+    cell = made(name, options)
+    out = nn.unroll(cell, tg.ones((2, 3, 2)))
+    assert "digraph" in tg.viz.to_dot(out.outputs)
+    compiled = tg.compile(lambda xs: nn.unroll(cell, xs).outputs)
+    testing.assert_close(compiled(np.ones((2, 3, 2), np.float32)), out.outputs)
+
+
+# Equations ------------------------------------------------------------------------------------------------------------
+
+
+def sigma(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def random_case(cell, batch=4):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(batch, cell.input_size))
+    state = nn.state.mapped_state(lambda t: tg.tensor(rng.normal(size=t.shape)), cell.initial_state(batch))
+    weights = {n: p.numpy().astype(np.float64) for n, p in cell.named_parameters()}
+    gates = {
+        n: tuple(None if w is None else w.numpy().astype(np.float64) for w in gate) for n, gate in cell.gates.items()
+    }
+    return x, state, weights, gates
+
+
+def compare(cell, x, state, expected):
+    y, after = cell(x, state)
+    for found, value in zip([y, *leaves_of(after)], expected, strict=True):
+        np.testing.assert_allclose(found.numpy(), value, rtol=1e-6, atol=1e-7)
+
+
+def test_rnn_equations():
+    cell = made("RNNCell", {"leak": 0.3, "bias": "two"})
+    x, h, w, gates = random_case(cell)
+    W_i, W_h, b = gates["h"]
+    h0 = h.numpy()
+    new = 0.7 * h0 + 0.3 * np.tanh(x @ W_i + h0 @ W_h + b + w["b_h"])
+    compare(cell, x, h, [new, new])
+
+
+def test_skip_equations():
+    cell = made("RNNCell", {"skip": 2})
+    x, (h1, h2), w, _ = random_case(cell)
+    new = np.tanh(x @ w["W_i"] + h1.numpy() @ w["W_h"] + h2.numpy() @ w["W_s"] + w["b"])
+    compare(cell, x, (h1, h2), [new, new, h1.numpy()])
+
+
+@pytest.mark.parametrize("options", [o for n, o in CASES if n == "LSTMCell" and "layer_norm" not in o], ids=str)
+def test_lstm_equations(options):
+    cell = made("LSTMCell", options)
+    x, state, w, gates = random_case(cell)
+    h, c = state.h.numpy(), state.c.numpy()
+    g_, out = {"sigmoid": (sigma, sigma)}.get(options.get("activation"), (np.tanh, np.tanh))
+    out = (lambda v: v) if options.get("output_activation") == "identity" else out
+    seen = [n for n in cell.names if n != "g"]
+    p = dict(zip(seen, w["p"].reshape(-1, 3), strict=True)) if "p" in w else {}
+
+    def a(n, peeped=None):
+        W_i, W_h, b = gates[n]
+        total = x @ W_i + (0 if b is None else b)
+        if options.get("state_gated"):
+            total = total + (0 if n == "g" else c @ W_h)
+        else:
+            total = total + h @ W_h
+        return total + (0 if peeped is None or n not in p else peeped * p[n])
+
+    i, g = sigma(a("i", c)), g_(a("g"))
+    f = sigma(a("f", c)) if options.get("forget_gate", True) else 1.0
+    new = f * c + i * g
+    o = sigma(a("o", c if options.get("peephole") == "previous" else new))
+    compare(cell, x, state, [o * out(new), o * out(new), new])
+
+
+@pytest.mark.parametrize("options", [o for n, o in CASES if n == "GRUCell" and "layer_norm" not in o], ids=str)
+def test_gru_equations(options):
+    cell = made("GRUCell", options)
+    x, state, w, gates = random_case(cell)
+    s, H = state.numpy(), 3
+    b_h = w.get("b_h", np.zeros(9))
+    a = {n: x @ gates[n].__getitem__(0) + (0 if gates[n][2] is None else gates[n][2]) for n in "rzn"}
+    r, z = (sigma(a[n] + s @ gates[n][1] + b_h[k * H : k * H + H]) for k, n in enumerate("rz"))
+    after = r * (s @ gates["n"][1] + b_h[2 * H :]) if cell.reset_after else (r * s) @ gates["n"][1] + b_h[2 * H :]
+    n = (sigma if options.get("activation") == "sigmoid" else np.tanh)(a["n"] + after)
+    new = (1 - z) * s + z * n if cell.update == "write" else (1 - z) * n + z * s
+    compare(cell, x, state, [new, new])
+
+
+def test_worked_examples_of_the_cell_state():
+    """Forget everything, half, or nothing of the state (4, 5, 6), with the input gate closed."""
+    cell = nn.LSTMCell(1, 3, dtype=np.float64)
+    for p in cell.parameters():
+        p.assign(np.zeros(p.shape))
+    for forget, expected in [(0.5, [2, 2.5, 3]), (1.0, [4, 5, 6]), (0.0, [0, 0, 0])]:
+        logit = {0.5: 0.0, 1.0: 50.0, 0.0: -50.0}[forget]
+        b = np.zeros(12)
+        b[0:3], b[3:6] = -50.0, logit
+        cell.b.assign(b)
+        _, state = cell(np.zeros((1, 1)), nn.LSTMState(tg.zeros((1, 3), np.float64), tg.tensor([[4.0, 5.0, 6.0]])))
+        np.testing.assert_allclose(state.c.numpy()[0], expected, atol=1e-12)
+    np.testing.assert_allclose(np.tanh([1, 2, 3]), [0.76159, 0.96403, 0.99505], atol=5e-6)
+
+
+def test_the_smallest_network_of_the_notes_has_27_weights():
+    cell, readout = nn.RNNCell(5, 3, bias=False), nn.Linear(3, 1, bias=False)
+    assert cell.parameter_count + readout.parameter_count == 5 * 3 + 3 * 3 + 3 * 1 == 27
+
+
+# Initial values -------------------------------------------------------------------------------------------------------
+
+
+def test_the_forget_bias_is_one_and_the_others_zero():
+    cell = nn.LSTMCell(2, 3)
+    assert cell.gates["f"].b.tolist() == [1, 1, 1]
+    assert all(cell.gates[n].b.tolist() == [0, 0, 0] for n in "igo")
+    assert nn.LSTMCell(2, 3, forget_bias=2.5).gates["f"].b.tolist() == [2.5] * 3
+
+
+def test_orthogonal_recurrent_weights_gate_by_gate():
+    cell = nn.LSTMCell(2, 4, recurrent_init="orthogonal", generator=0)
+    for gate in cell.gates.values():
+        np.testing.assert_allclose((gate.W_h @ gate.W_h.T).numpy(), np.eye(4), atol=1e-6)
+
+
+def test_a_learned_initial_state_is_a_parameter_with_a_gradient():
+    cell = nn.LSTMCell(2, 3, learn_initial_state=True, generator=0)
+    assert [n for n, _ in cell.named_parameters() if n.startswith("learned")] == ["learned.0", "learned.1"]
+    nn.unroll(cell, tg.ones((2, 3, 2))).outputs.sum().backward()
+    assert all(p.grad is not None and np.any(p.grad.numpy()) for p in cell.learned)
+
+
+def test_names_of_gates_are_recorded():
+    out = nn.unroll(nn.LSTMCell(2, 3), tg.ones((1, 2, 2)))
+    assert set("ifgoch") <= {t.name for t in tg.graph(out.outputs)}
+
+
+@pytest.mark.parametrize(("call", "text"), [
+    (lambda: nn.RNNCell(0, 3), "input_size must be a positive integer"),
+    (lambda: nn.RNNCell(2, 3, activation="than"), "'than'"), (lambda: nn.RNNCell(2, 3, leak=0), "leak"),
+    (lambda: nn.RNNCell(2, 3, skip=0), "skip"), (lambda: nn.RNNCell(2, 3, bias="three"), "'three'"),
+    (lambda: nn.RNNCell(2, 3, recurrent_init="eye"), "'eye'"), (lambda: nn.LSTMCell(2, 3, peephole="next"), "'next'"),
+    (lambda: nn.LSTMCell(2, 3, state_gated=True, peephole=True), "state-gated"),
+    (lambda: nn.GRUCell(2, 3, update="both"), "'both'"), (lambda: nn.GRUCell(2, 3, layer_norm=True), "reset_after"),
+    (lambda: nn.VariationalDropout(nn.RNNCell(2, 3), 1.0), "p must lie"),
+    (lambda: nn.Zoneout(nn.RNNCell(2, 3), 2), "p must"),
+    (lambda: nn.DeepTransition(nn.RNNCell(2, 3), 0), "depth"),
+])  # fmt: skip
+def test_options_that_make_no_sense(call, text):
+    with pytest.raises(ValueError, match=text):
+        call()
+
+
+# Wrappers -------------------------------------------------------------------------------------------------------------
+
+WRAPPED = {
+    "dropout in eval mode": lambda: nn.VariationalDropout(nn.RNNCell(2, 3, generator=0), 0.5, generator=0).eval(),
+    "zoneout in eval mode": lambda: nn.Zoneout(nn.RNNCell(2, 3, generator=0), 0.3, generator=0).eval(),
+    "zoneout of an LSTM in eval mode": lambda: nn.Zoneout(nn.LSTMCell(2, 3, generator=0), (0.3, 0.1)).eval(),
+    "deep transition": lambda: nn.DeepTransition(nn.GRUCell(2, 3, generator=0), 2, skip=True, generator=1),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrapped_cells_keep_the_laws(name):
+    cell = WRAPPED[name]()
+    skip = ["gradients", "dtype_kept"] if "dropout" in name else []  # a random state has any mask
+    testing.check_cell(cell, input_size=2, skip=skip, max_examples=4)()
+
+
+def test_variational_dropout_drops_the_same_units_at_every_step():
+    cell = nn.VariationalDropout(nn.RNNCell(2, 50, generator=0), 0.5, generator=0)
+    state = cell.initial_state(3)
+    mask = state.mask.numpy()
+    assert set(mask.ravel().tolist()) == {0.0, 2.0}
+    out = nn.unroll(cell, tg.ones((3, 4, 2)), state)
+    assert np.array_equal(out.state.mask.numpy(), mask)
+    assert not np.array_equal(cell.initial_state(3).mask.numpy(), mask)
+    plain = nn.unroll(cell.cell, tg.ones((3, 1, 2))).outputs
+    np.testing.assert_array_equal(out.outputs[:, :1].numpy(), plain.numpy())
+    assert cell.eval().initial_state(3).mask.numpy().min() == 1
+
+
+def test_zoneout_keeps_units_at_random():
+    cell = nn.Zoneout(nn.LSTMCell(2, 100, generator=0), (0.25, 0.75), generator=0)
+    before = cell.initial_state(20)
+    y, after = cell(tg.ones((20, 2)), before)
+    kept = [float((a == b).numpy().mean()) for a, b in zip(leaves_of(after), leaves_of(before))]
+    np.testing.assert_allclose(kept, [0.25, 0.75], atol=0.05)
+    assert y is after.h
+    assert nn.Zoneout(nn.RNNCell(2, 3), 1.0)(tg.ones((1, 2)), tg.ones((1, 3)))[1].tolist() == [[1, 1, 1]]
+
+
+def test_a_residual_adds_the_input():
+    cell = nn.RNNCell(3, 3, generator=0)
+    x = tg.tensor(np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32))
+    testing.assert_close(nn.unroll(nn.Residual(cell), x).outputs, nn.unroll(cell, x).outputs + x)

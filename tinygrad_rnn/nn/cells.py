@@ -1,0 +1,478 @@
+"""Recurrent cells: ``y, state = cell(x, state)``, with the gates packed into one matrix and addressed by name.
+
+Everything is written with row vectors: ``x`` is (batch, input), ``h`` is (batch, hidden), ``W`` is (in, out). The state
+is a value that goes in and comes out; a cell keeps nothing between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..ops import elementwise
+from ..ops.core import as_tensor
+from ..ops.create import parameter, zeros
+from ..ops.shape import broadcast_to, split
+from ..tensor import DEFAULT_FLOAT, Tensor
+from . import init
+from .init import Seed, generator_of
+from .layers import LayerNorm
+from .module import Module
+
+__all__ = ["Cell", "GRUCell", "Gate", "LSTMCell", "LSTMState", "RNNCell", "Stepped"]
+
+Activation = str | Callable[[Tensor], Tensor]
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "tanh": elementwise.tanh,
+    "relu": elementwise.relu,
+    "sigmoid": elementwise.sigmoid,
+    "identity": lambda x: x,
+}
+
+
+class Gate(NamedTuple):
+    """The part of a cell's weights that belongs to one gate.
+
+    Attributes
+    ----------
+    W_i : Tensor (input, hidden)
+    W_h : Tensor (hidden, hidden) or None
+    b : Tensor (hidden,) or None
+    """
+
+    W_i: Tensor
+    W_h: Tensor | None
+    b: Tensor | None
+
+
+class LSTMState(NamedTuple):
+    """Hidden state and cell state, each (batch, hidden); with a projection `h` is as wide as that."""
+
+    h: Any
+    c: Any
+
+
+class Stepped(NamedTuple):
+    """One step of a cell with what happened inside.
+
+    Attributes
+    ----------
+    y : Tensor (batch, features)
+    state : nested tensors
+    gates : dict of Tensor
+        By name: gates, candidates and states of this step.
+    """
+
+    y: Tensor
+    state: Any
+    gates: dict[str, Tensor]
+
+
+def activation_of(name: str, given: Activation) -> Callable[[Any], Any]:
+    """An activation by name, or a function of tensors as it is."""
+    if callable(given):
+        return given
+    if given not in ACTIVATIONS:
+        raise ValueError(f"{name}: activation must be a function or one of {', '.join(ACTIVATIONS)}; got {given!r}")
+    return ACTIVATIONS[given]
+
+
+class Cell(Module):
+    """What the cells here have in common.
+
+    Attributes
+    ----------
+    GATES : tuple of str
+        Names of the blocks of the packed weights, in order.
+    input_size, hidden_size : int
+    W_i : Tensor (input, gates * hidden)
+    W_h : Tensor (hidden, recurrent gates * hidden)
+    b, b_h : Tensor (gates * hidden,) or None
+        The second bias is added to the recurrent product.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.LSTMCell(3, 4)
+    >>> cell.gates["f"].b.tolist(), cell.W_h.shape
+    ([1.0, 1.0, 1.0, 1.0], (4, 16))
+    """
+
+    GATES: ClassVar[tuple[str, ...]] = ()
+    b: Tensor | None
+    b_h: Tensor | None
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        recurrent: int,
+        bias: bool | str,
+        layer_norm: bool,
+        learn_initial_state: bool,
+        recurrent_init: str,
+        generator: np.random.Generator,
+        dtype: Any,
+        blocks: tuple[str, ...] = (),
+    ) -> None:
+        name = type(self).__name__
+        for what, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+            if not isinstance(size, int | np.integer) or size < 1:
+                raise ValueError(f"{name}: {what} must be a positive integer; got {size!r}")
+        if bias not in (True, False, "two"):
+            raise ValueError(f"{name}: bias must be True, False or 'two'; got {bias!r}")
+        if recurrent_init not in ("uniform", "orthogonal"):
+            raise ValueError(f"{name}: recurrent_init must be 'uniform' or 'orthogonal'; got {recurrent_init!r}")
+        self.input_size, self.hidden_size = int(input_size), int(hidden_size)
+        self.names = blocks or self.GATES
+        bound, width = 1 / np.sqrt(hidden_size), len(self.names) * hidden_size
+        self.W_i = init.uniform((input_size, width), bound, generator, dtype)
+        self.W_h = self._recurrent(recurrent, bound, recurrent_init, generator, dtype)
+        self.b = init.uniform((width,), bound, generator, dtype) if bias else None
+        self.b_h = init.uniform((recurrent * hidden_size,), bound, generator, dtype) if bias == "two" else None
+        self.norm_i = LayerNorm(width, dtype=dtype) if layer_norm else None
+        self.norm_h = LayerNorm(recurrent * hidden_size, dtype=dtype) if layer_norm else None
+        self.learned = [init.zeros((1, n), dtype) for n in self.state_sizes] if learn_initial_state else []
+
+    def _recurrent(self, blocks: int, bound: float, how: str, generator: np.random.Generator, dtype: Any) -> Tensor:
+        rows, columns = self.state_sizes[0], self.hidden_size
+        if how == "uniform":
+            return init.uniform((rows, blocks * columns), bound, generator, dtype)
+        parts = [init.orthogonal((rows, columns), 1.0, generator, dtype).data for _ in range(blocks)]
+        return parameter(np.concatenate(parts, 1))
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Width of each tensor of the state."""
+        return (self.hidden_size,)
+
+    @property
+    def gates(self) -> dict[str, Gate]:
+        """The weights of each gate by its name: slices of the packed ones, to look at."""
+        found = {}
+        for k, name in enumerate(self.names):
+            at = slice(k * self.hidden_size, (k + 1) * self.hidden_size)
+            recurrent = self.W_h[:, at] if at.stop <= self.W_h.shape[1] else None
+            found[name] = Gate(self.W_i[:, at], recurrent, None if self.b is None else self.b[at])
+        return found
+
+    def initial_state(self, batch: int) -> Any:
+        """Zeros, or the learned initial state for each sequence."""
+        names = ("h0", "c0")
+        if self.learned:
+            parts = [broadcast_to(t, (batch, t.shape[1])) for t in self.learned]
+        else:
+            parts = [zeros((batch, n), self.W_i.dtype).named(s) for n, s in zip(self.state_sizes, names)]
+        return self._state(parts)
+
+    def _state(self, parts: list[Tensor]) -> Any:
+        return parts[0]
+
+    def from_input(self, x: Any) -> Tensor:
+        """What the inputs add to all gates."""
+        a = as_tensor(x) @ self.W_i
+        if self.norm_i is not None:
+            a = self.norm_i(a)
+        return a if self.b is None else a + self.b
+
+    def from_state(self, h: Tensor) -> Tensor:
+        """What the state adds to the gates."""
+        a = h @ self.W_h
+        if self.norm_h is not None:
+            a = self.norm_h(a)
+        return a if self.b_h is None else a + self.b_h
+
+    def step(self, x: Any, state: Any) -> Stepped:
+        """One step, with the gates."""
+        raise NotImplementedError(f"{type(self).__name__} has no step method")
+
+    def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
+        y, state, _ = self.step(x, state)
+        return y, state
+
+
+class RNNCell(Cell):
+    """Elman's cell: ``h' = g(x W_i + h W_h + b)``, which is its output and its state.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    activation : "tanh", "relu", "sigmoid", "identity", or a function of tensors
+    bias : bool or "two"
+        One bias, none, or a second one for the recurrent product, as PyTorch has it.
+    leak : float
+        How much of the new state is taken: ``h' = (1 - leak) h + leak g(a)``, a leaky unit.
+    skip : int
+        With a skip of k steps ``h`` also depends on that of k steps before, by weights `W_s`; the state is then a tuple
+        of the last k.
+    layer_norm : bool
+        Normalise both products (Ba, Kiros and Hinton, 2016).
+    learn_initial_state : bool
+    recurrent_init : "uniform" or "orthogonal"
+    generator : numpy.random.Generator or int, optional
+        Source of the initial values, uniform within ``1 / sqrt(hidden_size)``.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.RNNCell(3, 4)
+    >>> y, h = cell(tg.ones((2, 3)), cell.initial_state(2))
+    >>> y.shape, y is h
+    ((2, 4), True)
+    """
+
+    GATES = ("h",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: Activation = "tanh",
+        bias: bool | str = True,
+        leak: float = 1.0,
+        skip: int = 1,
+        layer_norm: bool = False,
+        learn_initial_state: bool = False,
+        recurrent_init: str = "uniform",
+        generator: Seed = None,
+        dtype: Any = DEFAULT_FLOAT,
+    ) -> None:
+        self.g = activation_of("RNNCell", activation)
+        if not 0 < leak <= 1:
+            raise ValueError(f"RNNCell: leak must lie in (0, 1], got {leak}")
+        if skip < 1:
+            raise ValueError(f"RNNCell: skip must be at least 1 step, got {skip}")
+        self.activation, self.leak, self.skip = activation, float(leak), int(skip)
+        generator = generator_of(generator)
+        super().__init__(
+            input_size, hidden_size, recurrent=1, bias=bias, layer_norm=layer_norm, generator=generator, dtype=dtype,
+            learn_initial_state=learn_initial_state, recurrent_init=recurrent_init,
+        )  # fmt: skip
+        bound = 1 / np.sqrt(hidden_size)
+        self.W_s = init.uniform((hidden_size, hidden_size), bound, generator, dtype) if skip > 1 else None
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        return (self.hidden_size,) * self.skip
+
+    def initial_state(self, batch: int) -> Any:
+        """Zeros (batch, hidden), or the learned initial state; a tuple of them for a cell with a skip."""
+        if self.learned:
+            parts = [broadcast_to(t, (batch, t.shape[1])) for t in self.learned]
+        else:
+            parts = [zeros((batch, self.hidden_size), self.W_i.dtype).named("h0") for _ in range(self.skip)]
+        return parts[0] if self.skip == 1 else tuple(parts)
+
+    def step(self, x: Any, state: Any) -> Stepped:
+        past = [as_tensor(h) for h in (state if self.skip > 1 else [state])]
+        h = past[0]
+        a = self.from_input(x) + self.from_state(h)
+        if self.W_s is not None:
+            a = a + past[-1] @ self.W_s
+        new = self.g(a)
+        if self.leak < 1:
+            new = (1 - self.leak) * h + self.leak * new
+        new = new.named("h")
+        return Stepped(new, new if self.skip == 1 else (new, *past[:-1]), {"a": a, "h": new})
+
+
+class LSTMCell(Cell):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997; Gers, Schmidhuber and Cummins, 2000).
+
+    ``i, f, o = σ(x W_i + h W_h + b)`` and ``g = tanh(x W_i + h W_h + b)``, each with its block of the packed weights,
+    in the order i, f, g, o; ``c' = f ⊙ c + i ⊙ g``; ``h' = o ⊙ tanh(c')``. The state is ``LSTMState(h, c)``, the
+    output is ``h'``.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    activation, gate_activation, output_activation
+        Of the candidate g, of the gates, and of the cell state on its way out (that of the candidate by default).
+    bias : bool or "two"
+    forget_gate : bool
+        Without it ``c' = c + i ⊙ g``.
+    forget_bias : float
+        Initial bias of the forget gate, 1 so that states last at first (Jozefowicz, Zaremba and Sutskever, 2015).
+    peephole : bool or "previous"
+        The gates i and f also see ``c ⊙ p_i`` and ``c ⊙ p_f``, and o sees ``c' ⊙ p_o``, or with "previous" ``c ⊙ p_o``.
+    state_gated : bool
+        The gates see the cell state through full matrices instead of h, and the candidate sees the input alone.
+    projection : int, optional
+        ``h'`` is multiplied by a matrix `W_p` (hidden, projection); the recurrent weights take that.
+    layer_norm, learn_initial_state, recurrent_init, generator
+        As for :class:`RNNCell`; the cell state is normalised too before it goes out.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.LSTMCell(3, 4, peephole=True)
+    >>> y, state = cell(tg.ones((2, 3)), cell.initial_state(2))
+    >>> y.shape, state.c.shape, y is state.h
+    ((2, 4), (2, 4), True)
+    """
+
+    GATES = ("i", "f", "g", "o")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: Activation = "tanh",
+        gate_activation: Activation = "sigmoid",
+        output_activation: Activation | None = None,
+        bias: bool | str = True,
+        forget_gate: bool = True,
+        forget_bias: float = 1.0,
+        peephole: bool | str = False,
+        state_gated: bool = False,
+        projection: int | None = None,
+        layer_norm: bool = False,
+        learn_initial_state: bool = False,
+        recurrent_init: str = "uniform",
+        generator: Seed = None,
+        dtype: Any = DEFAULT_FLOAT,
+    ) -> None:
+        if peephole not in (True, False, "previous"):
+            raise ValueError(f"LSTMCell: peephole must be True, False or 'previous'; got {peephole!r}")
+        if state_gated and (peephole or projection):
+            raise ValueError("LSTMCell: a state-gated cell sees its state already; it takes no peephole or projection")
+        self.g, self.sigma = activation_of("LSTMCell", activation), activation_of("LSTMCell", gate_activation)
+        self.out = activation_of("LSTMCell", activation if output_activation is None else output_activation)
+        self.peephole, self.state_gated, self.projection = peephole, state_gated, projection
+        self.hidden_size = hidden_size
+        blocks = ("i", *(("f",) if forget_gate else ()), *(("o", "g") if state_gated else ("g", "o")))
+        generator = generator_of(generator)
+        super().__init__(
+            input_size, hidden_size, recurrent=len(blocks) - state_gated, bias=bias, layer_norm=layer_norm,
+            generator=generator, dtype=dtype, learn_initial_state=learn_initial_state,
+            recurrent_init=recurrent_init, blocks=blocks,
+        )  # fmt: skip
+        bound = 1 / np.sqrt(hidden_size)
+        seen = [n for n in blocks if n != "g"] if peephole else []
+        self.p = init.uniform((len(seen) * hidden_size,), bound, generator, dtype) if seen else None
+        self.W_p = init.uniform((hidden_size, projection), bound, generator, dtype) if projection else None
+        self.norm_c = LayerNorm(hidden_size, dtype=dtype) if layer_norm else None
+        if self.b is not None and forget_gate:
+            self._set_forget_bias(forget_bias)
+
+    def _set_forget_bias(self, value: float) -> None:
+        """The whole bias is zero but for that of the forget gate."""
+        assert self.b is not None
+        at = self.names.index("f") * self.hidden_size
+        b = np.zeros_like(self.b.data)
+        b[at : at + self.hidden_size] = value
+        self.b.assign(b)
+        if self.b_h is not None:
+            self.b_h.assign(np.zeros_like(self.b_h.data))
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        return (self.projection or self.hidden_size, self.hidden_size)
+
+    def _state(self, parts: list[Tensor]) -> LSTMState:
+        return LSTMState(*parts)
+
+    def step(self, x: Any, state: Any) -> Stepped:
+        h, c = (as_tensor(s) for s in state)
+        a = self._preactivations(x, h, c)
+        seen = [n for n in self.names if n != "g"]
+        peep = {} if self.p is None else dict(zip(seen, split(self.p, len(seen)), strict=True))
+        early = [n for n in seen if n in peep and (n != "o" or self.peephole == "previous")]
+        a |= {n: a[n] + c * peep[n] for n in early}
+        i, g = self.sigma(a["i"]).named("i"), self.g(a["g"]).named("g")
+        f = self.sigma(a["f"]).named("f") if "f" in a else None
+        new = ((c if f is None else f * c) + i * g).named("c")
+        o = self.sigma(a["o"] if "o" in early or not peep else a["o"] + new * peep["o"]).named("o")
+        y = o * self.out(new if self.norm_c is None else self.norm_c(new))
+        y = (y if self.W_p is None else y @ self.W_p).named("h")
+        gates = {"i": i, "g": g, "o": o, "c": new, "h": y} | ({} if f is None else {"f": f})
+        return Stepped(y, LSTMState(y, new), gates)
+
+    def _preactivations(self, x: Any, h: Tensor, c: Tensor) -> dict[str, Tensor]:
+        if not self.state_gated:
+            a = self.from_input(x) + self.from_state(h)
+            return dict(zip(self.names, split(a, len(self.names), -1), strict=True))
+        own = split(self.from_input(x), len(self.names), -1)
+        recurrent = split(self.from_state(c), len(self.names) - 1, -1)
+        return dict(zip(self.names, [a + b for a, b in zip(own, recurrent)] + own[-1:], strict=True))
+
+
+class GRUCell(Cell):
+    """Gated recurrent unit (Cho et al., 2014): ``r, z = σ(x W_i + h W_h + b)``, ``n = tanh(x W_i + (r ⊙ h) W_h + b)``,
+    ``h' = (1 - z) ⊙ h + z ⊙ n``, each with its block of the packed weights, in the order r, z, n.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    activation, gate_activation
+        Of the candidate n, and of the gates.
+    bias : bool or "two"
+    reset_after : bool
+        ``n = tanh(x W_i + r ⊙ (h W_h + b_h) + b)``: one product instead of two. So do PyTorch and Keras, which want
+        ``bias="two"`` for it.
+    update : "write" or "keep"
+        What z says: how much is written, as above, or how much is kept, ``h' = (1 - z) ⊙ n + z ⊙ h``, as in PyTorch
+        and Keras.
+    layer_norm, learn_initial_state, recurrent_init, generator
+        As for :class:`RNNCell`.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.GRUCell(3, 4, reset_after=True, update="keep", bias="two")
+    >>> y, h = cell(tg.ones((2, 3)), cell.initial_state(2))
+    >>> y.shape, sorted(cell.gates)
+    ((2, 4), ['n', 'r', 'z'])
+    """
+
+    GATES = ("r", "z", "n")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: Activation = "tanh",
+        gate_activation: Activation = "sigmoid",
+        bias: bool | str = True,
+        reset_after: bool = False,
+        update: str = "write",
+        layer_norm: bool = False,
+        learn_initial_state: bool = False,
+        recurrent_init: str = "uniform",
+        generator: Seed = None,
+        dtype: Any = DEFAULT_FLOAT,
+    ) -> None:
+        if update not in ("write", "keep"):
+            raise ValueError(f"GRUCell: update must be 'write' or 'keep'; got {update!r}")
+        if layer_norm and not reset_after:
+            raise ValueError("GRUCell: layer_norm normalises one recurrent product; it needs reset_after=True")
+        self.g, self.sigma = activation_of("GRUCell", activation), activation_of("GRUCell", gate_activation)
+        self.reset_after, self.update = bool(reset_after), update
+        super().__init__(
+            input_size, hidden_size, recurrent=3, bias=bias, layer_norm=layer_norm, generator=generator_of(generator),
+            dtype=dtype, learn_initial_state=learn_initial_state, recurrent_init=recurrent_init,
+        )  # fmt: skip
+
+    def step(self, x: Any, state: Any) -> Stepped:
+        h, n = as_tensor(state), self.hidden_size
+        a_r, a_z, a_n = split(self.from_input(x), 3, -1)
+        if self.reset_after:
+            u_r, u_z, u_n = split(self.from_state(h), 3, -1)
+        else:
+            u_r, u_z = split(self._product(h, slice(0, 2 * n)), 2, -1)
+        r, z = self.sigma(a_r + u_r).named("r"), self.sigma(a_z + u_z).named("z")
+        reset = r * u_n if self.reset_after else self._product(r * h, slice(2 * n, 3 * n))
+        candidate = self.g(a_n + reset).named("n")
+        new = (1 - z) * h + z * candidate if self.update == "write" else (1 - z) * candidate + z * h
+        new = new.named("h")
+        return Stepped(new, new, {"r": r, "z": z, "n": candidate, "h": new})
+
+    def _product(self, h: Tensor, at: slice) -> Tensor:
+        a = h @ self.W_h[:, at]
+        return a if self.b_h is None else a + self.b_h[at]

@@ -1,0 +1,106 @@
+"""Sequences of different lengths in one array, and the mask that says which steps are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError, fail
+from ..ops.core import as_array, as_tensor
+from ..ops.create import tensor
+from ..ops.elementwise import where
+from ..tensor import Tensor, describe
+
+__all__ = ["masked", "pad_sequences", "sequence_mask"]
+
+
+def pad_sequences(sequences: Sequence[Any], *, value: float = 0, steps: int | None = None) -> tuple[Tensor, Tensor]:
+    """Sequences as one batch, filled up behind their ends, and their lengths.
+
+    Parameters
+    ----------
+    sequences : sequence of array_like, each (time, ...)
+        Of different lengths, which may be 0; everything behind the first axis must be alike.
+    value : number
+        What stands behind the ends. It changes no result where the lengths are given along.
+    steps : int, optional
+        Number of steps of the result; that of the longest sequence by default.
+
+    Returns
+    -------
+    padded : Tensor (batch, time, ...)
+    lengths : Tensor (batch,), int64
+
+    Raises
+    ------
+    ShapeError
+        If there are no sequences, their features differ, or one is longer than `steps`.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> padded, lengths = tg.nn.pad_sequences([[1, 2, 3], [4]])
+    >>> padded.tolist(), lengths.tolist()
+    ([[1, 2, 3], [4, 0, 0]], [3, 1])
+    """
+    arrays = [as_array(s.data if isinstance(s, Tensor) else s) for s in sequences]
+    if not arrays:
+        raise fail(ShapeError, "pad_sequences: there are no sequences", expected="at least one")
+    longest = max(len(a) if a.ndim else 0 for a in arrays)
+    count = longest if steps is None else steps
+    full = [a for a in arrays if len(a)] or arrays  # an empty list has lost its features
+    features, dtype = full[0].shape[1:], np.result_type(*(a.dtype for a in full))
+    for k, a in enumerate(full):
+        if a.shape[1:] != features:
+            raise fail(
+                ShapeError, f"pad_sequences: sequence {k} has entries of shape {a.shape[1:]}", expected=str(features)
+            )
+    if longest > count:
+        raise fail(ShapeError, f"pad_sequences: a sequence of {longest} steps", expected=f"at most {count}, the steps")
+    padded = np.full((len(arrays), count, *features), value, dtype)
+    for row, a in zip(padded, arrays, strict=True):
+        row[: len(a)] = a
+    return tensor(padded), tensor(np.array([len(a) for a in arrays], np.int64))
+
+
+def sequence_mask(lengths: Any, steps: int) -> Tensor:
+    """Which steps are there: True up to the length of each sequence.
+
+    Parameters
+    ----------
+    lengths : integer tensor (batch,)
+    steps : int
+
+    Returns
+    -------
+    Tensor (batch, steps), bool
+
+    Raises
+    ------
+    ShapeError
+        If `lengths` are not integers of shape (batch,).
+    ValueError
+        If one is negative or more than `steps`; a traced function cannot look.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.sequence_mask([2, 0], 3).tolist()
+    [[True, True, False], [False, False, False]]
+    """
+    lengths = as_tensor(lengths)
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        raise fail(ShapeError, f"sequence_mask: lengths {describe(lengths)}", expected="integers of shape (batch,)")
+    if not lengths.is_symbolic and lengths.size and not 0 <= lengths.data.min() <= lengths.data.max() <= steps:
+        wrong = int(np.argmax((lengths.data < 0) | (lengths.data > steps)))
+        raise ValueError(
+            f"sequence_mask: length {lengths.data[wrong]} of sequence {wrong} is out of range; expected 0 to {steps}"
+        )
+    return tensor(np.arange(steps)) < lengths[:, None]
+
+
+def masked(mask: Tensor, kept: Tensor, other: Tensor) -> Tensor:
+    """`kept` for the sequences where the mask (batch,) is True, `other` for the others."""
+    return where(mask.reshape(mask.shape + (1,) * (kept.ndim - 1)), kept, other)

@@ -1,0 +1,200 @@
+"""Wrappers that turn any cell into another one: regularisation, depth within a step, residual connections.
+
+They take whatever is called as ``y, state = cell(x, state)`` and has ``initial_state(batch)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import flattened, rebuilt
+from ..ops.core import as_tensor
+from ..ops.create import tensor
+from ..ops.neural import dropout
+from ..tensor import DEFAULT_FLOAT, Tensor
+from . import init
+from .cells import Activation, activation_of
+from .init import Seed, generator_of
+from .module import Module
+from .state import leaves_of
+
+__all__ = ["DeepTransition", "DroppedState", "Residual", "VariationalDropout", "Zoneout"]
+
+
+class _Wrapper(Module):
+    cell: Any
+
+    def initial_state(self, batch: int) -> Any:
+        """That of the cell inside."""
+        return self.cell.initial_state(batch)
+
+
+class DroppedState(NamedTuple):
+    """A state with the masks that are kept for the whole sequence.
+
+    Attributes
+    ----------
+    state : nested tensors
+    mask : Tensor (batch, hidden)
+    """
+
+    state: Any
+    mask: Any
+
+
+class VariationalDropout(_Wrapper):
+    """The same units of the hidden state are dropped at every step of a sequence (Gal and Ghahramani, 2016).
+
+    The mask is drawn by `initial_state` and is part of the state. It is laid over the first tensor of the state, the
+    hidden state, on its way into the cell; the cell state of an LSTM stays whole. In eval mode nothing is dropped.
+
+    Parameters
+    ----------
+    cell : cell
+    p : float
+        Share of units that are dropped; the others are scaled up.
+    generator : numpy.random.Generator or int, optional
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.VariationalDropout(tg.nn.LSTMCell(3, 4), 0.5, generator=0)
+    >>> out = tg.nn.unroll(cell, tg.ones((2, 5, 3)))
+    >>> out.outputs.shape, sorted(set(out.state.mask.numpy().ravel().tolist()))
+    ((2, 5, 4), [0.0, 2.0])
+    """
+
+    def __init__(self, cell: Any, p: float = 0.5, *, generator: Seed = None) -> None:
+        if not 0 <= p < 1:
+            raise ValueError(f"VariationalDropout: p must lie in [0, 1), got {p}")
+        self.cell, self.p, self.generator = cell, p, generator_of(generator)
+
+    def initial_state(self, batch: int) -> DroppedState:
+        """The cell's own with a mask, drawn anew on each call."""
+        state = self.cell.initial_state(batch)
+        hidden = leaves_of(state)[0]
+        ones = tensor(np.ones(hidden.shape, hidden.dtype))
+        mask = dropout(ones, self.p, generator=self.generator) if self.training and self.p else ones
+        return DroppedState(state, mask.named("mask"))
+
+    def forward(self, x: Any, state: DroppedState) -> tuple[Tensor, DroppedState]:
+        inner, mask = state
+        parts = leaves_of(inner)
+        structure = flattened(inner, [], "state")
+        y, after = self.cell(x, rebuilt(structure, iter([parts[0] * mask, *parts[1:]])))
+        return y, DroppedState(after, mask)
+
+
+class Zoneout(_Wrapper):
+    """Units keep their old value at random (Krueger et al., 2017); in eval mode each takes the mean of both.
+
+    Parameters
+    ----------
+    cell : cell
+    p : float or sequence of float
+        Probability of keeping the old value; one for each tensor of the state (hidden and cell state of an LSTM).
+    generator : numpy.random.Generator or int, optional
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.Zoneout(tg.nn.LSTMCell(3, 4), (0.1, 0.5), generator=0)
+    >>> tg.nn.unroll(cell, tg.ones((2, 5, 3))).outputs.shape
+    (2, 5, 4)
+    """
+
+    def __init__(self, cell: Any, p: float | Sequence[float] = 0.1, *, generator: Seed = None) -> None:
+        shares = [p] if isinstance(p, int | float) else list(p)
+        if not all(0 <= q <= 1 for q in shares):
+            raise ValueError(f"Zoneout: p must lie between 0 and 1, got {p}")
+        self.cell, self.p, self.generator = cell, shares, generator_of(generator)
+
+    def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
+        y, after = self.cell(x, state)
+        before, now = leaves_of(state), leaves_of(after)
+        shares = self.p * len(now) if len(self.p) == 1 else self.p
+        if len(shares) != len(now):
+            raise ValueError(f"Zoneout: {len(shares)} probabilities for a state of {len(now)} tensors")
+        kept = [self._kept(q, as_tensor(a), b) for q, a, b in zip(shares, before, now, strict=True)]
+        outputs = [k for k, b in zip(kept, now, strict=True) if b is y]
+        return outputs[0] if outputs else y, rebuilt(flattened(after, [], "state"), iter(kept))
+
+    def _kept(self, p: float, before: Tensor, now: Tensor) -> Tensor:
+        if not p:
+            return now
+        if not self.training:
+            return p * before + (1 - p) * now
+        ones = tensor(np.ones(now.shape, now.dtype))
+        fresh = dropout(ones, p, generator=self.generator) * (1 - p) if p < 1 else ones * 0
+        return (before + fresh * (now - before)).named("h")
+
+
+class Residual(_Wrapper):
+    """The input is added to the output, which must be as wide (He et al., 2016).
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.unroll(tg.nn.Residual(tg.nn.RNNCell(4, 4)), tg.ones((2, 5, 4))).outputs.shape
+    (2, 5, 4)
+    """
+
+    def __init__(self, cell: Any) -> None:
+        self.cell = cell
+
+    def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
+        y, state = self.cell(x, state)
+        return y + x, state
+
+
+class DeepTransition(_Wrapper):
+    """More layers inside one time step (Pascanu et al., 2014): the new hidden state goes through `depth` layers.
+
+    For cells whose state is one tensor, which is their output.
+
+    Parameters
+    ----------
+    cell : cell
+    depth : int
+        Number of layers behind the cell.
+    skip : bool
+        Add what went into each layer to what comes out, which shortens the path of the gradient.
+    activation : "tanh", "relu", "sigmoid", "identity", or a function of tensors
+    generator : numpy.random.Generator or int, optional
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.DeepTransition(tg.nn.RNNCell(3, 4), 2, skip=True, generator=0)
+    >>> tg.nn.unroll(cell, tg.ones((2, 5, 3))).outputs.shape
+    (2, 5, 4)
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        depth: int = 1,
+        *,
+        skip: bool = False,
+        activation: Activation = "tanh",
+        generator: Seed = None,
+        dtype: Any = DEFAULT_FLOAT,
+    ) -> None:
+        if depth < 1:
+            raise ValueError(f"DeepTransition: depth must be at least 1, got {depth}")
+        self.cell, self.skip, self.g = cell, bool(skip), activation_of("DeepTransition", activation)
+        n, generator = leaves_of(cell.initial_state(1))[0].shape[-1], generator_of(generator)
+        bound = 1 / np.sqrt(n)
+        self.W = [init.uniform((n, n), bound, generator, dtype) for _ in range(depth)]
+        self.b = [init.zeros((n,), dtype) for _ in range(depth)]
+
+    def forward(self, x: Any, state: Any) -> tuple[Tensor, Tensor]:
+        h, _ = self.cell(x, state)
+        for W, b in zip(self.W, self.b, strict=True):
+            deeper = self.g(h @ W + b)
+            h = deeper + h if self.skip else deeper
+        h = h.named("h")
+        return h, h
