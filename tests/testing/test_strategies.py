@@ -575,7 +575,8 @@ def test_cells_are_unrolled_over_sequences(kind, data):
 
 
 def test_all_options_of_cells_come_up():
-    found = drawn(ts.cells(), 200)
+    assert {type(cell).__name__ for cell in drawn(ts.cells(), 100)} == {"RNNCell", "LSTMCell", "GRUCell"}
+    found = drawn(ts.cells(kinds="rnn"), 200)
     options = {(cell.activation, cell.b is None) for cell in found}
     assert options == {(a, b) for a in ("tanh", "relu", "sigmoid", "identity") for b in (True, False)}
     assert {cell.W_i.shape for cell in found} == {(n, m) for n in (1, 2, 3) for m in (1, 2, 3, 4)}

@@ -452,7 +452,7 @@ class Chunk(NamedTuple):
 def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = None) -> Iterator[Chunk]:
     """Truncated backpropagation through time (Williams and Peng, 1990).
 
-    Every `k1` steps it gives a chunk of outputs, whose graph reaches `k2` steps back.
+    Every `k1` steps it gives a chunk of outputs, whose graph reaches `k2` steps back from its end.
 
     Take a loss of each chunk, call ``backward()``, step, and go on: the state is carried as a value. With ``k1`` of the
     whole length it is plain backpropagation through time.
@@ -480,7 +480,7 @@ def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = No
     begun = {0: _detached(current)}
     for start in range(0, len(inputs), k1):
         stop = min(start + k1, len(inputs))
-        first = max(at for at in begun if at <= max(stop - k2, 0))
+        first = max(start - (k2 - k1), 0)
         before = begun[first]
         ys = []
         for t in range(first, stop):
@@ -490,7 +490,7 @@ def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = No
                 ys.append(y)
             begun.setdefault(t + 1, _detached(before))
         yield Chunk(stack(ys, axis=1), begun[stop], start, stop)
-        begun = {at: s for at, s in begun.items() if at >= stop - k2}
+        begun = {at: s for at, s in begun.items() if at >= stop - (k2 - k1)}
 
 
 def _detached(state: Any) -> Any:

@@ -39,6 +39,14 @@ CELLS: dict[str, CellKind] = {
         {"activation": st.sampled_from(["tanh", "identity", "sigmoid", "relu"]), "bias": _USUALLY},
         smooth={"activation": st.sampled_from(["tanh", "identity", "sigmoid"])},
     ),
+    "lstm": CellKind(
+        nn.LSTMCell,
+        {"bias": _USUALLY, "forget_gate": _USUALLY, "peephole": st.sampled_from([False, True, "previous"])},
+    ),
+    "gru": CellKind(
+        nn.GRUCell,
+        {"bias": _USUALLY, "reset_after": st.booleans(), "update": st.sampled_from(["write", "keep"])},
+    ),
 }
 
 
@@ -57,7 +65,7 @@ def cells(
     Parameters
     ----------
     kinds : str or tuple of str, optional
-        Which cells: ``"rnn"``; all that there are by default.
+        Which cells: ``"rnn"``, ``"lstm"``, ``"gru"``; all by default.
     input_size, hidden_size : int, or strategy of int, optional
         1 to `max_input` and 1 to `max_hidden` by default. The size that was drawn is ``cell.W_i.shape[0]``.
     max_input, max_hidden : int
