@@ -580,8 +580,8 @@ def test_all_options_of_cells_come_up():
     options = {(cell.activation, cell.b is None) for cell in found}
     assert options == {(a, b) for a in ("tanh", "relu", "sigmoid", "identity") for b in (True, False)}
     assert {cell.W_i.shape for cell in found} == {(n, m) for n in (1, 2, 3) for m in (1, 2, 3, 4)}
-    assert {cell.activation for cell in drawn(ts.cells(smooth=True))} == {"tanh", "sigmoid", "identity"}
-    assert {c.W_h.shape for c in drawn(ts.cells(hidden_size=5), 20)} == {(5, 5)}
+    assert {cell.activation for cell in drawn(ts.cells(kinds="rnn", smooth=True))} == {"tanh", "sigmoid", "identity"}
+    assert {c.W_h.shape for c in drawn(ts.cells(kinds="rnn", hidden_size=5), 20)} == {(5, 5)}
 
 
 def test_what_cells_shrink_to():
