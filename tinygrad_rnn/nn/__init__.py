@@ -7,6 +7,7 @@ from .convert import from_keras_weights, from_torch_state_dict, to_keras_weights
 from .crf import CRF
 from .decoding import Decoded, Hypothesis, beam_search, greedy, sample
 from .layers import Dropout, Embedding, LayerNorm, Linear, Sequential
+from .models import LanguageModel, ManyToMany, ManyToOne, OneToMany, OneToOne
 from .module import Module
 from .recurrent import GRU, LSTM, RNN, Chunk, Directions, Recurrent, RecurrentOutput, tbptt, unroll
 from .seq2seq import EncoderDecoder, EncoderDecoderOutput, Translation
@@ -17,9 +18,10 @@ from .wrappers import DeepTransition, DroppedState, Residual, VariationalDropout
 __all__ = [
     "CRF", "GRU", "LSTM", "RNN", "AdditiveAttention", "AttentionOutput", "Cell", "ChildSumTreeLSTMCell", "Chunk",
     "Decoded", "DeepTransition", "Directions", "Dropout", "DroppedState", "Embedding", "EncoderDecoder",
-    "EncoderDecoderOutput", "GRUCell", "Gate", "Hypothesis", "LSTMCell", "LSTMState", "LayerNorm", "Linear", "Module",
-    "MultiplicativeAttention", "RNNCell", "Recurrent", "RecurrentOutput", "RecursiveCell", "Residual", "Sequential",
-    "Stepped", "Translation", "TreeLSTMCell", "TreeNetwork", "TreeOutput", "VariationalDropout", "Zoneout",
-    "beam_search", "from_keras_weights", "from_torch_state_dict", "greedy", "init", "pad_sequences", "sample",
-    "schedule", "sequence_mask", "tbptt", "to_keras_weights", "to_torch_state_dict", "unroll", "wrappers",
+    "EncoderDecoderOutput", "GRUCell", "Gate", "Hypothesis", "LSTMCell", "LSTMState", "LanguageModel", "LayerNorm",
+    "Linear", "ManyToMany", "ManyToOne", "Module", "MultiplicativeAttention", "OneToMany", "OneToOne", "RNNCell",
+    "Recurrent", "RecurrentOutput", "RecursiveCell", "Residual", "Sequential", "Stepped", "Translation",
+    "TreeLSTMCell", "TreeNetwork", "TreeOutput", "VariationalDropout", "Zoneout", "beam_search", "from_keras_weights",
+    "from_torch_state_dict", "greedy", "init", "pad_sequences", "sample", "schedule", "sequence_mask", "tbptt",
+    "to_keras_weights", "to_torch_state_dict", "unroll", "wrappers",
 ]  # fmt: skip
