@@ -222,6 +222,11 @@ class RNNCell(Cell):
     >>> y, h = cell(tg.ones((2, 3)), cell.initial_state(2))
     >>> y.shape, y is h
     ((2, 4), True)
+
+    Five inputs, three hidden units and one output, without biases, have 5·3 + 3·3 + 3·1 weights:
+
+    >>> tg.nn.RNNCell(5, 3, bias=False).parameter_count + tg.nn.Linear(3, 1, bias=False).parameter_count
+    27
     """
 
     GATES = ("h",)
@@ -313,6 +318,25 @@ class LSTMCell(Cell):
     >>> y, state = cell(tg.ones((2, 3)), cell.initial_state(2))
     >>> y.shape, state.c.shape, y is state.h
     ((2, 4), (2, 4), True)
+
+    What the forget gate does to a cell state (4, 5, 6) where nothing is written: half open, open, and closed.
+
+    >>> import numpy as np
+    >>> c = tg.tensor([[4.0, 5.0, 6.0]])
+    >>> for bias in (0.0, 40.0, -90.0):
+    ...     cell = tg.nn.LSTMCell(1, 3, forget_bias=bias)
+    ...     for weight in (cell.W_i, cell.W_h):
+    ...         _ = weight.assign(np.zeros(weight.shape))
+    ...     _, state = cell(tg.zeros((1, 1)), tg.nn.LSTMState(tg.zeros((1, 3)), c))
+    ...     print(state.c.numpy().round(6).tolist())
+    [[2.0, 2.5, 3.0]]
+    [[4.0, 5.0, 6.0]]
+    [[0.0, 0.0, 0.0]]
+
+    The output lies below the activation of the state: tanh of (1, 2, 3) is
+
+    >>> [round(v, 5) for v in tg.tanh(tg.tensor([1.0, 2.0, 3.0])).tolist()]
+    [0.76159, 0.96403, 0.99505]
     """
 
     GATES = ("i", "f", "g", "o")

@@ -26,7 +26,6 @@ from ..ops.elementwise import where
 from ..ops.neural import cross_entropy
 from ..ops.reduce import argmax
 from ..ops.reduce import max as max_of
-from ..ops.reduce import sum as sum_of
 from ..ops.shape import stack
 from ..scope import no_grad, steps
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
@@ -54,15 +53,6 @@ def _mask(xs: Tensor, lengths: Any, mask: Any) -> Tensor | None:
     if lengths is None:
         return None if mask is None else as_tensor(mask)
     return sequence_mask(lengths, xs.shape[1])
-
-
-def _average(losses: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over the steps that are there; zero if there are none."""
-    if mask is None:
-        return losses.mean()
-    there = cast(mask, losses.dtype)
-    count = sum_of(there)
-    return sum_of(where(mask, losses, 0.0)) / where(count > 0, count, 1.0)
 
 
 class OneToOne(Module):
@@ -275,8 +265,7 @@ class ManyToMany(_Reader):
         logits = self(xs, mask=there)
         if self.crf is not None:
             return self.crf(logits, target, mask=there)
-        target = as_tensor(target) if there is None else where(there, target, 0)
-        return _average(cross_entropy(logits, target, reduction="none"), there)
+        return cross_entropy(logits, target, mask=there)
 
     def predict(self, xs: Any, *, lengths: Any = None, mask: Any = None, padding: int = -1) -> Tensor:
         """The most probable tags (batch, time): of each step, or with a CRF of the whole sequence."""
@@ -357,9 +346,7 @@ class OneToMany(Module):
         """Cross-entropy of the target, its mean over all tokens that are there."""
         target = as_tensor(target)
         there = None if lengths is None else sequence_mask(lengths, target.shape[1])
-        logits = self(x, target, lengths=lengths)
-        target = target if there is None else where(there, target, 0)
-        return _average(cross_entropy(logits, target, reduction="none"), there)
+        return cross_entropy(self(x, target, lengths=lengths), target, mask=there)
 
     def generate(self, x: Any, *, max_steps: int, beam: int | None = None) -> Decoded | list[list[Hypothesis]]:
         """Write a sequence for each vector: greedily, or the hypotheses of a beam search, the best one first."""
@@ -441,8 +428,7 @@ class LanguageModel(Module):
         tokens = as_tensor(tokens)
         there = _mask(tokens, lengths, mask)
         logits, after = self(tokens, state, mask=there)
-        target = as_tensor(target) if there is None else where(there, target, 0)
-        return _average(cross_entropy(logits, target, reduction="none"), there), after
+        return cross_entropy(logits, target, mask=there), after
 
     def generate(
         self,

@@ -19,7 +19,7 @@ from .elementwise import exp, log, minimum, rsqrt, softplus, square, where
 from .index import gather, one_hot
 from .reduce import mean, sum, var
 from .rowwise import RowKernels
-from .shape import expand_dims, normalize_axes, squeeze
+from .shape import broadcast_to, expand_dims, normalize_axes, reshape, squeeze
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "huber_loss", "layer_norm",
@@ -188,6 +188,7 @@ def cross_entropy(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    mask: Any = None,
 ) -> Tensor:
     """Cross-entropy of logits against classes or probabilities, in nats.
 
@@ -200,6 +201,8 @@ def cross_entropy(
     label_smoothing : float
         Share of the target that is spread evenly over the classes (Szegedy et al., 2016).
     reduction : "mean", "sum" or "none"
+    mask : bool tensor (...), optional
+        Where it is False nothing counts, in the mean neither, whatever stands there: behind the ends of sequences.
 
     Raises
     ------
@@ -213,20 +216,22 @@ def cross_entropy(
     0.6931471824645996
     """
     logits, target = as_float(logits), as_tensor(target)
+    there = _mask("cross_entropy", mask, logits.shape[:-1])
+    if there is not None:
+        logits, target = _shown(there, logits), _shown(there, target)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
     if target.is_float:
         if ignore_index is not None:
             raise fail(DTypeError, "cross_entropy: ignore_index goes with integer targets", got=describe(target))
-        return _soft_cross_entropy(logits, target, label_smoothing, reduction)
+        return _soft_cross_entropy(logits, target, label_smoothing, reduction, there)
     if ignore_index is None:
-        return reduced(_hard_cross_entropy(logits, target, label_smoothing), reduction)
+        return reduced(_hard_cross_entropy(logits, target, label_smoothing), reduction, there)
     kept = target != ignore_index
     loss = _hard_cross_entropy(logits, where(kept, target, 0), label_smoothing)
-    loss = where(kept, loss, 0)
-    if reduction == "mean":
-        return sum(loss) / cast(sum(kept), loss.dtype)
-    return reduced(loss, reduction)
+    if there is None and reduction == "mean":
+        return sum(where(kept, loss, 0)) / cast(sum(kept), loss.dtype)  # NaN if there is nothing to average
+    return reduced(loss, reduction, kept if there is None else kept & there)
 
 
 def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
@@ -240,20 +245,54 @@ def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Ten
     return loss + smoothing * (chosen - mean(logits, -1))
 
 
-def _soft_cross_entropy(logits: Tensor, target: Tensor, smoothing: float, reduction: str) -> Tensor:
+def _soft_cross_entropy(
+    logits: Tensor, target: Tensor, smoothing: float, reduction: str, mask: Tensor | None
+) -> Tensor:
     if target.shape != logits.shape:
         expected, got = str(logits.shape), str(target.shape)
         raise refused((logits, target), "cross_entropy: probabilities", expected=expected, got=got)
     if smoothing:
         target = (1 - smoothing) * target + smoothing / logits.shape[-1]
-    return reduced(-sum(target * log_softmax(logits), -1), reduction)
+    return reduced(-sum(target * log_softmax(logits), -1), reduction, mask)
 
 
-def reduced(loss: Tensor, reduction: str) -> Tensor:
-    """A loss summed, averaged, or as it is."""
+def reduced(loss: Tensor, reduction: str, mask: Tensor | None = None) -> Tensor:
+    """A loss summed, averaged, or as it is; of what the mask shows, and zero if that is nothing."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}; got {reduction!r}")
+    if mask is not None:
+        loss = where(_over(mask, loss), loss, 0)
+        if reduction == "mean":
+            count = cast(sum(broadcast_to(_over(mask, loss), loss.shape)), loss.dtype)
+            return sum(loss) / where(count > 0, count, 1)
     return {"mean": mean, "sum": sum, "none": lambda x: x}[reduction](loss)
+
+
+def _mask(name: str, mask: Any, lead: tuple[int, ...]) -> Tensor | None:
+    """A mask over the first axes, checked."""
+    if mask is None:
+        return None
+    mask = as_tensor(mask)
+    if mask.dtype.kind != "b" or mask.shape != lead[: mask.ndim]:
+        raise refused((mask,), f"{name}: mask {describe(mask)}", expected=f"booleans for the first axes of {lead}")
+    return mask
+
+
+def _over(mask: Tensor, x: Tensor) -> Tensor:
+    return reshape(mask, (*mask.shape, *(1,) * (x.ndim - mask.ndim)))
+
+
+def _shown(mask: Tensor, x: Tensor) -> Tensor:
+    """Zero where the mask hides: not even a NaN there has a gradient."""
+    return where(_over(mask, x), x, 0)
+
+
+def _masked_pair(
+    name: str, prediction: Any, target: Any, mask: Any
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    a, b = _pair(name, prediction, target)
+    there = _mask(name, mask, a.shape)
+    return (a, b, None) if there is None else (_shown(there, a), _shown(there, b), there)
 
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
@@ -267,8 +306,10 @@ def _pair(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def binary_cross_entropy(probability: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(probability: Any, target: Any, *, reduction: str = "mean", mask: Any = None) -> Tensor:
     """``-(t log p + (1 - t) log(1 - p))``, in nats; infinite where a certain prediction is wrong.
+
+    `mask` (bool, over the first axes) hides what does not count, here and in the losses below.
 
     Examples
     --------
@@ -276,15 +317,17 @@ def binary_cross_entropy(probability: Any, target: Any, *, reduction: str = "mea
     >>> tg.binary_cross_entropy([0.5, 1.0], [1.0, 1.0], reduction="none").tolist()
     [0.6931471824645996, 0.0]
     """
-    p, t = _pair("binary_cross_entropy", probability, target)
-    return reduced(0 - _xlogy(t, p) - _xlogy(1 - t, 1 - p), reduction)  # "0 -" for a zero that is not negative
+    p, t, there = _masked_pair("binary_cross_entropy", probability, target, mask)
+    return reduced(0 - _xlogy(t, p) - _xlogy(1 - t, 1 - p), reduction, there)  # "0 -" for a zero that is not negative
 
 
 def _xlogy(t: Tensor, p: Tensor) -> Tensor:
     return t * log(where((t == 0) & (p == 0), 1, p))  # 0 at t = 0, also where p is 0
 
 
-def binary_cross_entropy_with_logits(logits: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy_with_logits(
+    logits: Any, target: Any, *, reduction: str = "mean", mask: Any = None
+) -> Tensor:
     """Binary cross-entropy of ``sigmoid(logits)``, in nats, exact for large logits of either sign.
 
     Examples
@@ -293,11 +336,11 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, *, reduction: str
     >>> tg.binary_cross_entropy_with_logits([0.0, 100.0], [1.0, 0.0], reduction="none").tolist()
     [0.6931471824645996, 100.0]
     """
-    x, t = _pair("binary_cross_entropy_with_logits", logits, target)
-    return reduced(t * softplus(-x) + (1 - t) * softplus(x), reduction)
+    x, t, there = _masked_pair("binary_cross_entropy_with_logits", logits, target, mask)
+    return reduced(t * softplus(-x) + (1 - t) * softplus(x), reduction, there)
 
 
-def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean", mask: Any = None) -> Tensor:
     """Squared error ``(prediction - target)^2``.
 
     Examples
@@ -306,11 +349,13 @@ def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor
     >>> tg.mse_loss([1.0, 2.0], [1.0, 4.0]).item()
     2.0
     """
-    a, b = _pair("mse_loss", prediction, target)
-    return reduced(square(a - b), reduction)
+    a, b, there = _masked_pair("mse_loss", prediction, target, mask)
+    return reduced(square(a - b), reduction, there)
 
 
-def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
+def huber_loss(
+    prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean", mask: Any = None
+) -> Tensor:
     """Half the squared error where it is at most `delta` away, linear beyond (Huber, 1964).
 
     Examples
@@ -319,12 +364,12 @@ def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: s
     >>> tg.huber_loss([0.5, 4.0], [0.0, 0.0], reduction="none").tolist()
     [0.125, 3.5]
     """
-    a, b = _pair("huber_loss", prediction, target)
+    a, b, there = _masked_pair("huber_loss", prediction, target, mask)
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     distance = absolute(a - b)
     near = minimum(distance, delta)  # no square of what is far away, whose gradient would overflow
-    return reduced(0.5 * square(near) + delta * (distance - near), reduction)
+    return reduced(0.5 * square(near) + delta * (distance - near), reduction, there)
 
 
 # Dropout --------------------------------------------------------------------------------------------------------------
