@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
-from ..ops.core import as_tensor, cast
+from ..ops.core import as_tensor
 from ..ops.create import full, ones, tensor
-from ..ops.elementwise import maximum, tanh, where
+from ..ops.elementwise import tanh, where
 from ..ops.neural import cross_entropy, dropout
 from ..ops.reduce import argmax
-from ..ops.reduce import sum as sum_of
 from ..ops.shape import concatenate, stack
 from ..scope import no_grad, steps
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
@@ -22,7 +21,8 @@ from .decoding import Hypothesis, beam_search, greedy
 from .init import Seed, generator_of
 from .layers import Embedding, Linear
 from .module import Module
-from .sequences import masked, sequence_mask
+from .recurrent import unroll
+from .sequences import sequence_mask
 from .state import leaves_of, mapped_state
 
 __all__ = ["EncoderDecoder", "EncoderDecoderOutput", "Translation"]
@@ -77,25 +77,11 @@ class _Encoder(Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, list[State]]:
         xs = self.embedding(tokens)
-        outputs, state = _read(self.cell, xs, mask)
+        ahead = unroll(self.cell, xs, mask=mask)
         if self.reverse_cell is None:
-            return stack(outputs, 1), [state]
-        back, first = _read(self.reverse_cell, xs, mask, reverse=True)
-        return concatenate([stack(outputs, 1), stack(back, 1)], -1), [state, first]
-
-
-def _read(cell: Any, xs: Tensor, mask: Tensor | None, reverse: bool = False) -> tuple[list[Tensor], State]:
-    """Outputs in the order of time. Padding leaves the state alone, so the way back begins at the last valid step."""
-    count, state = xs.shape[1], cell.initial_state(len(xs))
-    outputs = [xs] * count
-    for t in steps(count, reverse=reverse):
-        outputs[t], after = cell(xs[:, t].named("x"), state)
-        state = after if mask is None else _kept(mask[:, t], after, state)
-    return outputs, state
-
-
-def _kept(valid: Tensor, after: State, before: State) -> State:
-    return mapped_state(lambda a, b: masked(valid, a, b), after, before)
+            return ahead.outputs, [ahead.state]
+        back = unroll(self.reverse_cell, xs, mask=mask, reverse=True)
+        return concatenate([ahead.outputs, back.outputs], -1), [ahead.state, back.state]
 
 
 class _Bridge(Module):
@@ -296,11 +282,7 @@ class EncoderDecoder(Module):
         target = _tokens("target", target)
         mask = _mask("target", target, target_lengths)
         logits = self(source, target, target_lengths=target_lengths, **options).logits
-        losses = cross_entropy(logits, _covered(target, mask, self.end), reduction="none")
-        if mask is None:
-            return losses.mean().named("loss")
-        count = maximum(cast(sum_of(mask), losses.dtype), 1.0)
-        return (where(mask, losses, 0.0).sum() / count).named("loss")
+        return cross_entropy(logits, target, mask=mask).named("loss")
 
     def translate(
         self,
