@@ -19,7 +19,8 @@ LAYERS = {
     "lstm, both ways, residual": lambda: nn.LSTM(
         2, 3, 2, bidirectional=True, residual=True, generator=0, dtype=np.float64
     ),
-    "skip": lambda: nn.RNN(2, 3, skip=2, generator=0, dtype=np.float64),
+    "skip over time": lambda: nn.Recurrent(nn.RNNCell(2, 3, skip=2, generator=0, dtype=np.float64)),
+    "skip over layers": lambda: nn.GRU(2, 3, 3, skip=True, generator=0, dtype=np.float64),
     "one's own": lambda: nn.Recurrent(Own()),
 }
 every = pytest.mark.parametrize("name", LAYERS)
@@ -161,6 +162,27 @@ def test_layers_of_different_cells_and_residuals():
     testing.assert_close(added.outputs, nn.unroll(cells[2], above).outputs + above)
     assert not np.allclose(plain.outputs, added.outputs)
     assert [type(s).__name__ for s in plain.state] == ["LSTMState", "Tensor", "Tensor"]
+
+
+def test_layers_that_also_read_the_inputs():
+    layer = nn.RNN(2, 3, 2, skip=True, generator=0)
+    assert [cell.input_size for cell in layer.layers] == [2, 5]
+    x = tg.tensor(np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32))
+    below = nn.unroll(layer.layers[0], x).outputs
+    testing.assert_close(layer(x).outputs, nn.unroll(layer.layers[1], tg.concatenate([below, x], -1)).outputs)
+
+
+def test_a_cell_may_be_a_function():
+    w = tg.parameter(np.random.default_rng(0).normal(size=(5, 3)))
+
+    def cell(x, h):
+        h = tg.tanh(tg.concatenate([x, h], -1) @ w)
+        return h, h
+
+    out = nn.unroll(cell, np.ones((1, 4, 2)), tg.zeros((1, 3), np.float64))
+    assert out.outputs.shape == (1, 4, 3)
+    with pytest.raises(TypeError, match=r"the cell cell gives no initial state; pass one"):
+        nn.unroll(cell, np.ones((1, 4, 2)))
 
 
 def test_states_go_in_where_they_came_out():

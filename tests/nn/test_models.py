@@ -61,6 +61,7 @@ def test_gradients_and_compilation(name):
     testing.check_grad(lambda s: loss(0) * s, 1.0, parameters=model, order=1, kinks="skip")
     compiled = tg.compile(lambda: loss(0))
     testing.assert_close(compiled(), loss(0), rtol=1e-12)
+    assert "digraph" in tg.viz.to_dot(loss(0))
 
 
 def trained(model, loss, steps=60, lr=0.05):

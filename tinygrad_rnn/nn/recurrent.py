@@ -23,7 +23,7 @@ from .init import Seed, generator_of
 from .layers import Dropout
 from .module import Module
 from .sequences import masked, sequence_mask
-from .state import mapped_state
+from .state import initial_state_of, mapped_state
 
 __all__ = ["GRU", "LSTM", "RNN", "Chunk", "Directions", "Recurrent", "RecurrentOutput", "tbptt", "unroll"]
 
@@ -127,7 +127,7 @@ def unroll(
     [True, True, True]
     """
     inputs = _Steps(xs, batch_first, lengths, mask)
-    start = cell.initial_state(inputs.batch) if state is None else state
+    start = initial_state_of(cell, inputs.batch) if state is None else state
     ys, last, seen = _run(cell, inputs, start, reverse, history)
     axis = 1 if batch_first else 0
     outputs = stack(ys, axis=axis)
@@ -254,6 +254,8 @@ class Recurrent(Module):
         Cells that run from the last step to the first; outputs of both directions stand side by side.
     residual : bool
         Add the inputs of each layer to its outputs where they are as wide.
+    skip : bool
+        Each layer above the first also reads the inputs, beside the outputs of the layer below (Graves, 2013).
     dropout : float
         Share of the outputs of each layer but the last that is dropped while training.
     batch_first : bool
@@ -276,6 +278,7 @@ class Recurrent(Module):
         *,
         backward: Any = None,
         residual: bool = False,
+        skip: bool = False,
         dropout: float = 0.0,
         batch_first: bool = True,
         generator: Seed = None,
@@ -288,14 +291,14 @@ class Recurrent(Module):
         if self.backward is not None and len(self.backward) != len(self.layers):
             raise ValueError(f"Recurrent: {len(self.layers)} cells forward and {len(self.backward)} backward")
         self.dropout = Dropout(dropout, generator=generator_of(generator))
-        self.residual, self.batch_first = bool(residual), bool(batch_first)
+        self.residual, self.skip, self.batch_first = bool(residual), bool(skip), bool(batch_first)
 
     def initial_state(self, batch: int) -> list[Any]:
         """The initial state of every layer."""
-        ahead = [cell.initial_state(batch) for cell in self.layers]
+        ahead = [initial_state_of(cell, batch) for cell in self.layers]
         if self.backward is None:
             return ahead
-        return [Directions(a, cell.initial_state(batch)) for a, cell in zip(ahead, self.backward, strict=True)]
+        return [Directions(a, initial_state_of(cell, batch)) for a, cell in zip(ahead, self.backward, strict=True)]
 
     def forward(
         self,
@@ -312,7 +315,7 @@ class Recurrent(Module):
                 ShapeError, f"{type(self).__name__}: initial state",
                 expected=f"{len(self.layers)} states, one per layer", got=str(len(state)),
             )  # fmt: skip
-        inputs = _Steps(xs, self.batch_first, lengths, mask)
+        inputs = first = _Steps(xs, self.batch_first, lengths, mask)
         start = self.initial_state(inputs.batch) if state is None else state
         after, seen = [], []
         for k, before in enumerate(start):
@@ -322,7 +325,8 @@ class Recurrent(Module):
             if self.residual:
                 ys = [_added(y, inputs[t], t) for t, y in enumerate(ys)]
             if k + 1 < len(self.layers):
-                inputs = inputs.above([self._dropped(y, t) for t, y in enumerate(ys)])
+                ys = [self._dropped(y, t) for t, y in enumerate(ys)]
+                inputs = first.above([_beside(y, first[t], t) for t, y in enumerate(ys)] if self.skip else ys)
         axis = 1 if self.batch_first else 0
         outputs, gates = stack(ys, axis=axis), [_joined(g, axis) for g in seen] if history else None
         return RecurrentOutput(outputs, after, self._last(ys, inputs), gates)
@@ -373,6 +377,7 @@ class _Stacked(Recurrent):
         *,
         bidirectional: bool = False,
         residual: bool = False,
+        skip: bool = False,
         dropout: float = 0.0,
         batch_first: bool = True,
         generator: Seed = None,
@@ -383,12 +388,12 @@ class _Stacked(Recurrent):
             raise ValueError(f"{type(self).__name__}: num_layers must be at least 1, got {num_layers}")
         generator = generator_of(generator)
         width = (options.get("projection") or hidden_size) * (2 if bidirectional else 1)
-        sizes = [input_size] + [width] * (num_layers - 1)
+        sizes = [input_size] + [width + input_size * skip] * (num_layers - 1)
         each = [n for n in sizes for _ in range(1 + bidirectional)]
         cells = [self.cell(n, hidden_size, generator=generator, dtype=dtype, **options) for n in each]
         super().__init__(
             cells[:: 1 + bidirectional], backward=cells[1::2] if bidirectional else None, residual=residual,
-            dropout=dropout, batch_first=batch_first, generator=generator,
+            skip=skip, dropout=dropout, batch_first=batch_first, generator=generator,
         )  # fmt: skip
 
 
@@ -402,11 +407,11 @@ class RNN(_Stacked):
         Each layer reads the outputs of the one below.
     bidirectional : bool
         A second cell in each layer runs backwards; outputs are twice as wide.
-    residual, dropout, batch_first
+    residual, skip, dropout, batch_first
         As for :class:`Recurrent`.
     generator : numpy.random.Generator or int, optional
     **options
-        Of the cell: activation, bias, leak and the others.
+        Of the cell: activation, bias, leak and the others (but its `skip` over time: for that make the cells yourself).
 
     Examples
     --------
@@ -495,7 +500,7 @@ def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = No
     if k1 < 1 or k2 < k1:
         raise ValueError(f"tbptt: expected 1 <= k1 <= k2; got k1={k1}, k2={k2}")
     inputs = _Steps(xs, True)
-    current = cell.initial_state(inputs.batch) if state is None else state
+    current = initial_state_of(cell, inputs.batch) if state is None else state
     begun = {0: _detached(current)}
     for start in range(0, len(inputs), k1):
         stop = min(start + k1, len(inputs))

@@ -8,7 +8,27 @@ from typing import Any
 from ..graph import flattened, rebuilt
 from ..tensor import Tensor
 
-__all__ = ["leaves_of", "mapped_state"]
+__all__ = ["initial_state_of", "leaves_of", "mapped_state"]
+
+
+def initial_state_of(cell: Any, batch: int) -> Any:
+    """The state that a cell starts from.
+
+    Raises
+    ------
+    TypeError
+        If the cell gives none, as a plain function does.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.state.initial_state_of(tg.nn.RNNCell(2, 3), 4).shape
+    (4, 3)
+    """
+    if not hasattr(cell, "initial_state"):
+        name = getattr(cell, "__name__", type(cell).__name__)
+        raise TypeError(f"unroll: the cell {name} gives no initial state; pass one, or give it initial_state(batch)")
+    return cell.initial_state(batch)
 
 
 def leaves_of(state: Any) -> list[Tensor]:

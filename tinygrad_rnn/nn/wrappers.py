@@ -19,7 +19,7 @@ from . import init
 from .cells import Activation, activation_of
 from .init import Seed, generator_of
 from .module import Module
-from .state import leaves_of
+from .state import initial_state_of, leaves_of
 
 __all__ = ["DeepTransition", "DroppedState", "Residual", "VariationalDropout", "Zoneout"]
 
@@ -29,7 +29,7 @@ class _Wrapper(Module):
 
     def initial_state(self, batch: int) -> Any:
         """That of the cell inside."""
-        return self.cell.initial_state(batch)
+        return initial_state_of(self.cell, batch)
 
 
 class DroppedState(NamedTuple):
@@ -74,7 +74,7 @@ class VariationalDropout(_Wrapper):
 
     def initial_state(self, batch: int) -> DroppedState:
         """The cell's own with a mask, drawn anew on each call."""
-        state = self.cell.initial_state(batch)
+        state = initial_state_of(self.cell, batch)
         hidden = leaves_of(state)[0]
         ones = tensor(np.ones(hidden.shape, hidden.dtype))
         mask = dropout(ones, self.p, generator=self.generator) if self.training and self.p else ones
@@ -186,7 +186,7 @@ class DeepTransition(_Wrapper):
         if depth < 1:
             raise ValueError(f"DeepTransition: depth must be at least 1, got {depth}")
         self.cell, self.skip, self.g = cell, bool(skip), activation_of("DeepTransition", activation)
-        n, generator = leaves_of(cell.initial_state(1))[0].shape[-1], generator_of(generator)
+        n, generator = leaves_of(initial_state_of(cell, 1))[0].shape[-1], generator_of(generator)
         bound = 1 / np.sqrt(n)
         self.W = [init.uniform((n, n), bound, generator, dtype) for _ in range(depth)]
         self.b = [init.zeros((n,), dtype) for _ in range(depth)]
