@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..atomic import write_atomically
 from .fuzz_checks import PEERS, STAGES, Case, Failure, applies, check, reproduction
 from .fuzz_report import Tally
 from .fuzz_shrink import shrunk
@@ -205,8 +206,8 @@ def _tell(finding: Finding, save: Path | None) -> None:
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
         stem = f"{finding.failure.stage.replace(' ', '_').replace(',', '')}_{finding.number}"
-        (save / f"{stem}.json").write_text(finding.to_json(), encoding="utf-8")
-        (save / f"{stem}.py").write_text(finding.code, encoding="utf-8")
+        write_atomically(save / f"{stem}.json", finding.to_json().encode("utf-8"))
+        write_atomically(save / f"{stem}.py", finding.code.encode("utf-8"))
 
 
 def replay(path: Path, *, original: bool = False) -> Failure | None:
