@@ -268,20 +268,23 @@ def _argument_names(fn: Any, count: int) -> list[str]:
 
 
 def flattened(result: Any, outputs: list[Tensor], name: str = "trace") -> Any:
-    """The nesting of `result`, with a number for each tensor, which is added to `outputs`."""
+    """The nesting of `result`, with a number for each tensor, which is added to `outputs`; None may be among them."""
     if isinstance(result, Tensor):
         outputs.append(result)
         return len(outputs) - 1
+    nested = lambda v: None if v is None else flattened(v, outputs, name)
     if isinstance(result, dict):
-        return {k: flattened(v, outputs, name) for k, v in result.items()}
+        return {k: nested(v) for k, v in result.items()}
     if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(flattened(v, outputs, name) for v in result))
+        return type(result)(*map(nested, result))
     if isinstance(result, tuple | list):
-        return type(result)(flattened(v, outputs, name) for v in result)
+        return type(result)(map(nested, result))
     raise TypeError(f"{name}: the function must give tensors, in tuples, lists or dicts; got {type(result).__name__}")
 
 
 def rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
+    if structure is None:
+        return None
     if isinstance(structure, int):
         return next(results)
     if isinstance(structure, dict):
