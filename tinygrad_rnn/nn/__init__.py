@@ -1,6 +1,6 @@
 """Building blocks of models: modules that own parameters, initialisers, layers, recurrent cells and their unrolling."""
 
-from . import init, wrappers
+from . import init, metrics, wrappers
 from .attention import AdditiveAttention, AttentionOutput, MultiplicativeAttention
 from .cells import Cell, Gate, GRUCell, LSTMCell, LSTMState, RNNCell, Stepped
 from .convert import from_keras_weights, from_torch_state_dict, to_keras_weights, to_torch_state_dict
@@ -22,6 +22,6 @@ __all__ = [
     "Linear", "ManyToMany", "ManyToOne", "Module", "MultiplicativeAttention", "OneToMany", "OneToOne", "RNNCell",
     "Recurrent", "RecurrentOutput", "RecursiveCell", "Residual", "Sequential", "Stepped", "Translation",
     "TreeLSTMCell", "TreeNetwork", "TreeOutput", "VariationalDropout", "Zoneout", "beam_search", "from_keras_weights",
-    "from_torch_state_dict", "greedy", "init", "pad_sequences", "sample", "schedule", "sequence_mask", "tbptt",
-    "to_keras_weights", "to_torch_state_dict", "unroll", "wrappers",
+    "from_torch_state_dict", "greedy", "init", "metrics", "pad_sequences", "sample", "schedule", "sequence_mask",
+    "tbptt", "to_keras_weights", "to_torch_state_dict", "unroll", "wrappers",
 ]  # fmt: skip
