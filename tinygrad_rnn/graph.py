@@ -272,14 +272,17 @@ def flattened(result: Any, outputs: list[Tensor], name: str = "trace") -> Any:
     if isinstance(result, Tensor):
         outputs.append(result)
         return len(outputs) - 1
-    nested = lambda v: None if v is None else flattened(v, outputs, name)
     if isinstance(result, dict):
-        return {k: nested(v) for k, v in result.items()}
+        return {k: _nested(v, outputs, name) for k, v in result.items()}
     if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*map(nested, result))
+        return type(result)(*(_nested(v, outputs, name) for v in result))
     if isinstance(result, tuple | list):
-        return type(result)(map(nested, result))
+        return type(result)(_nested(v, outputs, name) for v in result)
     raise TypeError(f"{name}: the function must give tensors, in tuples, lists or dicts; got {type(result).__name__}")
+
+
+def _nested(value: Any, outputs: list[Tensor], name: str) -> Any:
+    return None if value is None else flattened(value, outputs, name)
 
 
 def rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
