@@ -99,6 +99,7 @@ def test_the_tests_have_names_and_take_no_arguments():
     (lambda: testing.check_cell(3), TypeError, "expected a cell"),
     (lambda: testing.check_cell(lambda x, h: (h, h)), TypeError, "input_size="),
     (lambda: testing.check_module(3, [(1,)]), TypeError, "expected a module"),
+    (lambda: testing.check_module(tg.nn.Linear(2, 2), [(1, 2)], skip=["dualty"]), ValueError, "'dualty'"),
     (lambda: testing.profile("quick"), ValueError, "'quick'"),
 ])  # fmt: skip
 def test_calls_that_make_no_sense(call, error, text):

@@ -100,27 +100,28 @@ class _Reader(Module):
 
     def __init__(
         self,
-        name: str,
-        *,
         features: int,
         hidden: int,
-        vocabulary: int | None,
-        cell: str,
-        num_layers: int,
-        bidirectional: bool,
-        dropout: float,
-        generator: np.random.Generator,
-        dtype: Any,
+        classes: int,
+        *,
+        vocabulary: int | None = None,
+        cell: str = "lstm",
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        generator: Seed = None,
+        dtype: Any = DEFAULT_FLOAT,
     ) -> None:
+        generator = generator_of(generator)
         self.embedding: Embedding | None = None
         if vocabulary is not None:
             self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
         self.layers = _layers(
-            name, cell, features, hidden, num_layers, bidirectional=bidirectional, dropout=dropout,
+            type(self).__name__, cell, features, hidden, num_layers, bidirectional=bidirectional, dropout=dropout,
             generator=generator, dtype=dtype,
         )  # fmt: skip
         self.drop = Dropout(dropout, generator=generator)
-        self.width = hidden * (2 if bidirectional else 1)
+        self.readout = Linear(hidden * (1 + bidirectional), classes, generator=generator, dtype=dtype)
 
     def read(self, xs: Any, mask: Tensor | None, state: Any = None) -> RecurrentOutput:
         """Outputs of the layers for a batch."""
@@ -162,29 +163,10 @@ class ManyToOne(_Reader):
     (2, 2)
     """
 
-    def __init__(
-        self,
-        features: int,
-        hidden: int,
-        classes: int,
-        *,
-        vocabulary: int | None = None,
-        cell: str = "lstm",
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        pooling: str = "last",
-        dropout: float = 0.0,
-        generator: Seed = None,
-        dtype: Any = DEFAULT_FLOAT,
-    ) -> None:
+    def __init__(self, features: int, hidden: int, classes: int, *, pooling: str = "last", **options: Any) -> None:
         if pooling not in ("last", "mean", "max"):
             raise ValueError(f"ManyToOne: pooling must be 'last', 'mean' or 'max'; got {pooling!r}")
-        generator = generator_of(generator)
-        super().__init__(
-            "ManyToOne", features=features, hidden=hidden, vocabulary=vocabulary, cell=cell, num_layers=num_layers,
-            bidirectional=bidirectional, dropout=dropout, generator=generator, dtype=dtype,
-        )  # fmt: skip
-        self.readout = Linear(self.width, classes, generator=generator, dtype=dtype)
+        super().__init__(features, hidden, classes, **options)
         self.pooling = pooling
 
     def forward(self, xs: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:
@@ -237,21 +219,13 @@ class ManyToMany(_Reader):
         hidden: int,
         classes: int,
         *,
-        vocabulary: int | None = None,
-        cell: str = "lstm",
-        num_layers: int = 1,
-        bidirectional: bool = False,
         crf: bool = False,
-        dropout: float = 0.0,
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
+        **options: Any,
     ) -> None:
         generator = generator_of(generator)
-        super().__init__(
-            "ManyToMany", features=features, hidden=hidden, vocabulary=vocabulary, cell=cell, num_layers=num_layers,
-            bidirectional=bidirectional, dropout=dropout, generator=generator, dtype=dtype,
-        )  # fmt: skip
-        self.readout = Linear(self.width, classes, generator=generator, dtype=dtype)
+        super().__init__(features, hidden, classes, generator=generator, dtype=dtype, **options)
         self.crf = CRF(classes, generator=generator, dtype=dtype) if crf else None
 
     def forward(self, xs: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +82,7 @@ def check_op(
     """
     uses = _uses(op, inputs, low, high)
     name = op if isinstance(op, str) else getattr(op, "name", getattr(op, "__name__", "op"))
-    unknown = [s for s in skip if s not in (*LAWS, "equals_reference")]
-    if unknown:
-        raise ValueError(f"check_op: skip {unknown[0]!r} is not a law; there are {', '.join(LAWS)}")
+    _check_skip("check_op", skip, LAWS)
 
     @_configured(max_examples)
     @given(uses, SEEDS)
@@ -132,6 +130,7 @@ def check_module(
     >>> test_linear = tg.testing.check_module(tg.nn.Linear(3, 2, generator=0), [(4, 3)])
     >>> test_linear()
     """
+    _check_skip("check_module", skip, LAWS)
     if not isinstance(module, Module) and not callable(module):
         raise TypeError(f"check_module: expected a module or a function that makes one, got {type(module).__name__}")
     name = type(module).__name__ if isinstance(module, Module) else getattr(module, "__name__", "module")
@@ -246,9 +245,7 @@ def check_cell(
     >>> test_my_cell = tg.testing.check_cell(tg.nn.RNNCell, max_examples=2)
     >>> test_my_cell()
     """
-    unknown = [s for s in skip if s not in (*LAWS, *CELL_LAWS, "equals_reference")]
-    if unknown:
-        raise ValueError(f"check_cell: skip {unknown[0]!r} is not a law; there are {', '.join((*LAWS, *CELL_LAWS))}")
+    _check_skip("check_cell", skip, [*LAWS, *CELL_LAWS])
     if not callable(cell):
         raise TypeError(f"check_cell: expected a cell or a class of cells, got {type(cell).__name__}")
     name = cell.__name__ if hasattr(cell, "__name__") else type(cell).__name__
@@ -351,6 +348,12 @@ def _applicable(fn: Callable[..., Any], arrays: list[np.ndarray]) -> Sequence[st
 
 
 # Helpers --------------------------------------------------------------------------------------------------------------
+
+
+def _check_skip(name: str, skip: Sequence[str], known: Iterable[str]) -> None:
+    for law in skip:
+        if law not in (*known, "equals_reference"):
+            raise ValueError(f"{name}: skip {law!r} is not a law; there are {', '.join(known)}")
 
 
 def _configured(max_examples: int) -> Callable[[Any], Any]:
