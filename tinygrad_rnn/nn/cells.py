@@ -110,13 +110,13 @@ class Cell(Module):
         hidden_size: int,
         *,
         recurrent: int,
-        bias: bool | str,
-        layer_norm: bool,
-        learn_initial_state: bool,
-        recurrent_init: str,
+        blocks: tuple[str, ...] = (),
+        bias: bool | str = True,
+        layer_norm: bool = False,
+        learn_initial_state: bool = False,
+        recurrent_init: str = "uniform",
         generator: np.random.Generator,
         dtype: Any,
-        blocks: tuple[str, ...] = (),
     ) -> None:
         name = type(self).__name__
         for what, size in (("input_size", input_size), ("hidden_size", hidden_size)):
@@ -237,14 +237,11 @@ class RNNCell(Cell):
         hidden_size: int,
         *,
         activation: Activation = "tanh",
-        bias: bool | str = True,
         leak: float = 1.0,
         skip: int = 1,
-        layer_norm: bool = False,
-        learn_initial_state: bool = False,
-        recurrent_init: str = "uniform",
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
+        **options: Any,
     ) -> None:
         self.g = activation_of("RNNCell", activation)
         if not 0 < leak <= 1:
@@ -253,10 +250,7 @@ class RNNCell(Cell):
             raise ValueError(f"RNNCell: skip must be at least 1 step, got {skip}")
         self.activation, self.leak, self.skip = activation, float(leak), int(skip)
         generator = generator_of(generator)
-        super().__init__(
-            input_size, hidden_size, recurrent=1, bias=bias, layer_norm=layer_norm, generator=generator, dtype=dtype,
-            learn_initial_state=learn_initial_state, recurrent_init=recurrent_init,
-        )  # fmt: skip
+        super().__init__(input_size, hidden_size, recurrent=1, generator=generator, dtype=dtype, **options)
         bound = 1 / np.sqrt(hidden_size)
         self.W_s = init.uniform((hidden_size, hidden_size), bound, generator, dtype) if skip > 1 else None
 
@@ -349,17 +343,14 @@ class LSTMCell(Cell):
         activation: Activation = "tanh",
         gate_activation: Activation = "sigmoid",
         output_activation: Activation | None = None,
-        bias: bool | str = True,
         forget_gate: bool = True,
         forget_bias: float = 1.0,
         peephole: bool | str = False,
         state_gated: bool = False,
         projection: int | None = None,
-        layer_norm: bool = False,
-        learn_initial_state: bool = False,
-        recurrent_init: str = "uniform",
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
+        **options: Any,
     ) -> None:
         if peephole not in (True, False, "previous"):
             raise ValueError(f"LSTMCell: peephole must be True, False or 'previous'; got {peephole!r}")
@@ -372,15 +363,14 @@ class LSTMCell(Cell):
         blocks = ("i", *(("f",) if forget_gate else ()), *(("o", "g") if state_gated else ("g", "o")))
         generator = generator_of(generator)
         super().__init__(
-            input_size, hidden_size, recurrent=len(blocks) - state_gated, bias=bias, layer_norm=layer_norm,
-            generator=generator, dtype=dtype, learn_initial_state=learn_initial_state,
-            recurrent_init=recurrent_init, blocks=blocks,
+            input_size, hidden_size, recurrent=len(blocks) - state_gated, blocks=blocks, generator=generator,
+            dtype=dtype, **options,
         )  # fmt: skip
         bound = 1 / np.sqrt(hidden_size)
         seen = [n for n in blocks if n != "g"] if peephole else []
         self.p = init.uniform((len(seen) * hidden_size,), bound, generator, dtype) if seen else None
         self.W_p = init.uniform((hidden_size, projection), bound, generator, dtype) if projection else None
-        self.norm_c = LayerNorm(hidden_size, dtype=dtype) if layer_norm else None
+        self.norm_c = LayerNorm(hidden_size, dtype=dtype) if self.norm_i is not None else None
         if self.b is not None and forget_gate:
             self._set_forget_bias(forget_bias)
 
@@ -463,25 +453,20 @@ class GRUCell(Cell):
         *,
         activation: Activation = "tanh",
         gate_activation: Activation = "sigmoid",
-        bias: bool | str = True,
         reset_after: bool = False,
         update: str = "write",
-        layer_norm: bool = False,
-        learn_initial_state: bool = False,
-        recurrent_init: str = "uniform",
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
+        **options: Any,
     ) -> None:
         if update not in ("write", "keep"):
             raise ValueError(f"GRUCell: update must be 'write' or 'keep'; got {update!r}")
-        if layer_norm and not reset_after:
+        if options.get("layer_norm") and not reset_after:
             raise ValueError("GRUCell: layer_norm normalises one recurrent product; it needs reset_after=True")
         self.g, self.sigma = activation_of("GRUCell", activation), activation_of("GRUCell", gate_activation)
         self.reset_after, self.update = bool(reset_after), update
-        super().__init__(
-            input_size, hidden_size, recurrent=3, bias=bias, layer_norm=layer_norm, generator=generator_of(generator),
-            dtype=dtype, learn_initial_state=learn_initial_state, recurrent_init=recurrent_init,
-        )  # fmt: skip
+        generator = generator_of(generator)
+        super().__init__(input_size, hidden_size, recurrent=3, generator=generator, dtype=dtype, **options)
 
     def step(self, x: Any, state: Any) -> Stepped:
         h, n = as_tensor(state), self.hidden_size
