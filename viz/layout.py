@@ -30,6 +30,7 @@ class Column:
     region: int
     frame: tuple[float, float, float, float]
     boxes: list[Box] = field(default_factory=list)
+    title: str = ""
 
 
 @dataclass(slots=True)

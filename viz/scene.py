@@ -23,9 +23,13 @@ _Uses = dict[int, list[tuple[Tensor, int]]]
 
 @dataclass(eq=False, slots=True)
 class Box:
-    """A node as it is drawn. `column` counts the drawn time steps; -1 and the one past the last hold initial states."""
+    """What is drawn as one box. `column` counts the drawn time steps; -1 and the one past the last hold initial states.
 
-    node: Tensor
+    `node` is the tensor that it stands for, `members` are all that are drawn as it; a mark stands for none. Its form is
+    box, round, delay or gap.
+    """
+
+    node: Tensor | None
     id: str
     key: Hashable
     column: int | None
@@ -37,6 +41,9 @@ class Box:
     height: float = 0.0
     x: float = 0.0
     y: float = 0.0
+    members: tuple[Tensor, ...] = ()
+    scope: tuple[str, ...] = ()
+    form: str = "box"
 
 
 @dataclass(eq=False, slots=True)
@@ -47,6 +54,7 @@ class Link:
     target: Box
     kind: str = "data"
     color: str = theme.DATA
+    label: str = ""
 
 
 @dataclass(eq=False, slots=True)
