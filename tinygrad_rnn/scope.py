@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -25,11 +25,16 @@ _is_internal: dict[str, bool] = {}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A position in the model: the scope path from the outside in, the time step, and the direction."""
+    """A position in the model: the scope path from the outside in, the time step, and the direction.
+
+    Each entry of a scope or a step makes a place of its own, which knows the one around it; so two calls of one module
+    can be told apart.
+    """
 
     scope: tuple[str, ...] = ()
     time: int | None = None
     backward: bool = False
+    outer: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ def scope(name: str) -> using:
     """
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"scope: a name is a non-empty string without '/'; got {name!r}")
-    return using(lambda s: s.at(Place((*s.place.scope, name), s.place.time, s.place.backward)))
+    return using(lambda s: s.at(Place((*s.place.scope, name), s.place.time, s.place.backward, s.place)))
 
 
 def timestep(t: int) -> using:
@@ -142,7 +147,7 @@ def timestep(t: int) -> using:
     3
     """
     time = int(t)
-    return using(lambda s: s.at(Place(s.place.scope, time, s.place.backward)))
+    return using(lambda s: s.at(Place(s.place.scope, time, s.place.backward, s.place)))
 
 
 def steps(count: int, start: int = 0, *, reverse: bool = False) -> Iterator[int]:
@@ -176,7 +181,7 @@ def _steps(order: Iterator[int]) -> Iterator[int]:
     before = inside = current()
     try:
         for t in order:
-            inside = before.at(Place(before.place.scope, t, before.place.backward))
+            inside = before.at(Place(before.place.scope, t, before.place.backward, before.place))
             enter(inside)
             yield t
     finally:

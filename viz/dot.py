@@ -2,100 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from ..graph import Graph
-from ..tensor import Tensor
 from . import theme
-from .layout import Column, Layout, layout
-from .scene import Box, Link, scene
+from .layout import Column, Layout
+from .scene import Box, Link
 from .text import label, quoted
 
-__all__ = ["to_dot", "written"]
-
-
-def to_dot(x: Tensor | Sequence[Tensor] | Graph, *, steps: tuple[int, int] | None = None) -> str:
-    """The picture of a graph as DOT text, with all coordinates: a pure function of the graph.
-
-    Parameters
-    ----------
-    x : Tensor, sequence of Tensor, or Graph
-        What to draw, with everything that it was computed from.
-    steps : tuple of int, optional
-        First and last time step to draw; the others are left out.
-
-    Returns
-    -------
-    str
-        To be drawn by ``neato -n2`` or ``dot -Kneato -n2``.
-
-    Examples
-    --------
-    >>> import tinygrad_rnn as tg
-    >>> x = tg.tensor([1.0, 2.0], name="x")
-    >>> text = tg.viz.to_dot(tg.tanh(x).named("y"))
-    >>> print(text.splitlines()[-2])
-    "x" -> "y" [pos="e,35,74 35,50 35,58.1 35,59.9 35,68"];
-    """
-    return written(layout(scene(x, steps)))
+__all__ = ["written"]
 
 
 def written(plan: Layout) -> str:
     """The text of a layout."""
-    names = _names(plan.scene.boxes)
+    names = {box: quoted(box.id) for box in plan.scene.boxes}
     lines = ['digraph "graph" {', *_head(plan)]
     for column in plan.columns:
-        lines += _cluster(column, names)
+        lines += _cluster(column, names, plan.scene.palette)
     lines += [_node(box, names) for box in plan.outside]
     lines += _ellipses(plan)
     lines += [_edge(link, path, names) for link, path in zip(plan.scene.links, plan.paths)]
     return "\n".join([*lines, "}", ""])
 
 
-def _names(boxes: list[Box]) -> dict[int, str]:
-    return {box.node.serial: quoted(box.id) for box in boxes}
-
-
 def _head(plan: Layout) -> Iterator[str]:
     width, height = plan.size
-    font = f'fontname="{theme.FONT}" fontcolor="{theme.INK}"'
-    yield f'graph [bb="0,0,{_n(width)},{_n(height)}" outputorder="edgesfirst" bgcolor="white" {font} fontsize=11];'
+    look = plan.scene.palette
+    font = f'fontname="{theme.FONT}" fontcolor="{look.ink}"'
+    page = f'outputorder="edgesfirst" bgcolor="{look.page}"'
+    yield f'graph [bb="0,0,{_n(width)},{_n(height)}" {page} {font} fontsize=11];'
     yield f'node [shape=box style="rounded,filled" fixedsize=true {font} fontsize={theme.FONT_SIZE}];'
-    yield f'edge [color="{theme.DATA}" arrowsize={theme.ARROW / 10:g} {font} fontsize=12];'
+    yield f'edge [color="{look.data}" arrowsize={theme.ARROW / 10:g} {font} fontsize=12];'
 
 
-def _cluster(column: Column, names: dict[int, str]) -> Iterator[str]:
+def _cluster(column: Column, names: dict[Box, str], palette: theme.Palette) -> Iterator[str]:
     a, b, c, d = column.frame
-    suffix = "" if column.region == 1 else f"_{column.region // 2 + 1}"
-    title = f"t = {column.time}"
-    yield f'subgraph "cluster_t{column.time}{suffix}" {{'
-    at = f'bb="{_n(a)},{_n(b)},{_n(c)},{_n(d)}" lp="{_n(a + 10 + 3.2 * len(title))},{_n(d - 11)}"'
-    yield f'graph [label="{title}" style="rounded,dashed" color="{theme.COLUMN}" {at}];'
+    frame = palette.page if column.kind == "gap" else palette.column
+    yield f'subgraph {quoted("cluster_" + column.name)} {{'
+    x, y = column.title_at
+    at = f'bb="{_n(a)},{_n(b)},{_n(c)},{_n(d)}" lp="{_n(x)},{_n(y)}"'
+    yield f'graph [label={label((column.title,))} style="rounded,dashed" color="{frame}" {at}];'
     yield from (_node(box, names) for box in column.boxes)
     yield "}"
 
 
-def _node(box: Box, names: dict[int, str]) -> str:
+_FORMS = {
+    "box": "",
+    "round": " shape=circle style=filled",
+    "gap": ' shape=plaintext style="" fontsize=14',
+    "delay": ' shape=square style=filled fontcolor="white"',
+}
+
+
+def _node(box: Box, names: dict[Box, str]) -> str:
     look = box.look
     style = f'fillcolor="{look.fill}" color="{look.line}"' + (f" penwidth={look.width:g}" if look.width != 1 else "")
     size = f'width={box.width / 72:.4g} height={box.height / 72:.4g} pos="{_n(box.x)},{_n(box.y)}!"'
-    name = names[box.node.serial]
-    return f"{name} [label={label(box.lines)} tooltip={label((box.id,))} {size} {style}];"
+    return f"{names[box]} [label={label(box.lines)} tooltip={label((box.id,))} {size} {style}{_FORMS[box.form]}];"
 
 
-def _edge(link: Link, path: list[tuple[float, float]], names: dict[int, str]) -> str:
+def _edge(link: Link, path: list[tuple[float, float]], names: dict[Box, str]) -> str:
     (x, y), curve = path[-1], " ".join(f"{_n(u)},{_n(v)}" for u, v in path[:-1])
     look = f'pos="e,{_n(x)},{_n(y)} {curve}"'
-    if link.kind != "data":
+    if link.kind != "data" or link.faded:
         look += f' color="{link.color}"'
-    if link.kind == "state":
+    if link.kind in ("state", "delay", "carry"):
         look += " penwidth=2"
     elif link.kind == "saved":
         look += ' style="dashed" penwidth=0.8'
     elif link.kind == "cut":
         u, v = path[len(path) // 2]
         look += f' style="dotted" penwidth=1.6 arrowhead="tee" label="{theme.CUT_MARK}" lp="{_n(u)},{_n(v)}"'
-    return f"{names[link.source.node.serial]} -> {names[link.target.node.serial]} [{look}];"
+    if link.label:
+        u, v = link.label_at
+        look += f' label={label((link.label,))} lp="{_n(u)},{_n(v)}" fontsize=9'
+    return f"{names[link.source]} -> {names[link.target]} [{look}];"
 
 
 def _ellipses(plan: Layout) -> Iterator[str]:

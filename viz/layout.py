@@ -6,20 +6,23 @@ the regions outside of the steps, `order` for places within a row, `route` for t
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from . import theme
+from .delays import with_delays
 from .order import LONGEST, Dummy, arranged
-from .route import Grid, Point, paths
+from .route import Grid, Point, paths, widths
 from .rows import Rows
-from .scene import Box, Scene
+from .scene import Box, Link, Scene
 
 __all__ = ["Column", "Layout", "layout"]
 
 Key = Hashable
-Lane = tuple[int, bool]
+Lane = tuple[int, bool, int]
 
 
 @dataclass(slots=True)
@@ -31,6 +34,9 @@ class Column:
     frame: tuple[float, float, float, float]
     boxes: list[Box] = field(default_factory=list)
     title: str = ""
+    kind: str = "step"
+    name: str = ""  # of its own
+    title_at: Point = (0.0, 0.0)  # the middle of its title
 
 
 @dataclass(slots=True)
@@ -66,14 +72,24 @@ def layout(scene: Scene) -> Layout:
     along = [x for path in routed for x, _ in path]
     extent = min([extent[0], *along]), max([extent[1], *along])
     columns, outside = _columns(grid)
-    return Layout(scene, columns, outside, *_shifted(grid, columns, routed, (*extent, height)))
+    moved, size = _shifted(grid, columns, routed, (*extent, height))
+    _set_titles(columns, moved)
+    _set_labels(scene.links, moved)
+    scene, moved, marks = with_delays(scene, moved)
+    entries, size = _legend(scene, columns, moved, size)
+    scene = replace(scene, boxes=[*scene.boxes, *entries])
+    return Layout(scene, columns, [*outside, *marks, *entries], moved, size)
 
 
 def _arranged(
     scene: Scene, rows: Rows
 ) -> tuple[dict[Lane, dict[int, list[Key]]], set[tuple[Key, Key]], dict[Key, float]]:
     """The rows of each lane in order, the pairs whose edges run between the boxes, and the offsets within the lane."""
-    width = {box.key: box.width for box in scene.boxes}
+    own = widths(scene)
+    width = dict(own)
+    for key, members in rows.units.items():
+        width[key] = sum(width[m] for m in members) + theme.BOX_GAP * (len(members) - 1)
+    unit_of = rows.unit_of
     fed = {k.target.key for k in scene.links if k.kind in ("state", "cut")}
     edges: dict[Lane, dict[tuple[Key, Key], None]] = defaultdict(dict)
     for link in scene.links:
@@ -81,14 +97,26 @@ def _arranged(
         climb = (rows.row[b.key] - rows.row[a.key]) * (-1 if a.backward else 1)
         inside = a.column == b.column and a.beside is None and b.beside is None
         if inside and rows.lane[a.key] == rows.lane[b.key] and 0 < climb <= LONGEST:
-            edges[rows.lane[a.key]][a.key, b.key] = None
+            edges[rows.lane[a.key]][unit_of.get(a.key, a.key), unit_of.get(b.key, b.key)] = None
     lanes: dict[Lane, dict[int, list[Key]]] = defaultdict(lambda: defaultdict(list))
     for key in sorted(rows.order, key=lambda key: key not in fed):  # states come in from the left
         lanes[rows.lane[key]][rows.row[key]].append(key)
     offset: dict[Key, float] = {}
     for lane, levels in lanes.items():
         offset |= arranged(levels, list(edges[lane]), rows.row, width)
+    for key, members in rows.units.items():
+        _spread(members, own, offset, offset[key] - width[key] / 2)
+        level = lanes[rows.lane[key]][rows.row[key]]
+        at = level.index(key)
+        level[at : at + 1] = members
     return lanes, {pair for pairs in edges.values() for pair in pairs}, offset
+
+
+def _spread(members: list[Key], width: dict[Key, float], offset: dict[Key, float], left: float) -> None:
+    """Side by side from `left`."""
+    for member in members:
+        offset[member] = left + width[member] / 2
+        left += width[member] + theme.BOX_GAP
 
 
 def _set_heights(grid: Grid) -> float:
@@ -111,47 +139,64 @@ def _set_heights(grid: Grid) -> float:
 def _set_columns(grid: Grid) -> tuple[float, float]:
     """The x of boxes, gutters and frames; gives the left and right end of the picture."""
     spans = {lane: _span(grid, lane) for lane in grid.lanes}
-    timed = [s for (region, backward), s in spans.items() if region % 2 and not backward]
-    timed_back = [s for (region, backward), s in spans.items() if region % 2 and backward]
-    forward, back = _hull(timed), _hull(timed_back)
-    middle = grid.gutter_width("middle") if timed and timed_back else 0.0
-    gutter = grid.gutter_width("column")
-    grid.inner = 2 * theme.COLUMN_PAD + forward[1] - forward[0] + middle + back[1] - back[0]
-    grid.pitch = grid.inner + gutter
-    count = len(grid.scene.times)
-    left, right = 0.0, max(count * grid.pitch - gutter, 0.0)
-    grid.middle = theme.COLUMN_PAD + forward[1] - forward[0]
-    base = {False: theme.COLUMN_PAD - forward[0], True: grid.middle + middle - back[0]}
+    grid.gutter = grid.gutter_width("column")
+    base = _set_frames(grid, spans)
+    left, right = 0.0, max(grid.start[-1] - grid.gutter, 0.0)
     centre = right / 2
     for region in grid.rows.regions:
         if region % 2 == 0:
-            f, b = spans.get((region, False), (0.0, 0.0)), spans.get((region, True), (0.0, 0.0))
-            space = grid.gutter_width("band", region) if (region, False) in spans and (region, True) in spans else 0.0
+            there, back = (region, False, 0), (region, True, 0)
+            f, b = spans.get(there, (0.0, 0.0)), spans.get(back, (0.0, 0.0))
+            space = grid.gutter_width("band", region) if there in spans and back in spans else 0.0
             start = centre - (f[1] - f[0] + space + b[1] - b[0]) / 2
             grid.band[region] = (start - f[0], start + f[1] - f[0] + space - b[0], start + f[1] - f[0])
             left, right = min(left, start), max(right, 2 * centre - start)
-    _set_boxes(grid, base, gutter)
+    _set_boxes(grid, base)
     left = min([left, *(b.x - b.width / 2 for b in grid.scene.boxes)])
     right = max([right, *(b.x + b.width / 2 for b in grid.scene.boxes)])
-    grid.far = (min(left, -gutter * bool(count)), max(right, count * grid.pitch))
+    grid.far = (min(left, -grid.gutter * bool(grid.scene.columns)), max(right, grid.start[-1]))
     return left, right
 
 
-def _set_boxes(grid: Grid, base: dict[bool, float], gutter: float) -> None:
+def _set_frames(grid: Grid, spans: dict[Lane, tuple[float, float]]) -> list[dict[bool, float]]:
+    """Where columns begin, how wide they are, and for each the x from which the offsets of both lanes count."""
+    of: dict[int, tuple[float, float, dict[bool, float]]] = {}
+    for phase in {step.phase for step in grid.scene.columns}:
+        mine: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+        for (region, backward, p), span in spans.items():
+            if region % 2 and p == phase:
+                mine[backward].append(span)
+        there, back = _hull(mine[False]), _hull(mine[True])
+        gap = grid.gutter_width("middle") if all(mine.values()) else 0.0
+        middle = theme.COLUMN_PAD + there[1] - there[0]
+        base = {False: theme.COLUMN_PAD - there[0], True: middle + gap - back[0]}
+        of[phase] = (middle + gap + back[1] - back[0] + theme.COLUMN_PAD, middle, base)
+    x, before = 0.0, 0
+    for step in grid.scene.columns:
+        x += theme.PHASE_GAP * (step.phase - before)
+        grid.start.append(x)
+        inner, middle, _ = of[step.phase]
+        grid.inner.append(inner)
+        grid.middle.append(middle)
+        x, before = x + inner + grid.gutter, step.phase
+    grid.start.append(x)
+    return [of[step.phase][2] for step in grid.scene.columns]
+
+
+def _set_boxes(grid: Grid, base: list[dict[bool, float]]) -> None:
     taken: dict[tuple[int, int], float] = defaultdict(float)
-    count = len(grid.scene.times)
     for box in grid.scene.boxes:
         row = grid.rows.row[box.key]
         box.y = grid.row_y[row]
         if box.beside is not None:  # initial states, side by side where they belong to one row
             side = -1 if box.column == -1 else 1
-            edge = -gutter if side < 0 else count * grid.pitch
+            edge = -grid.gutter if side < 0 else grid.start[-1]
             box.x = edge + side * (taken[side, row] + box.width / 2)
             taken[side, row] += box.width + theme.BOX_GAP
         elif box.column is None:
             box.x = grid.offset[box.key] + grid.band[grid.rows.lane[box.key][0]][box.backward]
         else:
-            box.x = grid.offset[box.key] + box.column * grid.pitch + base[box.backward]
+            box.x = grid.offset[box.key] + grid.start[box.column] + base[box.column][box.backward]
 
 
 def _span(grid: Grid, lane: Lane) -> tuple[float, float]:
@@ -180,11 +225,94 @@ def _columns(grid: Grid) -> tuple[list[Column], list[Box]]:
         column = found.get((region, box.column))
         if column is None:
             first, last = grid.rows.regions[region]
-            x = box.column * grid.pitch
-            frame = (x, grid.row_y[first - 1], x + grid.inner, grid.row_y[last + 1] + theme.BORDER / 2)
-            column = found[region, box.column] = Column(grid.scene.times[box.column], region, frame)
+            x = grid.start[box.column]
+            frame = (x, grid.row_y[first - 1], x + grid.inner[box.column], grid.row_y[last + 1] + theme.BORDER / 2)
+            step = grid.scene.columns[box.column]
+            title = step.title or f"t = {step.times[0]}"
+            column = found[region, box.column] = Column(step.times[0], region, frame, title=title, kind=step.kind)
+            more = [f"loop{step.phase + 1}"] * (step.phase > 0) + [str(region // 2 + 1)] * (region > 1)
+            column.name = "_".join([f"t{step.times[0]}", *more])
         column.boxes.append(box)
     return [found[k] for k in sorted(found)], outside
+
+
+def _set_titles(columns: list[Column], routed: list[list[Point]]) -> None:
+    """In the upper border of a frame, as far to the left as no edge crosses; else in the lower one."""
+    if not columns:
+        return
+    crossing: dict[tuple[int, float], list[float]] = defaultdict(list)
+    lefts = sorted({c.frame[0] for c in columns})
+    bands = sorted({y for c in columns for y in (c.frame[1], c.frame[3] - theme.BORDER)})
+    for path in routed:
+        for (x, y), (u, v) in pairwise(path):
+            if abs(u - x) > abs(v - y):
+                continue  # runs along; borders hold no such edges
+            at = bisect_right(lefts, x) - 1
+            first, last = bisect_left(bands, min(y, v) - theme.BORDER), bisect_right(bands, max(y, v))
+            for band in bands[first:last] if at >= 0 else ():
+                crossing[at, band].append((x + u) / 2)
+    for c in columns:
+        half = theme.TITLE_CHAR * len(c.title) / 2 + 4
+        at = lefts.index(c.frame[0])
+        for band in (c.frame[3] - theme.BORDER, c.frame[1]):
+            middle = _free_slot(c.frame[0] + half + 6, c.frame[2] - half - 6, half, crossing[at, band])
+            if middle is not None:
+                break
+        else:
+            middle, band = c.frame[0] + half + 6, c.frame[3] - theme.BORDER
+        c.title_at = middle, band + theme.BORDER / 2
+
+
+def _set_labels(links: list[Link], routed: list[list[Point]]) -> None:
+    """Above the longest level part of an edge."""
+    for link, path in zip(links, routed):
+        if link.label:
+            ends = [(path[k], path[k + 3]) for k in range(0, len(path) - 4, 3)]
+            (x, y), (u, _) = max(ends, key=lambda e: abs(e[1][0] - e[0][0]) - 9 * abs(e[1][1] - e[0][1]))
+            link.label_at = ((x + u) / 2, y + 7)
+
+
+def _free_slot(first: float, last: float, half: float, taken: list[float]) -> float | None:
+    """The first middle of a text of half that width which no x in `taken` comes near to."""
+    middle = first
+    for x in sorted(taken):
+        if x > middle - half and x < middle + half:
+            middle = x + half + 2
+    return middle if middle <= max(last, first) else None
+
+
+def _legend(
+    scene: Scene, columns: list[Column], routed: list[list[Point]], size: tuple[float, float]
+) -> tuple[list[Box], tuple[float, float]]:
+    """What the colours mean, in rows below the picture, which moves up for it."""
+    x, rows, entries = theme.MARGIN, 1, []
+    for n, (text, look) in enumerate(scene.legend):
+        width = theme.BOX_PAD + theme.CHAR * len(text)
+        if x > theme.MARGIN and x + width > max(size[0], theme.LEGEND_WIDTH) - theme.MARGIN:
+            x, rows = theme.MARGIN, rows + 1
+        entries.append(Box(
+            None, f"legend/{n + 1}", ("legend", n), None, False, look=look, lines=(text,), width=width,
+            height=theme.LINE_HEIGHT + 8, x=x + width / 2, y=-rows * theme.LEGEND_HEIGHT,
+        ))  # fmt: skip
+        x += width + theme.BOX_GAP
+    if not entries:
+        return [], size
+    height = (rows + 1) * theme.LEGEND_HEIGHT
+    _lift([*scene.boxes, *entries], columns, routed, height)
+    for link in scene.links:
+        link.label_at = (link.label_at[0], link.label_at[1] + height)
+    right = max(box.x + box.width / 2 for box in entries) + theme.MARGIN
+    return entries, (max(size[0], right), size[1] + height)
+
+
+def _lift(boxes: list[Box], columns: list[Column], routed: list[list[Point]], height: float) -> None:
+    for box in boxes:
+        box.y += height
+    for c in columns:
+        c.frame = (c.frame[0], c.frame[1] + height, c.frame[2], c.frame[3] + height)
+        c.title_at = (c.title_at[0], c.title_at[1] + height)
+    for n, path in enumerate(routed):
+        routed[n] = [(x, y + height) for x, y in path]
 
 
 def _shifted(

@@ -16,11 +16,11 @@ from .order import Dummy
 from .rows import Rows
 from .scene import Box, Link, Scene
 
-__all__ = ["Grid", "Point", "paths"]
+__all__ = ["Grid", "Point", "paths", "widths"]
 
 Key = Hashable
 Point = tuple[float, float]
-Lane = tuple[int, bool]
+Lane = tuple[int, bool, int]
 Gutter = tuple[str, int]  # column, middle, left or right; and at which column
 
 _TRACKS = 10  # so many edges side by side in one gap or gutter; more share
@@ -35,6 +35,15 @@ class Course:
     enter: int | None
     gutter: Gutter | None
     bus: Key
+    down: bool = False  # whether it leaves at the bottom, towards steps that lie lower
+
+
+def widths(scene: Scene) -> dict[Key, float]:
+    """The room that a quantity needs in any column."""
+    width: dict[Key, float] = {}
+    for box in scene.boxes:
+        width[box.key] = max(width.get(box.key, 0.0), box.width)
+    return width
 
 
 class Grid:
@@ -49,12 +58,12 @@ class Grid:
         offset: dict[Key, float],
     ) -> None:
         self.scene, self.rows, self.lanes, self.direct, self.offset = scene, rows, lanes, direct, offset
-        self.width = {box.key: box.width for box in scene.boxes}
+        self.width = widths(scene)
         self.region = {r: k for k, (first, last) in rows.regions.items() for r in range(first, last + 1)}
         self.centres = {
             lane: {r: [offset[k] for k in keys] for r, keys in levels.items()} for lane, levels in lanes.items()
         }
-        self.both = any(region % 2 and backward for region, backward in lanes)
+        self.both = any(region % 2 and backward for region, backward, _ in lanes)
         self.tracks: dict[tuple[str, int], dict[Key, int]] = defaultdict(dict)
         initial = [box for box in scene.boxes if box.beside is not None]
         self.initial = {(box.column, rows.row[box.key]): box for box in reversed(initial)}  # the nearest to the steps
@@ -65,29 +74,46 @@ class Grid:
         self.row_half: dict[int, float] = {}
         self.gap_y: dict[int, float] = {}
         self.band: dict[int, tuple[float, float, float]] = {}
-        self.pitch = self.inner = self.middle = 0.0
+        self.gutter = 0.0
+        self.start: list[float] = []  # the left ends of the columns, and one more
+        self.inner: list[float] = []  # the widths of the columns
+        self.middle: list[float] = []  # where the forward half of each column ends
         self.far = (0.0, 0.0)
 
     # Which way ------------------------------------------------------------------------------------------------------
 
     def _course(self, link: Link) -> Course | None:
         a, b = link.source, link.target
-        if a.column == b.column and (a.key, b.key) in self.direct:
+        unit_of = self.rows.unit_of
+        source, target = unit_of.get(a.key, a.key), unit_of.get(b.key, b.key)
+        within = link.kind in ("data", "carry") and a.column == b.column
+        if within and (source == target or (source, target) in self.direct):
             return None
         row = self.rows.row
         leave = row[a.key] + (not a.backward)
         enter = row[b.key] + b.backward
         bus = b.key if a.column is not None and b.column is None else a.beside or a.key
-        if a.beside is not None:
+        if link.kind == "delay":
+            gutter = ("column", (b.column or 0) + b.backward)
+            course = self._enter_at_side(Course(leave, enter, gutter, bus), a, b)
+        elif a.beside is not None:
             front = self.initial[a.column, row[a.key]] is a
             gutter = ("column", max(a.column or 0, 0))
             course = self._enter_at_side(Course(None if front else leave, enter, gutter, bus), a, b)
         elif leave == enter:
             course = Course(leave, enter, None, bus)
+        elif self._is_right_above(a, b):
+            course = Course(row[a.key], enter, ("column", b.column or 0), ("down", bus), down=True)
         else:
             course = self._straight(a, b, leave, enter, bus) or self._around(a, b, leave, enter, bus)
         self._take(course)
         return course
+
+    def _is_right_above(self, a: Box, b: Box) -> bool:
+        """Whether a value computed after some steps goes down again into others, as what a decoder attends to."""
+        region, lower = self.rows.lane[a.key][0], self.rows.lane[b.key][0]
+        outside = a.column is None and b.column is not None and not a.backward and not b.backward
+        return outside and lower == region - 1 and self.rows.row[a.key] == self.rows.regions[region][0]
 
     def _straight(self, a: Box, b: Box, leave: int, enter: int, bus: Key) -> Course | None:
         """One gap only, if the way between it and one of the ends is free."""
@@ -107,7 +133,7 @@ class Grid:
             region = self.region[r]
             if region != own[0] and (region % 2 == 0 or box.column is None):
                 return False
-            if self._blocked((region, box.backward), r, self.offset[box.key]):
+            if self._blocked((region, box.backward, own[2]), r, self.offset[box.key]):
                 return False
         return True
 
@@ -161,8 +187,8 @@ class Grid:
     def _gutter(self, a: Box, b: Box) -> Gutter | None:
         """The gutter next to the target, on the side that the edge comes from."""
         if a.column is None and b.column is None:
-            region, backward = self.rows.lane[a.key]
-            beside = self.rows.lane[b.key] == (region, not backward)
+            region, backward, _ = self.rows.lane[a.key]
+            beside = self.rows.lane[b.key] == (region, not backward, 0)
             return ("band", region) if beside else None
         if a.column is None or b.column is None:
             at = a.column if b.column is None else b.column
@@ -172,12 +198,7 @@ class Grid:
         return "column", b.column if a.column < b.column else b.column + 1
 
     def _enter_at_side(self, course: Course, a: Box, b: Box) -> Course:
-        if (
-            a.column != b.column
-            and course.gutter
-            and self._faces(b, course.gutter[1])
-            and self._owns_row(b, course.bus)
-        ):
+        if course.gutter and self._faces(b, course.gutter[1]) and self._owns_row(b, course.bus):
             course.enter = None
         return course
 
@@ -185,6 +206,8 @@ class Grid:
         """Whether nothing stands between a box in a column and the gutter beside it."""
         if box.column is None:
             return False
+        if box.form == "gap":
+            return gutter in (box.column, box.column + 1)
         if gutter == box.column:
             return not box.backward and self._is_end(box, 0)
         return gutter - 1 == box.column and box.backward == self.both and self._is_end(box, -1)
@@ -194,7 +217,9 @@ class Grid:
         return self.side_of.setdefault(self.rows.row[box.key], bus) == bus
 
     def _is_end(self, box: Box, end: int) -> bool:
-        return self.lanes[self.rows.lane[box.key]][self.rows.row[box.key]][end] == box.key
+        """Whether a box is the first or last of its row; that edges run up beside it does not matter."""
+        level = self.lanes[self.rows.lane[box.key]][self.rows.row[box.key]]
+        return next(k for k in (level if end == 0 else reversed(level)) if not isinstance(k, Dummy)) == box.key
 
     def _take(self, course: Course) -> None:
         channels = [("gap", gap) for gap in dict.fromkeys((course.leave, course.enter)) if gap is not None]
@@ -228,8 +253,8 @@ class Grid:
         if kind == "right":
             return self.far[1] + run
         if kind == "middle":
-            return column * self.pitch + self.middle + run
-        return column * self.pitch - (self.pitch - self.inner) + run
+            return self.start[column] + self.middle[column] + run
+        return self.start[column] - self.gutter + run
 
 
 # Points -------------------------------------------------------------------------------------------------------------
@@ -246,11 +271,11 @@ def paths(grid: Grid) -> list[list[Point]]:
 
 def _ports(grid: Grid) -> list[float]:
     """Where along its lower (backward: upper) side each edge enters its target: in the order in which they come."""
-    arriving: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    arriving: dict[Box, list[tuple[float, int]]] = defaultdict(list)
     for n, (link, course) in enumerate(zip(grid.scene.links, grid.courses)):
         if course is None or course.enter is not None:
             x = grid.x_of(course.gutter, course.bus) if course and course.gutter else _last_x(grid, link, course)
-            arriving[link.target.node.serial].append((x, n))
+            arriving[link.target].append((x, n))
     ports = [link.target.x for link in grid.scene.links]
     for entries in arriving.values():
         entries.sort()
@@ -271,11 +296,23 @@ def _last_x(grid: Grid, link: Link, course: Course | None) -> float:
 def _dummies(grid: Grid, link: Link) -> list[Dummy]:
     a, b = grid.rows.row[link.source.key], grid.rows.row[link.target.key]
     sign = 1 if b > a else -1
-    return [Dummy(link.source.key, r) for r in range(a + sign, b, sign)]
+    source = grid.rows.unit_of.get(link.source.key, link.source.key)
+    return [Dummy(source, r) for r in range(a + sign, b, sign)] if a != b else []
+
+
+def _flat(a: Box, b: Box) -> list[Point]:
+    """From an operator to the next one in the row of a state."""
+    side = _side(b.x, a.x)
+    tip = (b.x - side * b.width / 2, b.y)
+    points = [(a.x + side * a.width / 2, a.y)]
+    _line(points, (tip[0] - side * theme.ARROW, tip[1]))
+    return [*points, tip]
 
 
 def _direct(grid: Grid, link: Link, port: float) -> list[Point]:
     a, b = link.source, link.target
+    if grid.rows.row[a.key] == grid.rows.row[b.key]:
+        return _flat(a, b)
     up = -1 if a.backward else 1
     points = [(a.x, a.y + up * a.height / 2)]
     _line(points, (a.x, a.y + up * grid.row_half[grid.rows.row[a.key]]))  # bend in the gap, clear of taller neighbours
@@ -297,7 +334,8 @@ def _along(grid: Grid, link: Link, course: Course, port: float) -> list[Point]:
     if leave is None and x is not None:
         points = [(a.x + _side(x, a.x) * a.width / 2, a.y), (x, a.y)]
     else:
-        points = [(a.x, a.y + (-1 if a.backward else 1) * a.height / 2), (a.x, leave or 0.0)]
+        start, side = (a.x + 0.35 * a.width, -1) if course.down else (a.x, -1 if a.backward else 1)
+        points = [(start, a.y + side * a.height / 2), (start, leave or 0.0)]
         if x is not None:
             points.append((x, leave or 0.0))
     if enter is None and x is not None:

@@ -10,6 +10,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Hashable
 
+from .lanes import above
 from .scene import Scene
 
 __all__ = ["Rows"]
@@ -19,30 +20,43 @@ _Edges = dict[Key, list[Key]]
 
 
 class Rows:
-    """For each key its lane (region, backward) and row; `borders` are the empty rows where columns begin and end.
+    """For each key its lane (region, backward, phase) and row.
 
     Attributes
     ----------
     lane : dict
-        Key to (region, whether backward). Odd regions hold time steps.
+        Key to (region, whether backward, phase of the loop). Odd regions hold time steps; outside of them all are of
+        phase 0.
     row : dict
         Key to row, counted from the bottom of the picture.
     regions : dict
         Region to its first and last row.
+    borders : set
+        The empty rows where columns begin and end.
+    units : dict
+        Key of a state that runs straight through its step to the keys that it passes, from left to right.
+    unit_of : dict
+        Each of those keys to the key of its state; only that one is in `order`.
     """
 
     def __init__(self, scene: Scene) -> None:
         self.timed: dict[Key, bool] = {}
         self.backward: dict[Key, bool] = {}
+        self._phase: dict[Key, int] = {}
+        self.units = scene.conveyors
+        self.unit_of = {member: key for key, members in self.units.items() for member in members}
         for box in scene.boxes:
-            if box.beside is None:
+            if box.beside is None and self.unit_of.get(box.key, box.key) == box.key:
                 self.timed[box.key] = box.column is not None
                 self.backward[box.key] = box.backward
+                self._phase[box.key] = box.phase
         self._read_edges(scene)
         self.order = _topological(list(self.timed), self.ins, self.outs)
         stage = self._stages()
         depth, height = self._depths(stage)
         self._place(stage, depth, height)
+        for member, key in self.unit_of.items():
+            self.row[member], self.lane[member] = self.row[key], self.lane[key]
         for box in scene.boxes:  # initial states stand at the height of their state
             if box.beside is not None:
                 self.row[box.key] = self.row[box.beside]
@@ -54,21 +68,28 @@ class Rows:
         seen = set()
         for link in scene.links:
             a, b = link.source, link.target
-            pair = (a.key, b.key)
-            if link.kind in ("data", "state") and a.beside is None and pair not in seen and a.key != b.key:
+            pair = source, target = self.unit_of.get(a.key, a.key), self.unit_of.get(b.key, b.key)
+            if link.kind in ("data", "state", "carry") and a.beside is None and pair not in seen and source != target:
                 if a.column is not None and b.column is not None and a.column != b.column:
                     continue
                 seen.add(pair)
-                outs[a.key].append(b.key)
-                ins[b.key].append(a.key)
+                outs[source].append(target)
+                ins[target].append(source)
+        for low, high in above(scene, outs, ins, self.unit_of):
+            outs[low].append(high)
+            ins[high].append(low)
         self.ins, self.outs = ins, outs
 
     def _stages(self) -> dict[Key, int]:
-        """How often the path to a quantity went into time steps and out again: even outside of them, odd inside."""
+        """How often the path to a quantity went into time steps and out again: even outside of them, odd inside.
+
+        A loop that waits for another one stands beside it, so what it waits for does not count.
+        """
         timed = self.timed
         stage: dict[Key, int] = {}
         for k in self.order:
-            before = [stage[i] + (timed[i] != timed[k]) for i in self.ins[k] if i in stage]
+            near = [i for i in self.ins[k] if i in stage and not (timed[k] and self._phase[i] < self._phase[k])]
+            before = [stage[i] + (timed[i] != timed[k]) for i in near]
             stage[k] = max(before, default=int(timed[k]))
         placed = set()
         for k in reversed(self.order):  # as late as possible: targets stand beside the loss, not below the whole grid
@@ -107,11 +128,11 @@ class Rows:
             self.regions[r] = (row, row + tall - 1)
             row += tall + r % 2
         self.count = row
-        self.lane: dict[Key, tuple[int, bool]] = {}
+        self.lane: dict[Key, tuple[int, bool, int]] = {}
         self.row: dict[Key, int] = {}
         for k in self.order:
             r = region[stage[k], self.backward[k]]
-            self.lane[k] = (r, self.backward[k])
+            self.lane[k] = (r, self.backward[k], self._phase[k] if r % 2 else 0)
             first, last = self.regions[r]
             self.row[k] = last - depth[k] if self.backward[k] else first + depth[k]
 

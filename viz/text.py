@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
+from pathlib import PurePath
 from typing import Any
 
-from ..tensor import LITERAL, Tensor
-from . import theme
+import numpy as np
 
-__all__ = ["label", "lines_of", "quoted"]
+from ..tensor import LITERAL, PARAMETER, Tensor
+from . import theme
+from .timeline import is_folded
+
+__all__ = ["label", "lines_of", "preview", "quoted", "sign_of", "titled"]
 
 # What XML cannot hold: control characters, lone surrogates, and two that are no characters at all.
 _ILLEGAL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -31,18 +35,59 @@ def _escaped(text: str) -> str:
     return shown.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
 
 
-def lines_of(t: Tensor, is_folded: Callable[[Tensor], bool]) -> tuple[str, ...]:
-    """Name, operation with the small leaves that it uses, shape; without a name the operation stands first."""
+def lines_of(t: Tensor, show: Collection[str], any_step: bool = False) -> tuple[str, ...]:
+    """Name, operation with the small leaves that it uses, and what is to be shown; nameless operations stand first.
+
+    A box that stands for several steps, `any_step`, has t for the number of the step in an index.
+    """
     if t.is_leaf:
         what = _value(t) if t.size == 1 and not t.is_symbolic and not t.name else t.name or t.op.label
-        return _clipped(what, _shape(t))
-    operation = _operation(t, is_folded)
-    return _clipped(t.name, operation, _shape(t)) if t.name else _clipped(operation, _shape(t))
+        return _clipped(what, *_shown(t, show))
+    return _clipped(t.name or "", _operation(t, any_step), *_shown(t, show))
 
 
-def _operation(t: Tensor, is_folded: Callable[[Tensor], bool]) -> str:
+def titled(t: Tensor, scope: tuple[str, ...], members: Sequence[Tensor], show: Collection[str]) -> tuple[str, ...]:
+    """The text of a part of the model: its path, and what it gives."""
+    name = "/".join(scope[-2:]) or "step"
+    weights = dict.fromkeys(i for m in members for i in m.inputs if i.op is PARAMETER)
+    lines = [f"∂ {name}" if t.place.backward else name]
+    if "params" in show:
+        lines += [f"{w.name or 'weight'} {w.shape}" for w in weights]
+        lines.append(f"{sum(w.size for w in weights):,} weights" if weights else "")
+    return _clipped(*lines, *_shown(t, show))
+
+
+def sign_of(t: Tensor) -> str:
+    """The sign of an operator that stands between two values of the graph; nothing for all other operations."""
+    if len(t.inputs) != 2 or t.op.label[:1].isalnum() or t.op.name in ("slice", "index", "matmul"):
+        return ""
+    return "" if any(is_folded(i) for i in t.inputs) else theme.GLYPHS.get(t.op.label, t.op.label)
+
+
+def _shown(t: Tensor, show: Collection[str]) -> list[str]:
+    lines = []
+    if t.op is not LITERAL:
+        shape = (str(t.shape) if t.shape else "scalar") if "shape" in show else ""
+        lines.append(f"{shape} {t.dtype}".strip() if "dtype" in show else shape)
+    if "params" in show and not t.is_leaf:
+        lines += [f"{i.name or 'weight'} {i.shape}" for i in t.inputs if i.op is PARAMETER]
+    if "value" in show and not t.is_symbolic:
+        lines.append(preview(t.data))
+    if "source" in show:
+        lines.append(f"{PurePath(t.source.file).name}:{t.source.line}")
+    return lines
+
+
+def preview(value: np.ndarray) -> str:
+    """A short look at the values of an array."""
+    flat = value.reshape(-1)
+    texts = [str(v) if value.dtype.kind in "biu" else f"{v:.3g}" for v in flat[:4].tolist()]
+    return ", ".join(texts) + (", …" if flat.size > 4 else "")
+
+
+def _operation(t: Tensor, any_step: bool) -> str:
     if t.op.name in ("slice", "index"):
-        return _indexed(t)
+        return _indexed(t, any_step)
     shown = [_leaf_text(i) if is_folded(i) else "" for i in t.inputs]
     sign = theme.GLYPHS.get(t.op.label, t.op.label)
     if len(shown) == 2 and not sign[0].isalnum():
@@ -50,11 +95,12 @@ def _operation(t: Tensor, is_folded: Callable[[Tensor], bool]) -> str:
     return " ".join([sign, *(part for part in shown if part)])
 
 
-def _indexed(t: Tensor) -> str:
+def _indexed(t: Tensor, any_step: bool) -> str:
     index = t.params.get("index")
     arrays = iter(t.inputs[1:])
     parts = index if isinstance(index, tuple) else (index,)
-    return f"{t.inputs[0].name or ''}[{', '.join(_index_part(p, arrays) for p in parts)}]"
+    shown = ["t" if any_step and p == t.time else _index_part(p, arrays) for p in parts]
+    return f"{t.inputs[0].name or ''}[{', '.join(shown)}]"
 
 
 def _index_part(part: Any, arrays: Any) -> str:
@@ -74,10 +120,6 @@ def _leaf_text(t: Tensor) -> str:
 def _value(t: Tensor) -> str:
     value = t.data.reshape(-1)[0]
     return str(value) if t.dtype.kind in "biu" else f"{value:.4g}"
-
-
-def _shape(t: Tensor) -> str:
-    return "" if t.op is LITERAL else str(t.shape) if t.shape else "scalar"
 
 
 def _clipped(*lines: str) -> tuple[str, ...]:

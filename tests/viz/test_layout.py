@@ -9,8 +9,9 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tinygrad_rnn.viz.build import scene
 from tinygrad_rnn.viz.layout import layout
-from tinygrad_rnn.viz.scene import scene
+from tinygrad_rnn.viz.options import Options
 
 import tinygrad_rnn as tg
 
@@ -29,7 +30,7 @@ known = pytest.mark.parametrize("name", KNOWN)
 
 
 def plan_of(x, **options):
-    return layout(scene(x, **options))
+    return layout(scene(tg.graph(x), Options(**options)))
 
 
 def overlap(a, b):
@@ -52,7 +53,9 @@ def check_columns(plan):
             inside = left < box.x < right and low < box.y < high
             assert inside == (box in column.boxes), (box.id, column.time)
     for columns in rows.values():
-        assert all(a.time < b.time and a.frame[2] < b.frame[0] for a, b in pairwise(columns))
+        assert all(a.frame[2] < b.frame[0] for a, b in pairwise(columns))
+    phases = [(step.phase, step.times) for step in plan.scene.columns]
+    assert phases == sorted(phases)
 
 
 def check_correspondence(plan):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from copy import copy
 from functools import update_wrapper
 from typing import Any
 
 import numpy as np
 
+from ..garbage import uncollected
 from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
@@ -187,24 +186,12 @@ class Compiled:
             form.append(None if result is None else flattened(result, outputs, "compile"))
             return outputs
 
-        with _uncollected():
+        with uncollected():
             recording = capture(traced, placeholders)
             return Program(recording, time.perf_counter() - began, self._memory), form[0]
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self._fn, '__qualname__', type(self._fn).__name__)}, {len(self._cache)} programs>"
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's search for circles: a graph has many nodes and no circle, so it would find nothing, slowly."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _is_array(value: Any) -> bool:

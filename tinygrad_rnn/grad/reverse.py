@@ -398,7 +398,8 @@ def _walk(
 
 def _inheriting(state: State, node: Tensor) -> State:
     """The state in which the rule of `node` is recorded: its place and its line, backward."""
-    return State(True, Place(node.place.scope, node.place.time, True), state.anomaly, node._source, state.tracing)
+    at = Place(node.place.scope, node.place.time, True, node.place)
+    return State(True, at, state.anomaly, node._source, state.tracing)
 
 
 Tensor.backward = backward

@@ -1,0 +1,226 @@
+"""Which quantities of different time steps are the same one, and which loops over time run after one another.
+
+All of it is found from the recorded graph. A quantity has a key that it shares with its like in the other steps. Keys
+that feed one another within a step make a loop; a loop that waits for the end of another one, as a decoder does for its
+encoder, has a later phase and gets columns of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
+
+from ..tensor import CONSTANT, DETACHED, LITERAL, PARAMETER, Tensor
+
+__all__ = ["PICKS", "Start", "Timeline", "is_folded"]
+
+PICKS = ("slice", "index")  # ops that take one step's part out of a sequence
+
+Key = int
+
+
+class Start(NamedTuple):
+    """An initial state: a later value of the same state, after how many steps it is used, the phase of its loop."""
+
+    state: Tensor
+    delay: int
+    phase: int
+
+
+_Edge = tuple[Tensor, Tensor]
+
+
+class Timeline:
+    """The time steps of some nodes, given in topological order.
+
+    Attributes
+    ----------
+    key : dict
+        Serial number to the key of the quantity: negative and shared over time steps, or the serial number itself
+        outside of steps.
+    phase : dict
+        Key of a quantity in time steps to the phase of its loop, from 0.
+    cells : set of tuple of str
+        Scopes that hand a state from step to step.
+    times : list of tuple of int
+        For each phase its time steps, in order.
+    initial : dict
+        Serial number of an initial state to the :class:`Start` that it is.
+    """
+
+    def __init__(self, nodes: Sequence[Tensor], timed: bool = True) -> None:
+        """With `timed` False the steps are forgotten."""
+        if not timed:
+            self.key, self.phase, self.cells = {t.serial: t.serial for t in nodes}, {}, set()
+            self.times, self.initial = [], {}
+            return
+        self.key = _keys(nodes)
+        self._join(nodes)
+        self.phase = self._phases(nodes)
+        self.cells = {
+            _common(i.scope, t.place.scope)
+            for i, t in _timed_edges(nodes)
+            if i.place.time != t.place.time and not t.place.backward and self._loop(i) == self._loop(t)
+        }
+        self.times = self._times(nodes)
+        self.initial = self._initial(nodes)
+
+    def phase_of(self, t: Tensor) -> int | None:
+        """The phase of a node; None outside of time steps."""
+        return self.phase.get(self.key[t.serial])
+
+    def _times(self, nodes: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        times: dict[int, set[int]] = defaultdict(set)
+        for t in nodes:
+            phase = self.phase_of(t)
+            if t.place.time is not None and phase is not None and not is_folded(t):
+                times[phase].add(t.place.time)
+        return [tuple(sorted(times[p])) for p in range(max(times, default=-1) + 1)]
+
+    def _initial(self, nodes: Sequence[Tensor]) -> dict[int, Start]:
+        """Leaves that a step has where others have a value of an earlier step of the same phase."""
+        states: dict[tuple[Key, int], Start] = {}
+        leaves: list[tuple[Tensor, tuple[Key, int]]] = []
+        for t in nodes:
+            if t.place.time is None or t.place.backward:
+                continue
+            for k, i in enumerate(t.inputs):
+                use = self.key[t.serial], k
+                if i.place.time is None:
+                    if i.is_leaf and i.op is not DETACHED:
+                        leaves.append((i, use))
+                elif i.place.time != t.place.time and self.phase_of(i) == self.phase_of(t) and use not in states:
+                    states[use] = Start(i, t.place.time - i.place.time, self.phase_of(t) or 0)
+        found: dict[int, Start] = {}
+        for leaf, use in leaves:
+            if use in states and states[use].state.shape == leaf.shape:
+                found.setdefault(leaf.serial, states[use])
+        return found
+
+    # Loops: keys joined because they always meet within one step ----------------------------------------------------
+
+    def _join(self, nodes: Sequence[Tensor]) -> None:
+        together: dict[tuple[Key, Key], bool] = {}
+        for i, t in _timed_edges(nodes):
+            pair = self.key[i.serial], self.key[t.serial]
+            together[pair] = together.get(pair, True) and i.place.time == t.place.time
+        self._root: dict[Key, Key] = {}
+        for (a, b), always in together.items():
+            if always:
+                self._root[self._find(a)] = self._find(b)
+
+    def _find(self, key: Key) -> Key:
+        root = self._root
+        while root.get(key, key) != key:
+            root[key] = root.get(root[key], root[key])
+            key = root[key]
+        return key
+
+    def _loop(self, t: Tensor) -> Key:
+        return self._find(self.key[t.serial])
+
+    # Phases: the longest chain of loops that wait for one another ---------------------------------------------------
+
+    def _phases(self, nodes: Sequence[Tensor]) -> dict[Key, int]:
+        timed = [t for t in nodes if t.place.time is not None]
+        forward = [t for t in timed if not t.place.backward]
+        loop_phase = _longest({self._loop(t): None for t in forward}, self._waits(nodes))
+        by_scope = {t.place.scope: loop_phase[self._loop(t)] for t in forward}
+        phase: dict[Key, int] = {}
+        for t in timed:
+            found = loop_phase.get(self._loop(t))
+            phase.setdefault(self.key[t.serial], by_scope.get(t.place.scope, 0) if found is None else found)
+        return phase
+
+    def _waits(self, nodes: Sequence[Tensor]) -> dict[tuple[Key, Key], int]:
+        """Pairs of loops: 1 where the second one starts from what the first one ends with, else 0."""
+        waits: dict[tuple[Key, Key], int] = {}
+        seen: dict[int, dict[Key, None]] = {}  # loops that a node outside of steps was computed from
+        delays: dict[tuple[Key, Key], list[int]] = defaultdict(list)  # of the edges between two quantities
+        for t in nodes:
+            if t.place.backward:
+                continue
+            if t.place.time is None:
+                seen[t.serial] = {loop: None for i in t.inputs for loop in self._loops_of(i, seen)}
+                continue
+            here = self._loop(t)
+            for i in t.inputs:
+                if i.place.time is not None:
+                    delays[self.key[i.serial], self.key[t.serial]].append(t.place.time - i.place.time)
+                    continue
+                for loop in self._loops_of(i, seen):
+                    if loop != here:
+                        waits[loop, here] = max(waits.get((loop, here), 0), int(t.op.name not in PICKS))
+        for (a, b), found in delays.items():
+            pair = self._find(a), self._find(b)
+            if pair[0] != pair[1]:
+                step_by_step = min(found) > 0 or (len(found) > 1 and min(found) == max(found))
+                waits[pair] = max(waits.get(pair, 0), int(not step_by_step))
+        return waits
+
+    def _loops_of(self, t: Tensor, seen: dict[int, dict[Key, None]]) -> dict[Key, None]:
+        return seen.get(t.serial, {}) if t.place.time is None else {self._loop(t): None}
+
+
+def is_folded(t: Tensor) -> bool:
+    """Whether a leaf is written into the boxes that use it instead of having its own."""
+    return t.op is PARAMETER or ((t.op is LITERAL or t.op is CONSTANT) and t.size == 1)
+
+
+def _timed_edges(nodes: Sequence[Tensor]) -> Iterator[_Edge]:
+    for t in nodes:
+        if t.place.time is not None:
+            for i in t.inputs:
+                if i.place.time is not None:
+                    yield i, t
+
+
+def _common(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    n = 0
+    while n < min(len(a), len(b)) and a[n] == b[n]:
+        n += 1
+    return a[:n]
+
+
+def _longest(loops: dict[Key, None], waits: dict[tuple[Key, Key], int]) -> dict[Key, int]:
+    """For each loop the number of waits on the longest chain before it; loops in a circle come where they can."""
+    after: dict[Key, list[tuple[Key, int]]] = defaultdict(list)
+    missing = Counter(b for _, b in waits)
+    for (a, b), step in waits.items():
+        after[a].append((b, step))
+    phase = dict.fromkeys(loops, 0)
+    ready = [loop for loop in loops if not missing[loop]]
+    while ready:
+        loop = ready.pop()
+        for other, step in after[loop]:
+            phase[other] = max(phase[other], phase[loop] + step)
+            missing[other] -= 1
+            if not missing[other]:
+                ready.append(other)
+    return phase
+
+
+def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
+    """What tells quantities apart is their name, if it comes back in other steps, or the line of the user's code."""
+    spread: dict[str, set[int]] = defaultdict(set)
+    for t in nodes:
+        if t.name and t.place.time is not None:
+            spread[t.name].add(t.place.time)
+    seen: Counter[Hashable] = Counter()
+    number: dict[Hashable, Key] = {}
+    keys: dict[int, Key] = {}
+    for t in nodes:
+        if t.place.time is None:
+            keys[t.serial] = t.serial
+            continue
+        code, offset = t._source
+        what: Hashable = t.name
+        if not t.name or len(spread[t.name]) == 1:
+            what = (t.op.name, id(code), offset, *[i.serial for i in t.inputs if i.op is PARAMETER])
+        path = (t.place.backward, t.op is DETACHED, t.place.scope, what)
+        turn = (t.place.time, path)
+        full = (path, seen[turn])
+        seen[turn] += 1
+        keys[t.serial] = number.setdefault(full, -1 - len(number))
+    return keys

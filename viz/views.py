@@ -1,0 +1,145 @@
+"""Views: which time steps get a column of their own, which are drawn as one, and which are left out.
+
+Two steps are alike if they compute the same quantities from the same sources, where an initial state counts as the
+state that it stands for. Nobody has to say which parts repeat: it is read from the recorded graph.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Literal, get_args
+
+from ..errors import fail
+from .items import Item, Items
+from .options import Options
+from .scene import Step
+from .timeline import PICKS, Timeline
+
+__all__ = ["View", "check_size", "columns", "view_named"]
+
+View = Literal["auto", "unrolled", "rolled", "elided", "tree"]
+Steps = tuple[int, int]
+
+FULL = 8  # so many steps are all drawn before `auto` leaves out the middle
+SHOWN = 2  # steps that are drawn at either end of those left out
+BOXES = 150  # with fewer than that in all, `auto` draws every step
+
+
+def view_named(view: str) -> View:
+    """The view of that name."""
+    if view not in get_args(View):
+        raise fail(ValueError, f"draw: there is no view {view!r}", expected="one of " + ", ".join(get_args(View)))
+    return view  # type: ignore[return-value]
+
+
+def columns(options: Options, timeline: Timeline, items: Items) -> list[Step]:
+    """The columns of a view, from left to right."""
+    view, steps = view_named(options.view), options.steps
+    if view == "tree":
+        return []
+    there = [_within(times, steps) for times in timeline.times]
+    if steps is not None and not any(there):
+        raise _outside(timeline, steps)
+    if view == "auto":
+        drawn = sum(i.time is not None for i in items.all)
+        view = "unrolled" if max(map(len, there), default=0) <= FULL or drawn <= BOXES else "elided"
+    found: list[Step] = []
+    for phase, times in enumerate(there):
+        if view == "rolled":
+            found += _alike(times, phase, _signatures(items, timeline, phase))
+        elif view == "elided" and len(times) > 2 * SHOWN + 1:
+            found += _elided(times, phase, _signatures(items, timeline, phase))
+        else:
+            found += [Step((t,), phase) for t in times]
+        if found and times:
+            whole = timeline.times[phase]
+            found[-1].after = times[-1] != whole[-1]
+            next(s for s in found if s.phase == phase).before = times[0] != whole[0]
+    return found
+
+
+def _within(times: tuple[int, ...], steps: Steps | None) -> tuple[int, ...]:
+    return times if steps is None else tuple(t for t in times if steps[0] <= t <= steps[1])
+
+
+def _outside(timeline: Timeline, steps: Steps) -> ValueError:
+    ends = [f"{times[0]} to {times[-1]}" for times in timeline.times if times]
+    return fail(
+        ValueError, f"draw: no time step lies in steps=({steps[0]}, {steps[1]})",
+        expected="some of " + (", or of ".join(dict.fromkeys(ends)) or "no time steps"),
+        hint="steps=(first, last) takes in both ends",
+    )  # fmt: skip
+
+
+def _elided(times: tuple[int, ...], phase: int, signature: dict[int, Hashable]) -> list[Step]:
+    first, middle, last = times[:SHOWN], times[SHOWN:-SHOWN], times[-SHOWN:]
+    shown = {signature[t] for t in (*first, *last)}
+    like = "like this" if all(signature[t] in shown for t in middle) else "steps"
+    gap = Step(middle, phase, "gap", f"⋯ {len(middle)} {like} ⋯")
+    return [*(Step((t,), phase) for t in first), gap, *(Step((t,), phase) for t in last)]
+
+
+def _alike(times: tuple[int, ...], phase: int, signature: dict[int, Hashable]) -> list[Step]:
+    classes: dict[Hashable, list[int]] = defaultdict(list)
+    for t in times:
+        classes[signature[t]].append(t)
+    made = [Step(tuple(c), phase, "like" if len(c) > 1 else "step", _named(c)) for c in classes.values()]
+    return sorted(made, key=lambda s: sum(s.times) / len(s.times))
+
+
+def _named(times: Sequence[int]) -> str:
+    if len(times) == 1:
+        return ""
+    if times[-1] - times[0] == len(times) - 1:
+        return f"t = {times[0]} … {times[-1]}  (×{len(times)})"
+    listed = ", ".join(map(str, times[:3])) + (", …" if len(times) > 3 else "")
+    return f"t = {listed}  (×{len(times)})"
+
+
+# What a step computes, from what ------------------------------------------------------------------------------------
+
+
+def _signatures(items: Items, timeline: Timeline, phase: int) -> dict[int, Hashable]:
+    """For each time step of a phase what it computes; equal for steps that are alike."""
+    found: dict[int, set[Hashable]] = defaultdict(set)
+    starts = _starts(items, timeline)
+    for item in items.all:
+        if item.phase == phase and item.time is not None:
+            sources = frozenset(_source(i, item, starts) for i in item.inputs)
+            what = (item.node.op.name, item.node.shape) if item.whole is None else len(item.members)
+            found[item.time].add((item.key, what, sources))
+    return {t: frozenset(parts) for t, parts in found.items()}
+
+
+def _starts(items: Items, timeline: Timeline) -> dict[Item, tuple[Hashable, int]]:
+    """For initial states the keys of the states that they stand for, and after how many steps those are used."""
+    starts: dict[Item, tuple[Hashable, int]] = {}
+    for serial, start in timeline.initial.items():
+        for item in items.of.get(serial, ()):
+            for state in items.of.get(start.state.serial, ()):
+                starts.setdefault(item, (state.key, start.delay))
+    return starts
+
+
+def _source(i: Item, user: Item, starts: dict[Item, tuple[Hashable, int]]) -> Hashable:
+    if i.time is not None and user.time is not None:
+        return i.key, user.time - i.time if i.phase == user.phase else i.phase
+    if i in starts and not user.backward:
+        return starts[i]
+    if i.is_leaf or user.node.op.name in PICKS:
+        return i.node.op.name, i.node.shape
+    return i.key
+
+
+def check_size(count: int, limit: int, timed: bool) -> None:
+    """Refuse what nobody could read."""
+    if count <= limit:
+        return
+    hint = (
+        'view="rolled", view="elided", level="cell" or steps=(first, last) draw less'
+        if timed
+        else 'level="cell", "layer" or "model" draws less; so does a tensor in the middle of the graph'
+    )
+    raise fail(ValueError, f"draw: {count} boxes are too many to be read",
+               expected=f"at most max_nodes={limit}", hint=hint)  # fmt: skip
