@@ -17,12 +17,13 @@ from ..garbage import uncollected
 from ..graph import Graph
 from . import dot
 from .build import scene
+from .compare import pair
 from .layout import Layout, layout
 from .options import MAX_NODES, Options
 from .render import rendered
 from .subject import Subject, subject
 
-__all__ = ["Drawing", "draw", "planned", "to_dot"]
+__all__ = ["Drawing", "compare", "draw", "planned", "to_dot"]
 
 _DPI, _LEAST_DPI = 144, 48
 _MAX_PIXELS = 30_000  # along one side; Graphviz cannot draw larger bitmaps
@@ -107,6 +108,28 @@ def draw(
         theme=theme, max_nodes=max_nodes, legend=legend,
     )  # fmt: skip
     return Drawing(planned(given, options, highlight))
+
+
+def compare(before: Any, after: Any = None, **options: Any) -> Drawing:
+    """Draw two graphs side by side, with what is missing in the second one and what is new in it marked.
+
+    Parameters
+    ----------
+    before, after : Tensor, sequence of Tensor, or Graph
+        What to compare; or one compiled function or program alone, before and after rewriting.
+    **options
+        As for :func:`draw`: `view`, `level`, `steps`, `direction`, `theme`, `max_nodes`, `legend`.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> step = tg.compile(lambda x: (x * 1 + 0).sum())
+    >>> tg.viz.compare(step.program(np.ones(3)))
+    <Drawing of 9 boxes, 5 edges>
+    """
+    chosen = Options(**{"view": "auto", **options})
+    with uncollected():
+        return Drawing(pair(before, after, chosen))
 
 
 def planned(given: Subject, options: Options, highlight: Any = None) -> Layout:

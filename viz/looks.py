@@ -30,7 +30,7 @@ def finish(
         kind, look = _overlaid(box, kind, look, overlay, palette)
         kinds.setdefault(kind, look)
         is_output = box.node is not None and any(m.serial in outputs for m in box.members or (box.node,))
-        box.look = theme.Fill(look.fill, palette.ink, theme.OUTPUT_WIDTH) if is_output and not box.faded else look
+        box.look = theme.Fill(look.fill, palette.ink, theme.OUTPUT_WIDTH) if is_output and overlay.lit is None else look
         box.lines += overlay.lines.get(box.node.serial, ()) if box.node is not None else ()
     _measure(boxes)
     passed = conveyors(boxes, links)

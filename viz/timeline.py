@@ -60,7 +60,7 @@ class Timeline:
         self.phase = self._phases(nodes)
         self.cells = {
             _common(i.scope, t.place.scope)
-            for i, t in _timed_edges(nodes)
+            for i, t in self._timed_edges(nodes)
             if i.place.time != t.place.time and not t.place.backward and self._loop(i) == self._loop(t)
         }
         self.times = self._times(nodes)
@@ -87,6 +87,8 @@ class Timeline:
                 continue
             for k, i in enumerate(t.inputs):
                 use = self.key[t.serial], k
+                if i.serial not in self.key:
+                    continue  # of the direction that is left out
                 if i.place.time is None:
                     if i.is_leaf and i.op is not DETACHED:
                         leaves.append((i, use))
@@ -102,13 +104,20 @@ class Timeline:
 
     def _join(self, nodes: Sequence[Tensor]) -> None:
         together: dict[tuple[Key, Key], bool] = {}
-        for i, t in _timed_edges(nodes):
+        for i, t in self._timed_edges(nodes):
             pair = self.key[i.serial], self.key[t.serial]
             together[pair] = together.get(pair, True) and i.place.time == t.place.time
         self._root: dict[Key, Key] = {}
         for (a, b), always in together.items():
             if always:
                 self._root[self._find(a)] = self._find(b)
+
+    def _timed_edges(self, nodes: Sequence[Tensor]) -> Iterator[_Edge]:
+        for t in nodes:
+            if t.place.time is not None:
+                for i in t.inputs:
+                    if i.place.time is not None and i.serial in self.key:
+                        yield i, t
 
     def _find(self, key: Key) -> Key:
         root = self._root
@@ -146,6 +155,8 @@ class Timeline:
                 continue
             here = self._loop(t)
             for i in t.inputs:
+                if i.serial not in self.key:
+                    continue
                 if i.place.time is not None:
                     delays[self.key[i.serial], self.key[t.serial]].append(t.place.time - i.place.time)
                     continue
@@ -160,20 +171,14 @@ class Timeline:
         return waits
 
     def _loops_of(self, t: Tensor, seen: dict[int, dict[Key, None]]) -> dict[Key, None]:
-        return seen.get(t.serial, {}) if t.place.time is None else {self._loop(t): None}
+        if t.place.time is None or t.serial not in self.key:
+            return seen.get(t.serial, {})
+        return {self._loop(t): None}
 
 
 def is_folded(t: Tensor) -> bool:
     """Whether a leaf is written into the boxes that use it instead of having its own."""
     return t.op is PARAMETER or ((t.op is LITERAL or t.op is CONSTANT) and t.size == 1)
-
-
-def _timed_edges(nodes: Sequence[Tensor]) -> Iterator[_Edge]:
-    for t in nodes:
-        if t.place.time is not None:
-            for i in t.inputs:
-                if i.place.time is not None:
-                    yield i, t
 
 
 def _common(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
@@ -210,14 +215,18 @@ def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
     seen: Counter[Hashable] = Counter()
     number: dict[Hashable, Key] = {}
     keys: dict[int, Key] = {}
+    lines: dict[tuple[int, int], int] = {}
     for t in nodes:
         if t.place.time is None:
             keys[t.serial] = t.serial
             continue
-        code, offset = t._source
         what: Hashable = t.name
         if not t.name or len(spread[t.name]) == 1:
-            what = (t.op.name, id(code), offset, *[i.serial for i in t.inputs if i.op is PARAMETER])
+            code, offset = id(t._source[0]), t._source[1]
+            line = lines.get((code, offset))
+            if line is None:  # not the offset: Python counts it otherwise once it has specialised an instruction
+                line = lines[code, offset] = t.source.line
+            what = (t.op.name, code, line, *[i.serial for i in t.inputs if i.op is PARAMETER])
         path = (t.place.backward, t.op is DETACHED, t.place.scope, what)
         turn = (t.place.time, path)
         full = (path, seen[turn])

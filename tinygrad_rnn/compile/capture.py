@@ -12,7 +12,7 @@ from ..effects import Effects
 from ..errors import StaleError, fail
 from ..ops.core import cast
 from ..ops.shape import BROADCAST
-from ..scope import State, current, enter, using
+from ..scope import Place, State, current, enter, using
 from ..tensor import CONSTANT, GRADIENT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, describe, leaf, now, remade
 
 __all__ = ["Recording", "capture", "inside"]
@@ -204,10 +204,10 @@ def constant(data: np.ndarray, name: str | None = None) -> Tensor:
     return leaf(data, LITERAL if not data.ndim else CONSTANT, name=name)
 
 
-def inside(t: Tensor, make: Callable[..., Any]) -> Any:
-    """What `make` records, at the place and line of `t`."""
+def inside(t: Tensor, make: Callable[..., Any], place: Place | None = None) -> Any:
+    """What `make` records, at the line of `t` and at its place, or another one."""
     state = current()
-    enter(State(True, t.place, False, t._source, state.tracing))
+    enter(State(True, place or t.place, False, t._source, state.tracing))
     try:
         return make()
     finally:

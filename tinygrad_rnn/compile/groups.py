@@ -18,6 +18,7 @@ from ..ops.elementwise import add
 from ..ops.index import SLICE
 from ..ops.linalg import MATMUL
 from ..ops.shape import CONCATENATE, TRANSPOSE, broadcast_to, reshape, stack
+from ..scope import Place
 from ..tensor import Tensor, instead, leaf
 from .capture import inside
 from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT
@@ -210,7 +211,9 @@ def _one_product(members: list[Tensor]) -> dict[int, Tensor]:
     last = members[-1]
     taken = taken_at(members[0].inputs[0])
     axis = taken[0] if taken is not None and taken[0] < 2 else 0
-    product = inside(last, lambda: stack([t.inputs[0] for t in members], axis) @ w)
+    alone = len({t.time for t in members}) == 1
+    at = last.place if alone else Place(last.scope, None, last.place.backward)  # it belongs to no step alone
+    product = inside(last, lambda: stack([t.inputs[0] for t in members], axis) @ w, at)
     lead = (slice(None),) * axis
     return {t.serial: instead(t, SLICE, (product,), {"index": (*lead, k)}) for k, t in enumerate(members)}
 
