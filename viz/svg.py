@@ -134,12 +134,12 @@ def _edge(link: Link, path: list[Point], ids: dict[Box, str], height: float) -> 
         f"<title>{_xml(link.source.id)} → {_xml(link.target.id)}</title>",
         _tag("path", f'd="{_course(points[:-1])}" {line}{dashes}', "none"),
         _tag("path", f'd="{_tee(points)}" {line}', "none") if pen.tee
-        else _tag("path", f'd="{_arrow(points, 1.6 + pen.width / 2)}"', link.color),
+        else _tag("path", f'd="{_arrow(points, 1.9 + 0.6 * pen.width)}"', link.color),
     ]  # fmt: skip
     if label_of(link):
         x, y = middle(points)
         halo = f'class="label" stroke="{PAPER}" stroke-width="3" paint-order="stroke"'
-        parts.append(_text(label_of(link), x, y, halo, theme.FONT_SIZE))
+        parts.append(_text(label_of(link), x, y, halo, 12))
     return "\n".join([*parts, "</g>"])
 
 
@@ -239,4 +239,6 @@ def dark(colour: str) -> str:
     """The colour of the same hue that stands out from black as this one does from white."""
     hue, light, saturation = colorsys.rgb_to_hls(*(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)))
     turned = 0.09 + 0.86 * (1 - light)
+    if light < 0.75:  # a line, or ink
+        turned = max(turned, 0.55)
     return "#" + "".join(f"{round(255 * c):02x}" for c in colorsys.hls_to_rgb(hue, turned, min(saturation, 0.75)))
