@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from . import theme
 from .layout import Layout
-from .pen import label_of, looks, stroke, title_of, visible
+from .pen import STROKES, ink, kind_of, label_of, looks, title_of, visible
 from .scene import Box, Link
 
 __all__ = ["coded", "written"]
@@ -51,7 +51,7 @@ def written(plan: Layout) -> str:
     lines += [f"  {_edge(link, ids)}" for link in plan.scene.links]
     lines += _link_styles(plan.scene.links)
     lines += [
-        f"  classDef {name} fill:{look.fill},stroke:{look.line},stroke-width:{look.width:g}px,color:{theme.INK}"
+        f"  classDef {name} fill:{look.fill},stroke:{look.line},stroke-width:{look.width:g}px,color:{ink(look.fill)}"
         for look, name in names.items()
     ]
     lines += _form_styles(plan, ids)
@@ -82,7 +82,8 @@ def _node(box: Box, name: str, look: str) -> str:
 
 
 def _edge(link: Link, ids: dict[Box, str]) -> str:
-    arrow = "-.-x" if stroke(link).tee else "-.->" if stroke(link).dashes else "==>" if link.kind == "state" else "-->"
+    pen = STROKES[kind_of(link)]
+    arrow = "-.-x" if pen.tee else "-.->" if pen.dashes else "==>" if pen.width > 1 else "-->"
     label = f'|"{coded(label_of(link))}"|' if label_of(link) else ""
     return f"{ids[link.source]} {arrow}{label} {ids[link.target]}"
 

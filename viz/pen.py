@@ -13,7 +13,10 @@ from .route import Point
 from .scene import Link
 from .theme import Fill
 
-__all__ = ["Stroke", "is_output", "label_of", "looks", "marks", "middle", "stroke", "title_of", "visible", "width_of"]
+__all__ = [
+    "STROKES", "Stroke", "coordinate", "ink", "is_output", "kind_of", "label_of", "looks", "luminance", "marks", "middle",
+    "title_of", "visible", "width_of",
+]  # fmt: skip
 
 
 class Stroke(NamedTuple):
@@ -24,16 +27,17 @@ class Stroke(NamedTuple):
     tee: bool = False
 
 
-_STROKES = {
+STROKES = {
+    "data": Stroke(),
     "state": Stroke(2.0),
     "saved": Stroke(0.8, (5.0, 2.0)),
     "cut": Stroke(1.6, (1.5, 3.0), tee=True),
 }
 
 
-def stroke(link: Link) -> Stroke:
-    """The stroke of an edge; kinds without one of their own are drawn as data."""
-    return _STROKES.get(link.kind, Stroke())
+def kind_of(link: Link) -> str:
+    """Which of the strokes an edge has; kinds without one of their own are drawn as data."""
+    return link.kind if link.kind in STROKES else "data"
 
 
 def label_of(link: Link) -> str:
@@ -62,6 +66,12 @@ def middle(path: list[Point]) -> Point:
     return (a[0] + 3 * b[0] + 3 * c[0] + d[0]) / 8, (a[1] + 3 * b[1] + 3 * c[1] + d[1]) / 8
 
 
+def coordinate(value: float) -> str:
+    """A length in points, to a tenth."""
+    text = f"{value:.1f}"
+    return text[:-2] if text.endswith(".0") else text
+
+
 # Looks --------------------------------------------------------------------------------------------------------------
 
 
@@ -86,6 +96,20 @@ def looks(plan: Layout) -> dict[Fill, str]:
 def _known() -> dict[str, Fill]:
     states = {f"state{k}": look for k, look in enumerate(theme.STATES, 1)}
     return {name: look for name, look in theme.FILLS.items() if name.isalnum()} | states
+
+
+def ink(fill: str) -> str:
+    """The colour of text on a fill: the theme's ink, and on other colours than its own the one that can be read."""
+    if fill in (look.fill for look in _known().values()):
+        return theme.INK
+    return "#000000" if luminance(fill) > 0.179 else "#ffffff"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2) of a colour like #00795a."""
+    channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear))
 
 
 # Text ---------------------------------------------------------------------------------------------------------------

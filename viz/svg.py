@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 from . import theme
 from .layout import Column, Layout
-from .pen import is_output, label_of, looks, marks, middle, stroke, title_of, visible, width_of
+from .pen import STROKES, ink, is_output, kind_of, label_of, looks, marks, middle, title_of, visible, width_of
+from .pen import coordinate as _n
 from .route import Point
 from .scene import Box, Link
-from .theme import Fill
 
 __all__ = ["dark", "written"]
 
@@ -46,14 +46,15 @@ def written(plan: Layout) -> str:
     """
     names = looks(plan)
     ids = {box: f"node-{quote(box.id, errors='surrogatepass')}" for box in plan.scene.boxes}
+    colours = {look: ink(look.fill) for look in names}
     inside = [
         _tag("rect", 'class="paper" width="100%" height="100%"', PAPER),
         *(line for column in plan.columns for line in _cluster(column, plan.size[1])),
         *(_edge(link, path, ids, plan.size[1]) for link, path in zip(plan.scene.links, plan.paths)),
-        *(_node(box, ids[box], names[box.look], plan.size[1]) for box in plan.scene.boxes),
+        *(_node(box, ids[box], names[box.look], colours[box.look], plan.size[1]) for box in plan.scene.boxes),
         *(_text("⋯", x, plan.size[1] - y, 'class="mark" font-size="18"') for x, y in marks(plan)),
     ]
-    style = _style(names)
+    style = _style(plan)
     return "\n".join([*_head(plan, f"tg-{zlib.crc32(style.encode()):08x}", style), *inside, "</svg>", ""])
 
 
@@ -94,10 +95,11 @@ def _cluster(column: Column, height: float) -> Iterator[str]:
     yield "</g>"
 
 
-def _node(box: Box, name: str, look: str, height: float) -> str:
+def _node(box: Box, name: str, look: str, colour: str, height: float) -> str:
     x, y = box.x, height - box.y
     parts = [f'<g id="{name}" class="node {box.form} {look}"><title>{_xml(box.id)}</title>', _shape(box, x, y)]
-    ink = theme.INK if box.form in ("delay", "gap") else _ink(box.look.fill)
+    if box.form in ("delay", "gap"):
+        colour = theme.INK
     if box.form == "delay":
         y -= box.height / 2 + 3 + theme.LINE_HEIGHT * len(box.lines) / 2
     signs = box.form == "round" and len(box.lines) == 1 and len(box.lines[0]) < 3
@@ -106,7 +108,7 @@ def _node(box: Box, name: str, look: str, height: float) -> str:
     room = box.width - 4 if box.form == "box" else float("inf")
     for k, line in enumerate(box.lines):
         fit = f'textLength="{_n(room)}" lengthAdjust="spacingAndGlyphs"' if width_of(line, size) > room else ""
-        parts.append(_text(line, x, top + theme.LINE_HEIGHT * k, fit, size, ink))
+        parts.append(_text(line, x, top + theme.LINE_HEIGHT * k, fit, size, colour))
     return "\n".join([*(part for part in parts if part), "</g>"])
 
 
@@ -125,7 +127,7 @@ def _shape(box: Box, x: float, y: float) -> str:
 
 def _edge(link: Link, path: list[Point], ids: dict[Box, str], height: float) -> str:
     points = [(x, height - y) for x, y in path]
-    pen = stroke(link)
+    pen = STROKES[kind_of(link)]
     line = f'stroke="{link.color}" stroke-width="{pen.width:g}"'
     dashes = ' stroke-dasharray="{:g} {:g}"'.format(*pen.dashes) if pen.dashes else ""
     ends = f'data-source="{ids[link.source]}" data-target="{ids[link.target]}"'
@@ -175,11 +177,12 @@ def _tee(points: list[Point]) -> str:
     return f"M{_n(x)} {_n(y)}L{_n(s)} {_n(t)}M{_n(s + p)} {_n(t + q)}L{_n(s - p)} {_n(t - q)}"
 
 
-def _text(line: str, x: float, y: float, more: str, size: float = 11, ink: str = theme.INK) -> str:
+def _text(line: str, x: float, y: float, more: str, size: float = 11, colour: str = theme.INK) -> str:
     """A line of text whose capitals stand about `y`."""
     if size != theme.FONT_SIZE and "font-size" not in more:
         more = f'font-size="{size:g}" {more}'
-    return f'<text x="{_n(x)}" y="{_n(y + 0.35 * size)}" fill="{ink}" {more}'.rstrip() + f">{_xml(line)}</text>"
+    paint = f'fill="{colour}"' if colour == theme.INK else f'style="fill:{colour}"'  # the latter stays on dark pages
+    return f'<text x="{_n(x)}" y="{_n(y + 0.35 * size)}" {paint} {more}'.rstrip() + f">{_xml(line)}</text>"
 
 
 def _tag(name: str, attributes: str, fill: str) -> str:
@@ -190,27 +193,21 @@ def _xml(text: str) -> str:
     return escape(visible(text))
 
 
-def _n(value: float) -> str:
-    """A coordinate, to a tenth of a point."""
-    text = f"{value:.1f}"
-    return text[:-2] if text.endswith(".0") else text
-
-
 # Colours ------------------------------------------------------------------------------------------------------------
 
 
-def _style(names: dict[Fill, str]) -> str:
+def _style(plan: Layout) -> str:
     """Rules that replace the theme's colours; ``&`` stands for the picture's class."""
-    known = [PAPER, *_theme()]
-    used = {colour for look in names for colour in look[:2]}
-    lines = (theme.INK, theme.DATA, theme.SAVED, theme.CUT, theme.COLUMN, theme.BACKWARD_STATE)
-    used.update((PAPER, *lines, *(look.line for look in theme.STATES)))
-    return "".join(
+    paper = dark(PAPER)
+    used = {theme.INK, theme.COLUMN, *(link.color for link in plan.scene.links)}
+    used.update(colour for look in looks(plan) for colour in look[:2])
+    turned = [
         f'& [{paint}="{colour}"]{{{paint}:{dark(colour)}}}'
-        for colour in dict.fromkeys(known)
+        for colour in dict.fromkeys(_theme())
         if colour in used
         for paint in ("fill", "stroke")
-    )
+    ]
+    return f"& .paper{{fill:{paper}}}& .label{{stroke:{paper}}}{''.join(turned)}"
 
 
 def _theme() -> list[str]:
@@ -218,27 +215,8 @@ def _theme() -> list[str]:
     return [*pairs, theme.INK, theme.DATA, theme.SAVED, theme.CUT, theme.COLUMN, theme.BACKWARD_STATE]
 
 
-def _ink(fill: str) -> str:
-    """What is written with on a colour: a colour that is not the theme's keeps its own black or white."""
-    if fill in _FILLS:
-        return theme.INK
-    return "#000000" if luminance(fill) > 0.179 else "#ffffff"
-
-
-_FILLS = frozenset(look.fill for look in (*theme.FILLS.values(), *theme.STATES))
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2) of a colour like #00795a."""
-    channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear))
-
-
 def dark(colour: str) -> str:
     """The colour of the same hue that stands out from black as this one does from white."""
     hue, light, saturation = colorsys.rgb_to_hls(*(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)))
-    turned = 0.09 + 0.86 * (1 - light)
-    if light < 0.75:  # a line, or ink
-        turned = max(turned, 0.55)
+    turned = 0.09 + 0.5 * (1 - light) if light > 0.75 else max(0.95 - 0.86 * light, 0.55)  # a surface, or a line
     return "#" + "".join(f"{round(255 * c):02x}" for c in colorsys.hls_to_rgb(hue, turned, min(saturation, 0.75)))
