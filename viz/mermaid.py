@@ -62,7 +62,7 @@ def _warning(plan: Layout, lines: list[str]) -> str:
     edges, text = len(plan.scene.links), sum(map(len, lines))
     if edges <= MOST_EDGES and text <= MOST_TEXT:
         return ""
-    return f"%% {edges} edges in {text} characters: pages must set maxEdges and maxTextSize to show more than 500 edges\n"
+    return f"%% {edges} edges, {text} characters: shown where Mermaid's maxEdges and maxTextSize are set to allow it\n"
 
 
 def _subgraphs(plan: Layout, node: dict[Box, str]) -> Iterator[str]:

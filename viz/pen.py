@@ -1,4 +1,4 @@
-"""What the forms that we write ourselves (SVG, TikZ, Mermaid) have in common: strokes, names of looks, places of marks."""
+"""What SVG, TikZ and Mermaid have in common: strokes, names of looks, places of marks, characters."""
 
 from __future__ import annotations
 
@@ -14,9 +14,21 @@ from .scene import Link
 from .theme import Fill
 
 __all__ = [
-    "STROKES", "Stroke", "coordinate", "ink", "is_output", "kind_of", "label_of", "looks", "luminance", "marks", "middle",
-    "title_of", "visible", "width_of",
-]  # fmt: skip
+    "STROKES",
+    "Stroke",
+    "coordinate",
+    "ink",
+    "is_output",
+    "kind_of",
+    "label_of",
+    "looks",
+    "luminance",
+    "marks",
+    "middle",
+    "title_of",
+    "visible",
+    "width_of",
+]
 
 
 class Stroke(NamedTuple):
@@ -124,12 +136,13 @@ def visible(text: str) -> str:
 
 
 # Advance widths of Helvetica, Arial and Liberation Sans from the space to the tilde, in thousandths of the font size.
-_ADVANCE = [int(w) for w in """
-278 278 355 556 556 889 667 191 333 333 389 584 278 333 278 278 556 556 556 556 556 556 556 556 556 556 278 278 584 584
-584 556 1015 667 667 722 722 667 611 778 722 278 500 667 556 833 722 778 667 778 722 667 611 722 667 944 667 667 611
-278 278 278 469 556 333 556 556 500 556 556 278 556 556 222 222 500 222 833 556 556 556 556 333 500 278 556 500 722 500
-500 500 334 260 334 584
-""".split()]  # fmt: skip
+_ADVANCE = [
+    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556, 556, 556,
+    556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278, 500, 667, 556,
+    833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667, 667, 611, 278, 278, 278, 469, 556, 333, 556, 556, 500,
+    556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500,
+    334, 260, 334, 584,
+]  # fmt: skip
 
 
 def width_of(text: str, size: float) -> float:

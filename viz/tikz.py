@@ -19,7 +19,7 @@ from .route import Point
 from .scene import Box, Link
 from .theme import Fill
 
-__all__ = ["LARGEST", "COMMANDS", "escaped", "written"]
+__all__ = ["COMMANDS", "LARGEST", "escaped", "written"]
 
 LARGEST = 14_000.0  # points: TeX knows no length of 16384 or more, PDF no page of more than 14400
 _PACKAGES = r"""
@@ -81,8 +81,9 @@ def written(plan: Layout, *, bare: bool = False) -> str:
 def _check(plan: Layout) -> None:
     if max(plan.size) > LARGEST:
         size = "{:.0f} by {:.0f} points".format(*plan.size)
-        raise fail(ValueError, f"draw: a picture of {size} is too large for LaTeX", expected=f"up to {LARGEST:.0f} points",
-                   hint="draw fewer time steps with steps=(first, last), or save it as .svg or .dot")  # fmt: skip
+        what, most = f"draw: a picture of {size} is too large for LaTeX", f"up to {LARGEST:.0f} points"
+        hint = "draw fewer time steps with steps=(first, last), or save it as .svg or .dot"
+        raise fail(ValueError, what, expected=most, hint=hint)
 
 
 def _colours(plan: Layout) -> dict[str, str]:
@@ -101,11 +102,11 @@ def _colours(plan: Layout) -> dict[str, str]:
 def _styles(names: dict[Fill, str], colours: dict[str, str]) -> Iterator[str]:
     yield r"\tikzset{"
     font = rf"\sffamily\fontsize{{{theme.FONT_SIZE - 1}}}{{{theme.LINE_HEIGHT:g}}}\selectfont"
-    struts = r"execute at begin node=\strut, execute at end node=\strut"  # lines at the same heights in all boxes
-    yield rf"  every node/.style={{inner sep=0pt, outer sep=0pt, align=center, text=tg-ink, {struts}, font={font}}},"
+    yield rf"  every node/.style={{inner sep=0pt, outer sep=0pt, align=center, text=tg-ink, font={font}}},"
     yield "  tg column/.style={draw=tg-column, dash pattern=on 5bp off 2bp, rounded corners=12bp},"
-    yield "  tg box/.style={rounded corners=5bp}, tg round/.style={shape=circle},"
-    yield "  tg delay/.style={fill=tg-ink, execute at begin node={}, execute at end node={}},"
+    struts = r"execute at begin node=\strut, execute at end node=\strut"  # lines at the same heights in all boxes
+    yield f"  tg box/.style={{rounded corners=5bp, {struts}}}, tg round/.style={{shape=circle, {struts}}},"
+    yield "  tg delay/.style={fill=tg-ink, label distance=3bp},"
     yield r"  tg mark/.style={font=\Large}, tg label/.style={fill=white, inner sep=1bp},"
     for kind, pen in STROKES.items():
         dashes = ", dash pattern=on {:g}bp off {:g}bp".format(*pen.dashes) if pen.dashes else ""
@@ -192,7 +193,7 @@ _ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
     "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c", "\u0328": "k",
 }  # fmt: skip
-COMMANDS = {
+COMMANDS = {  # of every character that is not written as it is
     **_ASCII,
     **{letter: rf"$\{name}$" for letter, name in (_GREEK | _SIGNS).items()},
     **{letter: rf"\{name}{{}}" for letter, name in _LETTERS.items()},

@@ -108,12 +108,11 @@ def test_forms():
 
 
 def test_kinds_of_edges():
-    data, state, saved, cut, attention = ([dict(p.attrib) for p in g.iter(f"{SVG}path")]
-                                          for g in groups(parsed(by_hand()), "edge"))  # fmt: skip
-    widths = [float(line["stroke-width"]) for line, _ in (data, state, saved, cut, attention)]
+    edges = [[dict(p.attrib) for p in g.iter(f"{SVG}path")] for g in groups(parsed(by_hand()), "edge")]
+    widths = [float(line["stroke-width"]) for line, _ in edges]
     assert widths[1] > widths[0] == widths[4] > widths[2]
-    assert ["stroke-dasharray" in line for line, _ in (data, state, saved, cut, attention)] == [False, False, True, True, False]
-    assert [arrow["fill"] == "none" for _, arrow in (data, state, saved, cut, attention)] == [False] * 3 + [True, False]
+    assert ["stroke-dasharray" in line for line, _ in edges] == [False, False, True, True, False]
+    assert [tip["fill"] == "none" for _, tip in edges] == [False, False, False, True, False]
 
 
 def test_steps_left_out_are_marked():

@@ -74,7 +74,7 @@ def test_every_colour_is_defined_once_and_every_style_is_defined():
     assert set(re.findall(r"(?<=[\[ ])(tg [\w ]+?)(?=[,\]])", text)) <= styles
 
 
-plain = texts.filter(lambda text: all(c.isascii() or ord(c) > 0x3000 and not 0xD800 <= ord(c) < 0xE000 for c in text))
+plain = texts.filter(lambda text: all(c.isascii() or "\u3000" < c < "\ud800" for c in text))
 
 
 @example("\\input{x}", "%")
