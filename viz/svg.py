@@ -65,7 +65,7 @@ def _head(plan: Layout, scope: str, style: str) -> Iterator[str]:
     yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" class="{scope}" {font} xml:space="preserve">'
     yield f"<title>{_xml(_title(plan))}</title>"
     yield f"<desc>{_xml(_description(plan))}</desc>"
-    yield f"<style>@media (prefers-color-scheme: dark) {{{style.replace('&', '.' + scope)}}}</style>"
+    yield f"<style>{style.replace('&', '.' + scope)}</style>"
 
 
 def _title(plan: Layout) -> str:
@@ -197,7 +197,7 @@ def _xml(text: str) -> str:
 
 
 def _style(plan: Layout) -> str:
-    """Rules that replace the theme's colours; ``&`` stands for the picture's class."""
+    """Rules that keep spaces and replace the theme's colours; ``&`` stands for the picture's class."""
     paper = dark(PAPER)
     used = {theme.INK, theme.COLUMN, *(link.color for link in plan.scene.links)}
     used.update(colour for look in looks(plan) for colour in look[:2])
@@ -207,7 +207,8 @@ def _style(plan: Layout) -> str:
         if colour in used
         for paint in ("fill", "stroke")
     ]
-    return f"& .paper{{fill:{paper}}}& .label{{stroke:{paper}}}{''.join(turned)}"
+    rules = f"& .paper{{fill:{paper}}}& .label{{stroke:{paper}}}{''.join(turned)}"
+    return f"& text{{white-space:pre}}@media (prefers-color-scheme: dark){{{rules}}}"
 
 
 def _theme() -> list[str]:
