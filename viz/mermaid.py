@@ -50,11 +50,13 @@ def written(plan: Layout) -> str:
     lines += [f"  {text}" for box, text in node.items() if box not in inside]
     lines += [f"  {_edge(link, ids)}" for link in plan.scene.links]
     lines += _link_styles(plan.scene.links)
+    drawn = {box.look for box in plan.scene.boxes if box.form in ("box", "round")}
     lines += [
         f"  classDef {name} fill:{look.fill},stroke:{look.line},stroke-width:{look.width:g}px,color:{ink(look.fill)}"
         for look, name in names.items()
+        if look in drawn
     ]
-    lines += _form_styles(plan, ids)
+    lines += _form_styles(plan)
     return _warning(plan, lines) + "\n".join([*lines, ""])
 
 
@@ -77,7 +79,7 @@ def _node(box: Box, name: str, look: str) -> str:
     if box.form == "round":
         return f'{name}(("{text}")):::{look}'
     if box.form in ("delay", "gap"):
-        return f'{name}["{text}"]:::{look}'
+        return f'{name}["{text}"]:::form{box.form}'
     return f'{name}("{text}"):::{look}'
 
 
@@ -98,20 +100,15 @@ def _link_styles(links: list[Link]) -> Iterator[str]:
         yield f"  linkStyle {','.join(those)} stroke:{color}"
 
 
-def _form_styles(plan: Layout, ids: dict[Box, str]) -> Iterator[str]:
-    alike = {
-        f"step fill:none,stroke:{theme.COLUMN},stroke-dasharray:5 2": [f"c{k}" for k in range(len(plan.columns))],
-        f"delay fill:{theme.INK},stroke:{theme.INK},color:#ffffff": _of_form(plan, "delay", ids),
-        "gap fill:none,stroke:none": _of_form(plan, "gap", ids),
-    }
-    for style, those in alike.items():
-        if those:
-            yield f"  classDef {style}"
-            yield f"  class {','.join(those)} {style.split()[0]}"
-
-
-def _of_form(plan: Layout, form: str, ids: dict[Box, str]) -> list[str]:
-    return [ids[box] for box in plan.scene.boxes if box.form == form]
+def _form_styles(plan: Layout) -> Iterator[str]:
+    forms = {box.form for box in plan.scene.boxes}
+    if "delay" in forms:
+        yield f"  classDef formdelay fill:{theme.INK},stroke:{theme.COLUMN},color:#ffffff"
+    if "gap" in forms:
+        yield "  classDef formgap fill:none,stroke:none"
+    if plan.columns:
+        yield f"  classDef timestep fill:none,stroke:{theme.COLUMN},stroke-dasharray:5 2"
+        yield f"  class {','.join(f'c{number}' for number in range(len(plan.columns)))} timestep"
 
 
 def _ids(boxes: list[Box]) -> dict[Box, str]:

@@ -107,7 +107,7 @@ def looks(plan: Layout) -> dict[Fill, str]:
 
 def _known() -> dict[str, Fill]:
     states = {f"state{k}": look for k, look in enumerate(theme.STATES, 1)}
-    return {name: look for name, look in theme.FILLS.items() if name.isalnum()} | states
+    return {"".join(filter(str.isalnum, name)): look for name, look in theme.FILLS.items()} | states
 
 
 def ink(fill: str) -> str:

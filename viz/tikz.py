@@ -115,7 +115,7 @@ def _styles(names: dict[Fill, str], colours: dict[str, str]) -> Iterator[str]:
         yield f"  tg {kind} edge/.style={{line width={pen.width:g}bp{dashes}, -{{{tip}}}}},"
     for look, name in names.items():
         pair = f"draw={colours[look.line]}, fill={colours[look.fill]}, text={colours[ink(look.fill)]}"
-        yield f"  tg {name}/.style={{{pair}, line width={look.width:g}bp}},"
+        yield f"  tg {name} look/.style={{{pair}, line width={look.width:g}bp}},"
     yield "}"
 
 
@@ -132,7 +132,7 @@ def _node(box: Box, names: dict[Fill, str]) -> str:
         return rf"\node at {_point((box.x, box.y))} {{{text}}};"
     if box.form == "delay":
         return rf"\node[tg delay, {size}, label={{above:{{{text}}}}}] at {_point((box.x, box.y))} {{}};"
-    return rf"\node[tg {box.form}, tg {names[box.look]}, {size}] at {_point((box.x, box.y))} {{{text}}};"
+    return rf"\node[tg {box.form}, tg {names[box.look]} look, {size}] at {_point((box.x, box.y))} {{{text}}};"
 
 
 def _edge(link: Link, path: list[Point], colours: dict[str, str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ NODE = re.compile(r' +(n_\w*)(?:\("|\(\("|\[")([^"]*)(?:"\)|"\)\)|"\]):::(\w+)')
 EDGE = re.compile(r'  (n_\w*) (-->|==>|-\.->|-\.-x)(?:\|"([^"]*)"\|)? (n_\w*)')
 SUBGRAPH = re.compile(r'  subgraph (c\d+)\["([^"]*)"\]')
 REST = re.compile(
-    r"flowchart (LR|BT)|  end|  linkStyle [\d,]+ stroke:#\w{6}|  class \w+(,\w+)* (step|delay|gap)|"
+    r"flowchart (LR|BT)|  end|  linkStyle [\d,]+ stroke:#\w{6}|  class c\d+(,c\d+)* timestep|"
     r"  classDef \w+ [\w-]+:[^,]+(,[\w-]+:[^,]+)*|"
 )
 
@@ -123,10 +123,10 @@ def test_ids():
 def test_forms():
     text = mermaid.written(by_hand())
     assert '((\"#8288;+\")):::op' in text
-    assert 'n_t0_delay["1"]' in text
-    assert f"classDef delay fill:{theme.INK}" in text
-    assert "  class n_t0_delay delay" in text
-    assert "  class n_t0_gap gap" in text
+    assert 'n_t0_delay["1"]:::formdelay' in text
+    assert 'n_t0_gap["⋯ 3 like this ⋯"]:::formgap' in text
+    assert f"classDef formdelay fill:{theme.INK}" in text
+    assert "classDef formgap fill:none,stroke:none" in text
     assert [arrow for _, arrow, _, _ in read(text)[1]] == ["-->", "==>", "-.->", "-.-x", "-->"]
     assert f"linkStyle 0,1,2,3,4 stroke:{theme.STATES[0].line}" in text
 
