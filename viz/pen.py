@@ -1,0 +1,158 @@
+"""What SVG, TikZ and Mermaid have in common: strokes, names of looks, places of marks, characters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import count
+from typing import NamedTuple
+
+from . import theme
+from .layout import Column, Layout
+from .route import Point
+from .scene import Link
+from .theme import Fill
+
+__all__ = [
+    "STROKES",
+    "Stroke",
+    "coordinate",
+    "ink",
+    "is_output",
+    "kind_of",
+    "label_of",
+    "looks",
+    "luminance",
+    "marks",
+    "middle",
+    "title_of",
+    "visible",
+    "width_of",
+]
+
+
+class Stroke(NamedTuple):
+    """How an edge of one kind is drawn; dashes are lengths on and off, a tee stands in place of the arrowhead."""
+
+    width: float = 1.0
+    dashes: tuple[float, float] | None = None
+    tee: bool = False
+
+
+STROKES = {
+    "data": Stroke(),
+    "state": Stroke(2.0),
+    "saved": Stroke(0.8, (5.0, 2.0)),
+    "cut": Stroke(1.6, (1.5, 3.0), tee=True),
+}
+
+
+def kind_of(link: Link) -> str:
+    """Which of the strokes an edge has; kinds without one of their own are drawn as data."""
+    return link.kind if link.kind in STROKES else "data"
+
+
+def label_of(link: Link) -> str:
+    """The text at an edge, or nothing."""
+    return link.label or (theme.CUT_MARK if link.kind == "cut" else "")
+
+
+def title_of(column: Column) -> str:
+    """What stands at the top of a column."""
+    return column.title or f"t = {column.time}"
+
+
+def marks(plan: Layout) -> list[Point]:
+    """Where time steps were left out before the first and after the last column."""
+    if not plan.columns:
+        return []
+    (left, low, _, high), (_, _, right, _) = plan.columns[0].frame, plan.columns[-1].frame
+    ends = (left - 11, (low + high) / 2), (right + 11, (low + high) / 2)
+    return [end for end, wanted in zip(ends, plan.scene.elided) if wanted]
+
+
+def middle(path: list[Point]) -> Point:
+    """The middle of the longest piece of an edge, where its label has most room."""
+    pieces = [path[k : k + 4] for k in range(0, len(path) - 4, 3)]
+    a, b, c, d = max(pieces, key=lambda p: abs(p[0][0] - p[3][0]) + abs(p[0][1] - p[3][1]))
+    return (a[0] + 3 * b[0] + 3 * c[0] + d[0]) / 8, (a[1] + 3 * b[1] + 3 * c[1] + d[1]) / 8
+
+
+def coordinate(value: float) -> str:
+    """A length in points, to a tenth."""
+    text = f"{value:.1f}"
+    return text[:-2] if text.endswith(".0") else text
+
+
+# Looks --------------------------------------------------------------------------------------------------------------
+
+
+def is_output(look: Fill) -> bool:
+    return look.width >= theme.OUTPUT_WIDTH
+
+
+def looks(plan: Layout) -> dict[Fill, str]:
+    """A name for each look of a picture: letters and digits only."""
+    numbers = count(1)
+    known = {look.fill: name for name, look in _known().items()}
+    exact = {look: name for name, look in _known().items()}
+    names: dict[Fill, str] = {}
+    for look in dict.fromkeys(box.look for box in plan.scene.boxes):
+        name = exact.get(look)
+        if name is None and is_output(look) and look.line == theme.INK and look.fill in known:
+            name = f"{known[look.fill]}output"
+        names[look] = name or f"look{next(numbers)}"
+    return names
+
+
+def _known() -> dict[str, Fill]:
+    states = {f"state{k}": look for k, look in enumerate(theme.STATES, 1)}
+    return {"".join(filter(str.isalnum, name)): look for name, look in theme.FILLS.items()} | states
+
+
+def ink(fill: str) -> str:
+    """The colour of text on a fill: the theme's ink, and on other colours than its own the one that can be read."""
+    if fill in (look.fill for look in _known().values()):
+        return theme.INK
+    return "#000000" if luminance(fill) > 0.179 else "#ffffff"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2) of a colour like #00795a."""
+    channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear))
+
+
+# Text ---------------------------------------------------------------------------------------------------------------
+
+# What XML cannot hold: control characters, lone surrogates, and some that are no characters at all.
+_ILLEGAL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+def visible(text: str) -> str:
+    """The text as one line in which all characters can be shown."""
+    return _ILLEGAL.sub("\ufffd", text.replace("\n", " ").replace("\t", " "))
+
+
+# Advance widths of Helvetica, Arial and Liberation Sans from the space to the tilde, in thousandths of the font size.
+_ADVANCE = [
+    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556, 556, 556,
+    556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278, 500, 667, 556,
+    833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667, 667, 611, 278, 278, 278, 469, 556, 333, 556, 556, 500,
+    556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500,
+    334, 260, 334, 584,
+]  # fmt: skip
+
+
+def width_of(text: str, size: float) -> float:
+    """About how wide a line of text is."""
+    return sum(_advance(character) for character in text) * size / 1000
+
+
+def _advance(character: str) -> int:
+    if " " <= character <= "~":
+        return _ADVANCE[ord(character) - 32]
+    if unicodedata.combining(character):
+        return 0
+    return 1000 if unicodedata.east_asian_width(character) in "WF" else 650
