@@ -41,8 +41,9 @@ def inks(fill: str) -> tuple[str, str]:
 def dark_fill(color: str) -> str:
     """The same hue, dark enough for light text; what is lighter by day is darker by night."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*_rgb(color))
-    dark = 0.15 + 0.62 * (1 - lightness)
-    return _hex(colorsys.hls_to_rgb(hue, min(dark, 0.45), min(saturation, 0.42)))
+    dark = min(0.15 + 0.62 * (1 - lightness), 0.45)
+    chroma = saturation * (1 - abs(2 * lightness - 1))  # what is nearly grey stays so
+    return _hex(colorsys.hls_to_rgb(hue, dark, min(1.1 * chroma / dark, 0.42)))
 
 
 @cache

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 from typing import Any
 
 import numpy as np
 
-from ..tensor import Spec, Tensor
+from ..tensor import DETACHED, Spec, Tensor
 from .formula import formula, index_text, number
 
 __all__ = ["brief", "details"]
 
 ROWS, COLUMNS = 6, 8  # of a value that are shown
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 TEXT = 200  # letters of a parameter, or of a line of code
 
 
@@ -30,7 +32,7 @@ def details(t: Tensor) -> dict[str, Any]:
         "dtype": t.dtype.name,
         "value": _preview(t.data),
         "grad": None if t.grad is None else _preview(t.grad.data),
-        "params": [[k, _param(t, k, v)] for k, v in t.params.items()],
+        "params": [[k, _param(t, k, v)] for k, v in t.params.items() if t.op is not DETACHED],  # a serial number
         "scope": list(t.scope),
         "time": t.time,
         "direction": t.direction,
@@ -53,7 +55,7 @@ def _param(t: Tensor, key: str, value: Any) -> str:
         return type(value.bit_generator).__name__  # its repr has an address in it
     if isinstance(value, np.ndarray):
         return f"array of shape {value.shape}"
-    return _clipped(value.name if isinstance(value, np.dtype) else repr(value))
+    return _clipped(value.name if isinstance(value, np.dtype) else _ADDRESS.sub("", repr(value)))
 
 
 def _clipped(text: str) -> str:

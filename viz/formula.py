@@ -82,6 +82,8 @@ def _expression(t: Tensor, depth: int, left: list[int]) -> Tree:
     for k, i in enumerate(t.inputs):
         shown, level = _argument(i, depth, left)
         arguments.append(["mrow", ["mo", "("], shown, ["mo", ")"]] if level < _needed(tokens, k) else shown)
+    if t.op.name in ("slice", "index"):
+        arguments.append(["mtext", f"[{index_text(t)}]"])
     return _Parser(tokens, arguments).tree()
 
 
@@ -121,9 +123,9 @@ def _needed(tokens: list[Token], k: int) -> int:
         return _ATOM
     if isinstance(after, int) or isinstance(before, int):
         return _JUXTAPOSED
-    if before == "-":
+    if before in ("+", "-"):
         return _MULTIPLIED
-    return _ADDED if {before, after} <= {"", "+", "-"} else _MULTIPLIED
+    return _ADDED if before == "" and after in ("", "+", "-") else _MULTIPLIED
 
 
 def _sign(tokens: list[Token]) -> Token:
@@ -133,7 +135,7 @@ def _sign(tokens: list[Token]) -> Token:
 def _tokens(t: Tensor) -> list[Token]:
     """The formula in pieces; without a usable one, the operation as a function of its inputs."""
     if t.op.name in ("slice", "index"):
-        return [0, "_", "{", "[", *index_text(t), "]", "}"]
+        return [0, "_", len(t.inputs)]
     try:
         return list(_split(t.op.formula, len(t.inputs)))
     except (ValueError, IndexError):

@@ -2,6 +2,7 @@
 
 const stage = $("stage"), camera = $("camera"), map = $("map");
 const view = { x: 0, y: 0, k: 1 }, span = { w: 1, h: 1 };
+let inset = 0; // what the panel covers of the stage
 const [WIDTH, HEIGHT] = data.size;
 const LEGIBLE = 0.42, LARGEST = 8;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -14,9 +15,9 @@ function measure() {
 }
 
 function fitted([left, top, right, bottom] = [0, 0, WIDTH, HEIGHT], largest = 1.6) {
-  const pad = 20, k = Math.min(largest, (span.w - 2 * pad) / (right - left || 1), (span.h - 2 * pad) / (bottom - top || 1));
+  const pad = 20, k = Math.min(largest, (span.w - inset - 2 * pad) / (right - left || 1), (span.h - 2 * pad) / (bottom - top || 1));
   const scale = Math.max(k, 0.004);
-  return { k: scale, x: span.w / 2 - scale * (left + right) / 2, y: span.h / 2 - scale * (top + bottom) / 2 };
+  return { k: scale, x: (span.w - inset) / 2 - scale * (left + right) / 2, y: span.h / 2 - scale * (top + bottom) / 2 };
 }
 
 function show() {
@@ -41,8 +42,9 @@ function level() {
     const size = Math.min(60, Math.max(12, 11 / view.k));
     data.columns.forEach(({ title, frame }, k) => {
       const text = layers.columns.children[k].lastChild, room = 1.8 * (frame[2] - 12) / Math.max(title.length, 3);
-      text.style.fontSize = `${Math.max(12, Math.min(size, room)).toFixed(1)}px`;
-      text.setAttribute("y", frame[1] + (size > 13 ? -4 : 15));
+      const fitting = Math.max(12, Math.min(size, room));
+      text.style.fontSize = `${fitting.toFixed(1)}px`;
+      text.setAttribute("y", frame[1] + (fitting > 16 ? -5 : 4 + 0.9 * fitting));
     });
   }
 }
@@ -95,44 +97,51 @@ const fit = (instant) => fly(fitted(), instant);
 /** Bring a box into view, at a size at which it can be read. */
 function reveal(node, instant = false) {
   const k = view.k < LEGIBLE * 1.5 ? 1 : view.k, x = view.k * node.x + view.x, y = view.k * node.y + view.y;
-  const inside = x > 60 && x < span.w - 60 && y > 40 && y < span.h - 40;
+  const inside = x > 60 && x < span.w - inset - 60 && y > 40 && y < span.h - 40;
   if (k === view.k && inside) return;
-  fly({ k, x: span.w / 2 - k * node.x, y: span.h / 2 - k * node.y }, instant);
+  const centre = k * HEIGHT < span.h ? HEIGHT / 2 : node.y; // a picture that is not taller than the window stays in its middle
+  fly({ k, x: (span.w - inset) / 2 - k * node.x, y: span.h / 2 - k * centre }, instant);
 }
 
 /** At first the whole picture, or of a long one its beginning at a size that can be read. */
 function opening() {
   measure();
-  fly(fitted(), true);
+  const whole = fitted();
+  if (whole.k > 0.15) return fly(whole, true);
+  const k = Math.max(0.5, Math.min(1, (span.h - 40) / HEIGHT)), left = span.w / WIDTH < span.h / HEIGHT;
+  return fly({ k, x: left ? 20 : (span.w - k * WIDTH) / 2, y: k * HEIGHT < span.h ? (span.h - k * HEIGHT) / 2 : span.h - 20 - k * HEIGHT }, true);
 }
 
 // The map
 
-const mapScale = Math.min(180 / WIDTH, 120 / HEIGHT);
+const mapScale = Math.min(180 / WIDTH, 120 / HEIGHT); // a long picture is drawn taller than it is
+const mapX = Math.max(40, WIDTH * mapScale) / WIDTH, mapY = Math.max(26, HEIGHT * mapScale) / HEIGHT;
 let mapped = null;
 
 function drawMap() {
-  const useful = view.k > 1.3 * fitted().k;
+  const end = [view.x + view.k * WIDTH, view.y + view.k * HEIGHT];
+  const useful = view.x < -2 || view.y < -2 || end[0] > span.w - inset + 2 || end[1] > span.h + 2;
   map.hidden = !useful;
   if (!useful) return;
-  const ratio = devicePixelRatio || 1, w = Math.max(40, WIDTH * mapScale), h = Math.max(24, HEIGHT * mapScale);
+  const ratio = devicePixelRatio || 1, w = WIDTH * mapX, h = HEIGHT * mapY;
   if (!mapped) { map.width = w * ratio; map.height = h * ratio; map.style.width = `${w}px`; map.style.height = `${h}px`; mapped = mapPicture(ratio); }
-  const pen = map.getContext("2d"), s = mapScale * ratio;
+  const pen = map.getContext("2d"), sx = mapX * ratio, sy = mapY * ratio;
   pen.clearRect(0, 0, map.width, map.height);
   pen.drawImage(mapped, 0, 0);
   pen.strokeStyle = getComputedStyle(stage).getPropertyValue("--accent");
   pen.lineWidth = 1.5 * ratio;
-  pen.strokeRect(-view.x / view.k * s, -view.y / view.k * s, span.w / view.k * s, span.h / view.k * s);
+  const top = Math.max(1, -view.y / view.k * sy), bottom = Math.min(map.height - 1, (span.h - view.y) / view.k * sy);
+  pen.strokeRect(-view.x / view.k * sx, top, Math.max(3, span.w / view.k * sx), Math.max(3, bottom - top));
 }
 
 function mapPicture(ratio) {
-  const sheet = document.createElement("canvas"), s = mapScale * ratio, color = new Map();
+  const sheet = document.createElement("canvas"), sx = mapX * ratio, sy = mapY * ratio, color = new Map();
   [sheet.width, sheet.height] = [map.width, map.height];
   const pen = sheet.getContext("2d");
   for (const node of nodes) {
     if (!color.has(node.look)) color.set(node.look, getComputedStyle(node.element).getPropertyValue("--l"));
     pen.fillStyle = color.get(node.look);
-    pen.fillRect((node.x - node.w / 2) * s, (node.y - node.h / 2) * s, Math.max(1, node.w * s), Math.max(1, node.h * s));
+    pen.fillRect((node.x - node.w / 2) * sx, (node.y - node.h / 2) * sy, Math.max(1, node.w * sx), Math.max(1, node.h * sy));
   }
   return sheet;
 }
@@ -143,8 +152,8 @@ map.addEventListener("click", (event) => event.stopPropagation());
 
 function lookAt(event) {
   const frame = map.getBoundingClientRect();
-  const x = (event.clientX - frame.left) / mapScale, y = (event.clientY - frame.top) / mapScale;
-  move({ x: span.w / 2 - view.k * x, y: span.h / 2 - view.k * y });
+  const x = (event.clientX - frame.left) / mapX, y = (event.clientY - frame.top) / mapY;
+  move({ x: (span.w - inset) / 2 - view.k * x, y: span.h / 2 - view.k * y });
 }
 
 // Pointers: one moves, two pinch.

@@ -11,10 +11,10 @@ function svg(tag, attributes, parent, text) {
   return element;
 }
 
-const said = (node) => {
-  const where = [node.time !== null && `t = ${node.time}`, node.scope !== root && pathOf(node.scope).join("/"), node.backward && "gradient"];
-  return [...node.lines, ...where.filter(Boolean), node.members && "collapsed"].filter(Boolean).join(", ");
-};
+const where = (node) => [
+  node.time !== null && `t = ${node.time}`, node.scope !== root && pathOf(node.scope).join("/"), node.backward && "gradient", node.members && "collapsed",
+].filter(Boolean);
+const said = (node) => [...node.lines, ...where(node)].join(", ");
 
 function pathOf(scope) {
   const path = [];

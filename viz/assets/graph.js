@@ -113,7 +113,7 @@ function bounds(some) {
 
 function link() {
   edges = [];
-  const seen = new Set();
+  const seen = new Set(), beside = new Map();
   for (const node of [...nodes, ...groups.values()]) node.ins = [], node.outs = [];
   for (const one of links) {
     const source = shown(one.source), target = shown(one.target);
@@ -123,20 +123,24 @@ function link() {
       const key = `${source.key}>${target.key}>${one.style}`;
       if (seen.has(key)) continue;
       seen.add(key);
-      edge = { source, target, style: one.style, label: one.label, ...bent(source, target), detour: true };
+      edge = { source, target, style: one.style, label: one.label, detour: true };
+      const pair = `${source.key}>${target.key}`;
+      beside.set(pair, [...(beside.get(pair) || []), edge]);
     }
     edges.push(edge);
     source.outs.push(edge);
     target.ins.push(edge);
   }
+  for (const some of beside.values())
+    some.forEach((edge, k) => Object.assign(edge, bent(edge.source, edge.target, 6 * (k - (some.length - 1) / 2), data.edges[edge.style] === "state")));
 }
 
-/** A simple curve from border to border, upwards or sideways as the boxes lie. */
-function bent(a, b) {
+/** A simple curve from border to border, upwards or sideways as the boxes lie; edges of one pair run side by side. */
+function bent(a, b, shift, state) {
   const across = Math.abs(b.x - a.x) - (a.w + b.w) / 2, along = Math.abs(b.y - a.y) - (a.h + b.h) / 2;
-  const sideways = across > along, sx = Math.sign(b.x - a.x) || 1, sy = Math.sign(b.y - a.y) || 1;
-  const from = sideways ? [a.x + sx * a.w / 2, a.y] : [a.x, a.y + sy * a.h / 2];
-  const tip = sideways ? [b.x - sx * b.w / 2, b.y] : [b.x, b.y - sy * b.h / 2];
+  const sideways = along < 14 || (state && across > along), sx = Math.sign(b.x - a.x) || 1, sy = Math.sign(b.y - a.y) || 1;
+  const from = sideways ? [a.x + sx * a.w / 2, a.y + shift] : [a.x + shift, a.y + sy * a.h / 2];
+  const tip = sideways ? [b.x - sx * b.w / 2, b.y + shift] : [b.x + shift, b.y - sy * b.h / 2];
   const end = sideways ? [tip[0] - 6 * sx, tip[1]] : [tip[0], tip[1] - 6 * sy];
   const reach = Math.max(12, 0.45 * (sideways ? Math.abs(end[0] - from[0]) : Math.abs(end[1] - from[1])));
   const [dx, dy] = sideways ? [sx * reach, 0] : [0, sy * reach];

@@ -46,7 +46,7 @@ function hover(node, event) {
 }
 
 function showTip(node, event) {
-  tip.replaceChildren(...[...node.lines, said(node).split(", ").slice(node.lines.length).join(", ")].filter(Boolean).map((line) => {
+  tip.replaceChildren(...[...node.lines, where(node).join(", ")].filter(Boolean).map((line) => {
     const p = document.createElement("p");
     p.textContent = line;
     return p;
@@ -71,7 +71,9 @@ function choose(node, { look = false } = {}) {
   clearTimeout(hoverTimer);
   unlight();
   retrace();
-  if (chosen && look) { measure(); reveal(chosen); }
+  if (!chosen) return;
+  const covered = view.k * (chosen.x + chosen.w / 2) + view.x > span.w - inset;
+  if (look || covered) { measure(); reveal(chosen); }
 }
 
 function focusBox(node) {

@@ -18,6 +18,7 @@ const icon = (name) => { const s = svg("svg", { "aria-hidden": "true" }); svg("u
 
 function mathml([tag, ...children]) {
   const element = document.createElementNS(MATH, tag);
+  if (tag === "mo" && "()".includes(children[0])) { element.setAttribute("stretchy", "false"); element.setAttribute("form", children[0] === "(" ? "prefix" : "postfix"); }
   if (tag === "mspace") { element.setAttribute("width", "0.2em"); return element; }
   if (tag === "mi" && children[1]) { element.setAttribute("mathvariant", "normal"); children.pop(); }
   element.append(...children.map((c) => (typeof c === "string" ? c : mathml(c))));
@@ -42,6 +43,8 @@ const titleOf = (node) => (node.members ? node.name : node.name || node.lines.jo
 function showPanel(node) {
   panel.hidden = !node;
   body.replaceChildren();
+  inset = node && innerWidth > 760 ? panel.offsetWidth : 0;
+  map.style.right = `${12 + inset}px`;
   if (!node) return;
   body.append(...(node.members ? ofGroup(node) : ofBox(node)));
   panel.scrollTop = 0;
@@ -61,7 +64,8 @@ function ofGroup(group) {
 function ofBox(node) {
   const facts = told(node);
   if (!facts) return [html("h2", {}, titleOf(node)), html("p", { class: "kind" }, "a mark in the picture, which stands for no tensor"), ...neighbours(node)];
-  const kind = [facts.trained ? "a parameter" : facts.op, facts.direction === "backward" && "of the gradient"].filter(Boolean).join(", ");
+  const leaf = { parameter: "parameter", constant: "constant", placeholder: "input", literal: "number", detached: "cut off from its history" }[facts.op];
+  const kind = leaf || (facts.direction === "backward" ? "operation of the backward pass" : "operation of the forward pass");
   return [
     html("h2", {}, titleOf(node)), html("p", { class: "kind" }, kind),
     facts.formula && math(facts.formula), table(node, facts),
@@ -113,7 +117,7 @@ function neighbours(node) {
 }
 
 function linkList(some, act) {
-  const button = (n) => html("button", { type: "button", on: () => act(n) }, titleOf(n), n.time === null ? null : html("small", {}, ` t = ${n.time}`));
+  const button = (n) => html("button", { type: "button", on: () => act(n) }, titleOf(n), n.time === null || n.scope === root && n.members ? null : html("small", {}, ` t = ${n.time}`));
   const most = 24, box = html("div", { class: "links" }, ...some.slice(0, most).map(button));
   if (some.length > most) box.append(html("button", { type: "button", on: () => box.replaceChildren(...some.map(button)) }, `${some.length - most} more…`));
   return box;

@@ -122,19 +122,22 @@ const player = (() => {
 
   function step(by) { if (timer) pause(); set(position + by); follow(); }
 
-  function regrain() {
+  function regrain(to = grain === "step" ? "operation" : "step") {
+    if (to === grain) return;
     const share = moments.length ? position / moments.length : 1;
     if (timer) pause();
-    grain = grain === "step" ? "operation" : "step";
-    $("grain").setAttribute("aria-pressed", String(grain === "operation"));
+    grain = to;
+    pressed();
     moments = cut();
     position = Math.round(share * moments.length);
     restart();
   }
 
   slider.addEventListener("input", () => { if (timer) pause(); set(Number(slider.value)); follow(); });
-  $("grain").addEventListener("click", regrain);
-  $("grain").setAttribute("aria-pressed", String(grain === "operation"));
+  const pressed = () => { for (const b of $("grain").children) b.setAttribute("aria-pressed", String(b.dataset.grain === grain)); };
+  $("grain").addEventListener("click", (event) => event.target.dataset.grain && regrain(event.target.dataset.grain));
+  $("grain").hidden = frames.length < 2;
+  pressed();
   const toggle = () => (timer ? pause() : play());
   const actions = { first: () => step(-moments.length), back: () => step(-1), play: toggle, next: () => step(1), last: () => step(moments.length) };
   for (const id in actions) $(id).addEventListener("click", actions[id]);

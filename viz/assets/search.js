@@ -13,6 +13,8 @@ function find(text) {
   hay ||= nodes.map(straw);
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   matches = words.length ? nodes.filter((_, k) => words.every((w) => hay[k].includes(w))) : [];
+  const rank = (n) => (n.name && words.includes(n.name.toLowerCase()) ? 0 : words.some((w) => n.lines.some((l) => l.toLowerCase() === w)) ? 1 : 2);
+  matches.sort((a, b) => rank(a) - rank(b) || a.index - b.index);
   at = -1;
   list();
   findAgain();

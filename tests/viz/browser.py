@@ -1,0 +1,78 @@
+"""A headless Chromium for the tests of pages, and the pages that they look at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from tinygrad_rnn.viz.layout import layout
+from tinygrad_rnn.viz.page import written
+from tinygrad_rnn.viz.scene import scene
+
+import tinygrad_rnn as tg
+
+from . import nets
+
+
+def chromium():
+    """The browser, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+def missing():
+    """Why no page can be looked at here, or an empty text."""
+    try:
+        import selenium  # noqa: F401
+    except ImportError:
+        return 'selenium is not installed: pip install "tinygrad-rnn[browser]"'
+    if chromium() is None:
+        return "no Chromium is on the PATH"
+    return "" if shutil.which("chromedriver") else "no chromedriver is on the PATH"
+
+
+def started():
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium()
+    arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # Chromium refuses to start for root with it
+    for argument in arguments:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+
+
+def resized(driver, width=1400, height=880):
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", dict(width=width, height=height, deviceScaleFactor=1, mobile=False)
+    )
+
+
+def preferring(driver, **features):
+    """Set what the user prefers, as ``prefers_color_scheme="dark"``."""
+    chosen = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": chosen})
+
+
+def page(x, title="A picture"):
+    return written(layout(scene(x)), title=title)
+
+
+def saved(folder, name, x, title="A picture"):
+    path = Path(folder) / f"{name}.html"
+    path.write_text(page(x, title), encoding="utf-8")
+    return path.as_uri()
+
+
+def lstm_layers(T=3):
+    model = tg.nn.LSTM(3, 4, num_layers=2, generator=0)
+    return model(tg.ones((2, T, 3)).named("x")).outputs.named("outputs")
+
+
+def large(boxes=5000):
+    """An LSTM that is drawn with at least so many boxes."""
+    return nets.lstm(-(-boxes // 18))
