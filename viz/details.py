@@ -22,8 +22,9 @@ TEXT = 200  # letters of a parameter, or of a line of code
 def details(t: Tensor) -> dict[str, Any]:
     """All that is told of a tensor, in JSON's terms.
 
-    The keys are name, op, formula (a tree of MathML, or None), shape, dtype, value and grad (previews, or None), params
-    (pairs of texts), scope, time, direction, trained, file, line and code (the text of that line, where it can be read).
+    The keys are name, op, formula (a tree of MathML, or None), shape, dtype, value and grad (previews, or None),
+    params (pairs of texts), scope, time, direction, trained, file, line and code (the text of that line, if it can be
+    read).
     """
     source = t.source
     line = source.line

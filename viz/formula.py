@@ -25,6 +25,8 @@ _SIGNS = {
 _LETTERS = {"sigma"}
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[0-9.]+|\s+|.", re.S)
 _COMPARED, _ADDED, _MULTIPLIED, _JUXTAPOSED, _ATOM = range(5)  # how tightly an expression holds together
+_OPENING = ("(", "{", "[", ",", r"\lvert", r"\lVert", r"\lfloor", r"\lceil")
+_CLOSING = (")", "}", "]", ",", ";", r"\rvert", r"\rVert", r"\rfloor", r"\rceil")
 _SUM = re.compile(r"\} [-+] |\) [-+] |^-")
 _MATRICES = re.compile(r"\} \{")
 _PRODUCT = re.compile(r"\\odot|\} / |^1 / |\\bmod|^\\(sum|ln|cos|sin|max|min) ")
@@ -116,9 +118,8 @@ def _needed(tokens: list[Token], k: int) -> int:
         return _COMPARED
     at = tokens.index(k)
     before, after = _sign(tokens[:at][::-1]), _sign(tokens[at + 1 :])
-    if before in ("(", "{", "[", ",", r"\lvert", r"\lVert", r"\lfloor", r"\lceil") and after not in ("^", "_"):
-        if after in (")", "}", "]", ",", ";", r"\rvert", r"\rVert", r"\rfloor", r"\rceil"):
-            return _COMPARED
+    if before in _OPENING and after in _CLOSING:
+        return _COMPARED
     if after in ("^", "_") or before == "/":
         return _ATOM
     if isinstance(after, int) or isinstance(before, int):

@@ -92,10 +92,7 @@ def _graph(
         "size": [_n(v) for v in plan.size],
         "boxes": [_box(box, plan, columns.get(box), height, looks) for box in boxes],
         "links": [
-            [
-                index[link.source], index[link.target], edges[link.kind, link.color],
-                *_drawn(path, height), *_labelled(link, path, height),
-            ]  # fmt: skip
+            [index[link.source], index[link.target], edges[link.kind, link.color], *_edge(link, path, height)]
             for link, path in zip(plan.scene.links, plan.paths)
         ],
         "edges": [kind if kind in _KINDS else "data" for kind, _ in edges],
@@ -127,8 +124,9 @@ def _box(box: Box, plan: Layout, column: int | None, height: float, looks: dict[
     }
 
 
-def _drawn(path: list[Point], height: float) -> tuple[str, list[float]]:
-    """An edge as the data of an SVG path, and the two ends of its arrowhead."""
+def _edge(link: Link, path: list[Point], height: float) -> tuple[str, list[float], str, list[float]]:
+    """The data of an SVG path, the two ends of its arrowhead, its text, and where that stands."""
+    text = link.label or (theme.CUT_MARK if link.kind == "cut" else "")
     points = [(_n(x), _n(height - y)) for x, y in path]
     *curve, tip = points
     parts = [f"M{_pair(curve[0])}"]
@@ -136,14 +134,7 @@ def _drawn(path: list[Point], height: float) -> tuple[str, list[float]]:
         a, b, c, d = curve[k - 1 : k + 3]
         straight = _beside(b, a, d) and _beside(c, a, d)
         parts.append(f"L{_pair(d)}" if straight else f"C{_pair(b)} {_pair(c)} {_pair(d)}")
-    return "".join(parts), [*curve[-1], *tip]
-
-
-def _labelled(link: Link, path: list[Point], height: float) -> tuple[str, list[float]]:
-    """The text of an edge, and where it stands."""
-    text = link.label or (theme.CUT_MARK if link.kind == "cut" else "")
-    x, y = path[len(path) // 2]
-    return text, [_n(x), _n(height - y)] if text else []
+    return "".join(parts), [*curve[-1], *tip], text, list(points[len(points) // 2]) if text else []
 
 
 def _beside(p: Point, a: Point, b: Point) -> bool:

@@ -47,9 +47,8 @@ def started():
 
 
 def resized(driver, width=1400, height=880):
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", dict(width=width, height=height, deviceScaleFactor=1, mobile=False)
-    )
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
 
 
 def preferring(driver, **features):

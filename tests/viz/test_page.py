@@ -31,7 +31,9 @@ NETS = {
     "bidirectional": nets.bidirectional, "truncated": nets.truncated, "timeless": nets.timeless,
 }  # fmt: skip
 each_net = pytest.mark.parametrize("name", NETS)
-NASTY = ["</script>", "<!--", "]]>", "\u2028\u2029", '"', "\\", "&lt;", "\ud800", "\u202eabc", "\x00\x1b", "{{title}}", "é中🙂"]
+NASTY = [
+    "</script>", "<!--", "]]>", "\u2028\u2029", '"', "\\", "&lt;", "\ud800", "\u202eabc", "\x00\x1b", "{{title}}", "é中🙂",
+]  # fmt: skip
 texts = st.one_of(st.text(min_size=1, max_size=12), st.sampled_from(NASTY))
 
 
@@ -144,7 +146,7 @@ def test_no_text_breaks_the_page(name, scope, title):
 
 
 def test_json_holds_no_letter_that_html_reads():
-    _, reader, *_ = read((tg.ones(2).named("</script><!--&\u2028") * 2))
+    _, reader, *_ = read(tg.ones(2).named("</script><!--&\u2028") * 2)
     for block in ("graph", "details"):
         assert not re.search("[<>&\u2028\u2029]|[^\x20-\x7e]", reader.text("script", f"{block}-data"))
 
@@ -267,8 +269,8 @@ class TestFormula:
     def test_brackets_only_where_they_change_the_meaning(self):
         a, b, c = (tg.ones((2, 2)).named(k) for k in "abc")
         cases = {
-            "a b c": a @ b @ c, "(a⊙b) c": (a * b) @ c, "a⊙(b+c)": a * (b + c), "a b⊙c": (a @ b) * c, "a−(b+c)": a - (b + c),
-            "a+b−c": a + b - c, "(a+b)^⊤": (a + b).transpose((1, 0)), "a/(b⊙c)": a / (b * c), "a⊙b+c": a * b + c,
+            "a b c": a @ b @ c, "(a⊙b) c": (a * b) @ c, "a⊙(b+c)": a * (b + c), "a b⊙c": (a @ b) * c,
+            "a−(b+c)": a - (b + c), "a+b−c": a + b - c, "(a+b)^⊤": (a + b).transpose((1, 0)), "a/(b⊙c)": a / (b * c), "a⊙b+c": a * b + c,
             "2⊙a": 2 * a, "a+(−1)": a + (-1), "(1−a)^2": tg.square(1 - a), "√a+b": tg.sqrt(a + b),
         }  # fmt: skip
         assert {shown: text_of(formula(y)) for shown, y in cases.items()} == {shown: shown for shown in cases}
@@ -326,7 +328,7 @@ class TestDetails:
         assert value["more"]
         assert dict(value["figures"])["max"] == "3999"
 
-    @pytest.mark.parametrize("array", [np.zeros((0, 3)), np.zeros(()), np.array([True, False]), np.zeros((2, 0, 3)), [1]])
+    @pytest.mark.parametrize("array", [np.zeros((0, 3)), np.zeros(()), np.array([True]), np.zeros((2, 0, 3)), [1]])
     def test_any_shape(self, array):
         json.dumps(details(tg.tensor(array)))
 
