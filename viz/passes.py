@@ -34,8 +34,14 @@ class Frame:
 
 def frames(plan: Layout) -> list[Frame]:
     """All boxes in the order of computation, those of the gradient last, cut where the time step changes."""
-    times = {box: column.time for column in plan.columns for box in column.boxes}
-    places = _places(plan)
+    users = _users(plan)
+    times: dict[Box, int | None] = {box: column.time for column in plan.columns for box in column.boxes}
+    places = _places(plan, users)
+    for box in plan.scene.boxes:
+        if box not in times and users[box]:  # an initial state goes with the step that it is for
+            first = min(users[box], key=places.__getitem__)
+            if box.node is None or box.node.is_leaf:
+                times[box] = times.get(first)
     ordered = sorted(plan.scene.boxes, key=lambda box: (box.backward, places[box]))
     runs: list[Frame] = []
     for box in ordered:
@@ -47,11 +53,15 @@ def frames(plan: Layout) -> list[Frame]:
     return _joined(runs)
 
 
-def _places(plan: Layout) -> dict[Box, float]:
-    """When each box is computed; a leaf and a mark just before what first uses it."""
+def _users(plan: Layout) -> dict[Box, list[Box]]:
     users: dict[Box, list[Box]] = defaultdict(list)
     for link in plan.scene.links:
         users[link.source].append(link.target)
+    return users
+
+
+def _places(plan: Layout, users: dict[Box, list[Box]]) -> dict[Box, float]:
+    """When each box is computed; a leaf and a mark just before what first uses it."""
     places = {b: float(b.node.serial) for b in plan.scene.boxes if b.node is not None and not b.node.is_leaf}
     for box in plan.scene.boxes:
         if box not in places:

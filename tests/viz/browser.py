@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from tinygrad_rnn.viz.layout import layout
@@ -13,6 +14,8 @@ from tinygrad_rnn.viz.scene import scene
 import tinygrad_rnn as tg
 
 from . import nets
+
+BOX = "[...document.querySelectorAll('.box')].find(b => b.getAttribute('aria-label') === arguments[0])"
 
 
 def chromium():
@@ -75,3 +78,52 @@ def lstm_layers(T=3):
 def large(boxes=5000):
     """An LSTM that is drawn with at least so many boxes."""
     return nets.lstm(-(-boxes // 18))
+
+
+class Page:
+    """A page that is open, and the few things that tests do with it."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def js(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def find(self, css):
+        return self.driver.find_element("css selector", css)
+
+    def texts(self, css):
+        return self.js("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", css)
+
+    def box(self, label):
+        return self.js(f"return {BOX}", label)
+
+    def boxes(self):
+        labels = "[...document.querySelectorAll('.box:not(.away)')].map(b => b.getAttribute('aria-label'))"
+        return self.js(f"return {labels}")
+
+    def focused(self):
+        return self.js("return document.activeElement.getAttribute('aria-label') || document.activeElement.id")
+
+    def keys(self, *keys):
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def slide(self, to):
+        self.js("document.getElementById('time').value = arguments[0]", to)
+        self.js("document.getElementById('time').dispatchEvent(new Event('input'))")
+
+    def fact(self, name):
+        return self.js("return document.querySelector(`[data-fact='${arguments[0]}']`)?.textContent", name)
+
+    def scale(self):
+        return self.js("return document.getElementById('camera').getCTM().a")
+
+    def until(self, condition, what):
+        for _ in range(60):
+            if condition():
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"waited for {what}")
+
+    def complaints(self):
+        return [entry["message"] for entry in self.driver.get_log("browser")]

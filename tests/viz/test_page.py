@@ -32,7 +32,8 @@ NETS = {
 }  # fmt: skip
 each_net = pytest.mark.parametrize("name", NETS)
 NASTY = [
-    "</script>", "<!--", "]]>", "\u2028\u2029", '"', "\\", "&lt;", "\ud800", "\u202eabc", "\x00\x1b", "{{title}}", "é中🙂",
+    "</script>", "<!--", "]]>", "\u2028\u2029", '"', "\\", "&lt;", "\ud800", "\u202eabc", "\x00\x1b", "{{title}}",
+    "é中🙂",
 ]  # fmt: skip
 texts = st.one_of(st.text(min_size=1, max_size=12), st.sampled_from(NASTY))
 
@@ -270,7 +271,8 @@ class TestFormula:
         a, b, c = (tg.ones((2, 2)).named(k) for k in "abc")
         cases = {
             "a b c": a @ b @ c, "(a⊙b) c": (a * b) @ c, "a⊙(b+c)": a * (b + c), "a b⊙c": (a @ b) * c,
-            "a−(b+c)": a - (b + c), "a+b−c": a + b - c, "(a+b)^⊤": (a + b).transpose((1, 0)), "a/(b⊙c)": a / (b * c), "a⊙b+c": a * b + c,
+            "a−(b+c)": a - (b + c), "a+b−c": a + b - c, "(a+b)^⊤": (a + b).transpose((1, 0)),
+            "a/(b⊙c)": a / (b * c), "a⊙b+c": a * b + c,
             "2⊙a": 2 * a, "a+(−1)": a + (-1), "(1−a)^2": tg.square(1 - a), "√a+b": tg.sqrt(a + b),
         }  # fmt: skip
         assert {shown: text_of(formula(y)) for shown, y in cases.items()} == {shown: shown for shown in cases}

@@ -81,11 +81,12 @@ function focusBox(node) {
   node.element.focus({ preventScroll: true });
 }
 
-layers.boxes.addEventListener("focusin", (event) => {
+// Listened for on the stage: an SVG element that listens for focus would take it itself.
+stage.addEventListener("focusin", (event) => {
   focused = boxOf(event);
-  ring("focus", focused && focused.element.matches(":focus-visible") ? [focused] : [], 5);
+  ring("focus", focused?.element.matches(":focus-visible") ? [focused] : [], 5);
 });
-layers.boxes.addEventListener("focusout", () => { focused = null; ring("focus", []); });
+stage.addEventListener("focusout", () => { focused = null; ring("focus", []); });
 
 stage.addEventListener("click", (event) => {
   if (dragged) return;
