@@ -162,12 +162,13 @@ class TestCollapse:
 
     def test_the_box_stands_in_the_middle_of_what_it_holds(self, opened):
         page = opened("layers")
-        where = "const r = [...document.querySelectorAll('.box:not(.away)')].filter(b => b.node.path.includes('layers1')"
-        where += "&& b.node.time === 1).map(b => b.node); return [Math.min(...r.map(n => n.x - n.w / 2)),"
+        where = "const r = [...document.querySelectorAll('.box')].filter(b => b.node.path.includes('layers1') &&"
+        where += "b.node.time === 1).map(b => b.node); return [Math.min(...r.map(n => n.x - n.w / 2)),"
         where += "Math.max(...r.map(n => n.x + n.w / 2)), Math.min(...r.map(n => n.y)), Math.max(...r.map(n => n.y))]"
         left, right, top, bottom = page.js(where)
         page.find("[aria-label^='layers1,'] [data-way=steps]").click()
-        x, y = page.js(f"const n = {BOX}.node; return [n.x, n.y]", "layers1, 17 operations, t = 1, lstm/layers1, collapsed")
+        label = "layers1, 17 operations, t = 1, lstm/layers1, collapsed"
+        x, y = page.js(f"const n = {BOX}.node; return [n.x, n.y]", label)
         assert left + (right - left) / 4 < x < right - (right - left) / 4
         assert top + (bottom - top) / 4 < y < bottom - (bottom - top) / 4
 
@@ -191,6 +192,9 @@ def test_a_narrow_window(opened):
     page.js(f"{BOX}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))", "c, +, (2, 4), t = 1")
     assert page.find("#panel").is_displayed()
     assert page.js("return document.documentElement.scrollWidth") <= 420
+    edges = f"return [{BOX}.getBoundingClientRect().bottom, document.getElementById('panel').getBoundingClientRect().top]"
+    bottom, top = page.js(edges, "c, +, (2, 4), t = 1")
+    assert bottom <= top
 
 
 def test_any_text_is_shown_as_it_is(opened, tmp_path):

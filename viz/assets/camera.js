@@ -2,7 +2,7 @@
 
 const stage = $("stage"), camera = $("camera"), map = $("map");
 const view = { x: 0, y: 0, k: 1 }, span = { w: 1, h: 1 };
-let inset = 0; // what the panel covers of the stage
+let inset = 0, below = 0; // what the panel covers of the stage: at the right, or at the bottom of a narrow window
 const [WIDTH, HEIGHT] = data.size;
 const LEGIBLE = 0.42, LARGEST = 8;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -15,9 +15,9 @@ function measure() {
 }
 
 function fitted([left, top, right, bottom] = [0, 0, WIDTH, HEIGHT], largest = 1.6) {
-  const pad = 20, k = Math.min(largest, (span.w - inset - 2 * pad) / (right - left || 1), (span.h - 2 * pad) / (bottom - top || 1));
+  const pad = 20, k = Math.min(largest, (span.w - inset - 2 * pad) / (right - left || 1), (span.h - below - 2 * pad) / (bottom - top || 1));
   const scale = Math.max(k, 0.004);
-  return { k: scale, x: (span.w - inset) / 2 - scale * (left + right) / 2, y: span.h / 2 - scale * (top + bottom) / 2 };
+  return { k: scale, x: (span.w - inset) / 2 - scale * (left + right) / 2, y: (span.h - below) / 2 - scale * (top + bottom) / 2 };
 }
 
 function show() {
@@ -35,7 +35,7 @@ const later = () => { waiting ||= requestAnimationFrame(show); };
 function level() {
   const far = view.k < LEGIBLE;
   document.body.classList.toggle("far", far);
-  const thick = Math.max(1, Math.pow(2, Math.round(Math.log2(0.75 / view.k) * 2) / 2));
+  const thick = Math.max(1, Math.pow(2, Math.round(Math.log2(0.45 / view.k) * 2) / 2));
   if (thick !== view.thick) {
     view.thick = thick;
     stage.style.setProperty("--thick", thick);
@@ -97,10 +97,10 @@ const fit = (instant) => fly(fitted(), instant);
 /** Bring a box into view, at a size at which it can be read. */
 function reveal(node, instant = false) {
   const k = view.k < LEGIBLE * 1.5 ? 1 : view.k, x = view.k * node.x + view.x, y = view.k * node.y + view.y;
-  const inside = x > 60 && x < span.w - inset - 60 && y > 40 && y < span.h - 40;
+  const inside = x > 60 && x < span.w - inset - 60 && y > 40 && y < span.h - below - 40;
   if (k === view.k && inside) return;
-  const centre = k * HEIGHT < span.h ? HEIGHT / 2 : node.y; // a picture that is not taller than the window stays in its middle
-  fly({ k, x: (span.w - inset) / 2 - k * node.x, y: span.h / 2 - k * centre }, instant);
+  const centre = k * HEIGHT < span.h - below ? HEIGHT / 2 : node.y; // a picture that is not taller than the window stays in its middle
+  fly({ k, x: (span.w - inset) / 2 - k * node.x, y: (span.h - below) / 2 - k * centre }, instant);
 }
 
 /** At first the whole picture, or of a long one its beginning at a size that can be read. */

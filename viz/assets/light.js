@@ -72,7 +72,7 @@ function choose(node, { look = false } = {}) {
   unlight();
   retrace();
   if (!chosen) return;
-  const covered = view.k * (chosen.x + chosen.w / 2) + view.x > span.w - inset;
+  const covered = view.k * (chosen.x + chosen.w / 2) + view.x > span.w - inset || view.k * (chosen.y + chosen.h / 2) + view.y > span.h - below;
   if (look || covered) { measure(); reveal(chosen); }
 }
 

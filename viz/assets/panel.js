@@ -43,10 +43,11 @@ const titleOf = (node) => (node.members ? node.name : node.name || node.lines.jo
 function showPanel(node) {
   panel.hidden = !node;
   body.replaceChildren();
-  inset = node && innerWidth > 760 ? panel.offsetWidth : 0;
+  if (node) body.append(...(node.members ? ofGroup(node) : ofBox(node)));
+  const wide = innerWidth > 760;
+  inset = node && wide ? panel.offsetWidth : 0;
+  below = node && !wide ? panel.offsetHeight : 0;
   map.style.right = `${12 + inset}px`;
-  if (!node) return;
-  body.append(...(node.members ? ofGroup(node) : ofBox(node)));
   panel.scrollTop = 0;
 }
 
