@@ -81,11 +81,12 @@ def _part(part: Any, arrays: Iterator[Tensor]) -> str:
 def _expression(t: Tensor, depth: int, left: list[int]) -> Tree:
     tokens = _tokens(t)
     arguments = []
-    for k, i in enumerate(t.inputs):
+    used = 1 + max((k for k in tokens if isinstance(k, int)), default=-1)
+    for k, i in enumerate(t.inputs[:used]):  # of many inputs a formula shows the first
         shown, level = _argument(i, depth, left)
         arguments.append(["mrow", ["mo", "("], shown, ["mo", ")"]] if level < _needed(tokens, k) else shown)
     if t.op.name in ("slice", "index"):
-        arguments.append(["mtext", f"[{index_text(t)}]"])
+        arguments[1:] = [["mtext", f"[{index_text(t)}]"]]
     return _Parser(tokens, arguments).tree()
 
 
@@ -136,7 +137,7 @@ def _sign(tokens: list[Token]) -> Token:
 def _tokens(t: Tensor) -> list[Token]:
     """The formula in pieces; without a usable one, the operation as a function of its inputs."""
     if t.op.name in ("slice", "index"):
-        return [0, "_", len(t.inputs)]
+        return [0, "_", 1]
     try:
         return list(_split(t.op.formula, len(t.inputs)))
     except (ValueError, IndexError):

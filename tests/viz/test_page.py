@@ -162,6 +162,14 @@ def test_frames_are_an_order_of_computation(recipe, T):
     assert all(at[link.source] < at[link.target] for link in plan.scene.links)
 
 
+def test_a_long_chain():
+    y = tg.ones(2).named("x")
+    for _ in tg.steps(20_000):
+        y = tg.tanh(y).named("h")
+    _, _, graph, told = read(y)
+    assert len(graph["boxes"]) == len(told) == len(graph["frames"]) + 1 == 20_001
+
+
 def test_frames_of_a_gradient_go_forward_in_time_and_then_back():
     passes = [(f.backward, f.time) for f in frames(layout(scene(nets.gradient(3))))]
     timed = [p for p in passes if p[1] is not None]
@@ -294,9 +302,14 @@ class TestFormula:
     @settings(max_examples=30)
     @given(st.text(alphabet="{}01\\^_ abσ()[]+-", max_size=12))
     def test_any_formula_of_the_users_is_shown(self, template):
-        y = tg.tanh(tg.ones(2).named("x"))
+        y = tg.ones(2).named("x") + tg.ones(2).named("z")
         y.op = replace(y.op, formula=template)
         json.dumps(formula(y))
+
+    def test_a_formula_of_the_second_input_alone(self):
+        y = tg.ones(2).named("x") + tg.ones(2).named("z")
+        y.op = replace(y.op, formula="{1}^2")
+        assert text_of(formula(y)) == "z^2"
 
     @given(name=texts)
     def test_any_name_stands_in_it_as_text(self, name):
