@@ -105,7 +105,6 @@ function reveal(node, instant = false) {
 
 /** At first the whole picture, or of a long one its beginning at a size that can be read. */
 function opening() {
-  measure();
   const whole = fitted();
   if (whole.k > 0.15) return fly(whole, true);
   const k = Math.max(0.5, Math.min(1, (span.h - 40) / HEIGHT)), left = span.w / WIDTH < span.h / HEIGHT;

@@ -62,8 +62,9 @@ function drawAll() {
     svg("text", { x: x + 9, y: y + 15 }, g, title);
   }
   for (const chunk of chunks) {
-    chunk.edges = svg("g", {}, layers.edges);
-    chunk.boxes = svg("g", {});
+    chunk.away = chunk.gone = true; // until the camera looks there: what is not shown is not laid out
+    chunk.edges = svg("g", { class: "away" }, layers.edges);
+    chunk.boxes = svg("g", { class: "away" });
     for (const node of chunk.nodes) drawBox(node, chunk.boxes);
     layers.boxes.append(chunk.boxes);
     chunk.area = bounds(chunk.nodes);

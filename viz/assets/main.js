@@ -128,6 +128,7 @@ function start() {
   $("picture-desc").textContent = `A graph of ${parts.join(", ")}. Data goes upwards, time from left to right.`;
   if (innerWidth <= 760) toggleOutline(false);
   setTheme();
+  measure();
   drawAll();
   buildTree();
   buildLegend();
