@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -15,12 +16,12 @@ from ..atomic import write_atomically
 from ..errors import fail
 from ..garbage import uncollected
 from ..graph import Graph
-from . import dot
+from . import dot, mermaid, page, svg, tikz
+from .backends import rendered
 from .build import scene
 from .compare import pair
 from .layout import Layout, layout
 from .options import MAX_NODES, Options
-from .render import rendered
 from .subject import Subject, subject
 
 __all__ = ["Drawing", "compare", "draw", "planned", "to_dot"]
@@ -76,7 +77,7 @@ def draw(
     Returns
     -------
     Drawing
-        Shows itself in a notebook; ``.save("net.svg")`` writes a file.
+        Shows itself in a notebook; ``.save("net.svg")`` writes a file, ``.save("net.html")`` a page to explore.
 
     Raises
     ------
@@ -107,7 +108,7 @@ def draw(
         view=given.view(view), level=given.level(view, level), steps=steps, show=frozenset(show), direction=direction,
         theme=theme, max_nodes=max_nodes, legend=legend,
     )  # fmt: skip
-    return Drawing(planned(given, options, highlight))
+    return Drawing(lambda theme: planned(given, replace(options, theme=theme), highlight), options.theme)
 
 
 def compare(before: Any, after: Any = None, **options: Any) -> Drawing:
@@ -128,14 +129,12 @@ def compare(before: Any, after: Any = None, **options: Any) -> Drawing:
     <Drawing of 9 boxes, 5 edges>
     """
     chosen = Options(**{"view": "auto", **options})
-    with uncollected():
-        return Drawing(pair(before, after, chosen))
+    return Drawing(lambda theme: pair(before, after, replace(chosen, theme=theme)), chosen.theme)
 
 
 def planned(given: Subject, options: Options, highlight: Any = None) -> Layout:
     """The layout of a picture."""
-    with uncollected():
-        return layout(scene(given.graph, options, given.overlay(options, highlight)))
+    return layout(scene(given.graph, options, given.overlay(options, highlight)))
 
 
 def to_dot(x: Any, *inputs: Any, **options: Any) -> str:
@@ -158,8 +157,13 @@ class Drawing:
     """A picture of a graph; made by :func:`draw`.
     """
 
-    def __init__(self, plan: Layout) -> None:
-        self._plan = plan
+    def __init__(self, make: Callable[[str], Layout], theme: str = "light") -> None:
+        self._make, self._theme = make, theme
+        self._plan = self._planned(theme)
+
+    def _planned(self, theme: str) -> Layout:
+        with uncollected():
+            return self._make(theme)
 
     def __repr__(self) -> str:
         scene = self._plan.scene
@@ -177,26 +181,51 @@ class Drawing:
         return dot.written(self._plan)
 
     def svg(self) -> str:
-        """The picture as SVG text.
+        """The picture as SVG text, for which nothing needs to be installed; it turns dark with the reader's system."""
+        return svg.written(self._plan)
+
+    def mermaid(self) -> str:
+        """The picture as Mermaid text, which shows in READMEs; Mermaid lays it out anew."""
+        return mermaid.written(self._plan)
+
+    def tikz(self, *, bare: bool = False) -> str:
+        """The picture as a LaTeX document, or with `bare` as a ``tikzpicture`` alone.
+
+        Raises
+        ------
+        ValueError
+            If it is larger than TeX's lengths.
+        """
+        return tikz.written(self._plan, bare=bare)
+
+    def html(self, title: str = "Graph") -> str:
+        """The picture as one page to explore in a browser, without any network: zoom, search, values, time."""
+        plan = self._plan if self._theme == "light" else self._planned("light")  # the page has a dark side of its own
+        return page.written(plan, title=title)
+
+    def pdf(self) -> bytes:
+        """The picture as a PDF file; raises like :meth:`png`."""
+        return self._rendered("pdf")
+
+    def png(self) -> bytes:
+        """The picture as a PNG file, at 144 dots per inch where that is not too large.
 
         Raises
         ------
         RuntimeError
             If no renderer is installed, or it fails.
         ValueError
-            If the picture would be too large to be read.
+            If the picture is too large for a bitmap.
         """
-        return self._rendered("svg").decode("utf-8")
-
-    def png(self) -> bytes:
-        """The picture as a PNG file, at 144 dots per inch where that is not too large; raises like :meth:`svg`."""
         dpi = min(_DPI, int(_MAX_PIXELS * 72 / max(*self._plan.size, 1.0)))
         if dpi < _LEAST_DPI:
             raise self._too_large("a bitmap")
         return self._rendered("png", f"-Gdpi={dpi}")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture to a file, by suffix: .dot, .gv, .svg, .png, and .pdf where the renderer can.
+        """Write the picture to a file, by suffix: .svg .png .pdf .html .dot .gv .mmd .md .tex.
+
+        A .md file holds the Mermaid text as a code block; .png and .pdf need Graphviz or one of its ports.
 
         The file appears complete or not at all.
 
@@ -209,17 +238,26 @@ class Drawing:
         'net.dot'
         """
         path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix in (".dot", ".gv"):
-            content = self.dot.encode("utf-8")
-        elif suffix == ".png":
-            content = self.png()
-        elif suffix in (".svg", ".pdf"):
-            content = self._rendered(suffix[1:])
-        else:
+        return write_atomically(path, self._as(path))
+
+    def _as(self, path: Path) -> bytes:
+        """What a file of that name is to hold."""
+        forms: dict[str, Callable[[], str | bytes]] = {
+            ".svg": self.svg,
+            ".png": self.png,
+            ".pdf": self.pdf,
+            ".html": lambda: self.html(path.stem),
+            ".dot": lambda: self.dot,
+            ".gv": lambda: self.dot,
+            ".mmd": self.mermaid,
+            ".md": lambda: f"```mermaid\n{self.mermaid()}```\n",
+            ".tex": self.tikz,
+        }
+        if path.suffix.lower() not in forms:
             raise fail(ValueError, f"save: cannot tell the format of '{path}'",
-                       expected="a name that ends in .dot, .gv, .svg, .png or .pdf", got=repr(suffix))  # fmt: skip
-        return write_atomically(path, content)
+                       expected="a name that ends in " + " ".join(forms), got=repr(path.suffix))  # fmt: skip
+        content = forms[path.suffix.lower()]()
+        return content.encode("utf-8") if isinstance(content, str) else content
 
     def _rendered(self, kind: str, *options: str) -> bytes:
         return rendered(self.dot, kind, *options)

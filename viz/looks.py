@@ -41,25 +41,11 @@ def finish(
             link.color = palette.fills["faded"].line
         elif overlay.lit is not None:
             link.color = palette.lit
-    legend = [(_MEANINGS.get(kind, kind), look) for kind, look in kinds.items() if kind] if options.legend else []
+    legend = [(theme.MEANINGS.get(kind, kind), look) for kind, look in kinds.items() if kind] if options.legend else []
     if options.legend and overlay.heat:
         legend += [(f"{overlay.heat_name} {end}", theme.Fill(theme.heat(palette, v), palette.data))
                    for end, v in zip(overlay.heat_ends, (0.0, 1.0))]  # fmt: skip
     return Scene(list(boxes), list(links), list(steps), palette, legend, passed)
-
-
-_MEANINGS = {
-    "input": "input",
-    "op": "operation",
-    "weight": "uses a weight",
-    "group": "part of the model",
-    "gradient": "gradient",
-    "cut": "cut: no gradient passes",
-    "padded": "padding",
-    "failed": "could not be computed",
-    "removed": "removed",
-    "added": "new",
-}
 
 
 def _color_links(links: Sequence[Link], palette: theme.Palette) -> _States:

@@ -11,10 +11,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 
-from . import theme
 from .layout import Layout
-from .pen import STROKES, ink, kind_of, label_of, looks, title_of, visible
+from .pen import STROKES, ink, kind_of, label_of, looks, visible
 from .scene import Box, Link
+from .theme import Palette
 
 __all__ = ["coded", "written"]
 
@@ -31,10 +31,10 @@ def written(plan: Layout) -> str:
     --------
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn.viz import mermaid
+    >>> from tinygrad_rnn.viz.build import scene
     >>> from tinygrad_rnn.viz.layout import layout
-    >>> from tinygrad_rnn.viz.scene import scene
     >>> y = tg.tanh(tg.tensor([1.0, 2.0], name="x")).named("y")
-    >>> print(mermaid.written(layout(scene(y))))
+    >>> print(mermaid.written(layout(scene(tg.graph(y)))))
     flowchart BT
       n_x("x<br>(2,)"):::input
       n_y("y<br>tanh<br>(2,)"):::opoutput
@@ -43,16 +43,17 @@ def written(plan: Layout) -> str:
       classDef opoutput fill:#f4f6fa,stroke:#1a1a1a,stroke-width:2.4px,color:#1a1a1a
     <BLANKLINE>
     """
-    ids, names = _ids(plan.scene.boxes), looks(plan)
+    ids, names, palette = _ids(plan.scene.boxes), looks(plan), plan.scene.palette
     node = {box: _node(box, ids[box], names[box.look]) for box in plan.scene.boxes}
     inside = {box for column in plan.columns for box in column.boxes}
     lines = [f"flowchart {'LR' if plan.columns else 'BT'}", *_subgraphs(plan, node)]
     lines += [f"  {text}" for box, text in node.items() if box not in inside]
     lines += [f"  {_edge(link, ids)}" for link in plan.scene.links]
-    lines += _link_styles(plan.scene.links)
+    lines += _link_styles(plan.scene.links, palette)
     drawn = {box.look for box in plan.scene.boxes if box.form in ("box", "round")}
     lines += [
-        f"  classDef {name} fill:{look.fill},stroke:{look.line},stroke-width:{look.width:g}px,color:{ink(look.fill)}"
+        f"  classDef {name} fill:{look.fill},stroke:{look.line},stroke-width:{look.width:g}px,"
+        f"color:{ink(look.fill, palette)}"
         for look, name in names.items()
         if look in drawn
     ]
@@ -69,7 +70,7 @@ def _warning(plan: Layout, lines: list[str]) -> str:
 
 def _subgraphs(plan: Layout, node: dict[Box, str]) -> Iterator[str]:
     for number, column in enumerate(plan.columns):
-        yield f'  subgraph c{number}["{coded(title_of(column))}"]'
+        yield f'  subgraph c{number}["{coded(column.title)}"]'
         yield from (f"    {node[box]}" for box in column.boxes)
         yield "  end"
 
@@ -90,11 +91,11 @@ def _edge(link: Link, ids: dict[Box, str]) -> str:
     return f"{ids[link.source]} {arrow}{label} {ids[link.target]}"
 
 
-def _link_styles(links: list[Link]) -> Iterator[str]:
+def _link_styles(links: list[Link], palette: Palette) -> Iterator[str]:
     """Colours of edges that have one of their own; the others take that of the page, be it light or dark."""
     numbers: dict[str, list[str]] = defaultdict(list)
     for number, link in enumerate(links):
-        if link.color not in (theme.DATA, theme.SAVED, theme.CUT):
+        if link.color not in (palette.data, palette.saved, palette.cut):
             numbers[link.color].append(str(number))
     for color, those in numbers.items():
         yield f"  linkStyle {','.join(those)} stroke:{color}"
@@ -102,12 +103,13 @@ def _link_styles(links: list[Link]) -> Iterator[str]:
 
 def _form_styles(plan: Layout) -> Iterator[str]:
     forms = {box.form for box in plan.scene.boxes}
+    palette = plan.scene.palette
     if "delay" in forms:
-        yield f"  classDef formdelay fill:{theme.INK},stroke:{theme.COLUMN},color:#ffffff"
+        yield f"  classDef formdelay fill:{palette.ink},stroke:{palette.column},color:{palette.page}"
     if "gap" in forms:
         yield "  classDef formgap fill:none,stroke:none"
     if plan.columns:
-        yield f"  classDef timestep fill:none,stroke:{theme.COLUMN},stroke-dasharray:5 2"
+        yield f"  classDef timestep fill:none,stroke:{palette.column},stroke-dasharray:5 2"
         yield f"  class {','.join(f'c{number}' for number in range(len(plan.columns)))} timestep"
 
 

@@ -8,10 +8,10 @@ from itertools import count
 from typing import NamedTuple
 
 from . import theme
-from .layout import Column, Layout
+from .layout import Layout
 from .route import Point
 from .scene import Link
-from .theme import Fill
+from .theme import Fill, Palette
 
 __all__ = [
     "STROKES",
@@ -21,11 +21,10 @@ __all__ = [
     "is_output",
     "kind_of",
     "label_of",
+    "label_place",
     "looks",
     "luminance",
     "marks",
-    "middle",
-    "title_of",
     "visible",
     "width_of",
 ]
@@ -42,6 +41,8 @@ class Stroke(NamedTuple):
 STROKES = {
     "data": Stroke(),
     "state": Stroke(2.0),
+    "delay": Stroke(2.0),
+    "carry": Stroke(2.0),
     "saved": Stroke(0.8, (5.0, 2.0)),
     "cut": Stroke(1.6, (1.5, 3.0), tee=True),
 }
@@ -57,11 +58,6 @@ def label_of(link: Link) -> str:
     return link.label or (theme.CUT_MARK if link.kind == "cut" else "")
 
 
-def title_of(column: Column) -> str:
-    """What stands at the top of a column."""
-    return column.title or f"t = {column.time}"
-
-
 def marks(plan: Layout) -> list[Point]:
     """Where time steps were left out before the first and after the last column."""
     if not plan.columns:
@@ -71,8 +67,10 @@ def marks(plan: Layout) -> list[Point]:
     return [end for end, wanted in zip(ends, plan.scene.elided) if wanted]
 
 
-def middle(path: list[Point]) -> Point:
-    """The middle of the longest piece of an edge, where its label has most room."""
+def label_place(link: Link, path: list[Point]) -> Point:
+    """Where the text at an edge stands: a label above it, the mark of a cut on the middle of its longest piece."""
+    if link.label:
+        return link.label_at
     pieces = [path[k : k + 4] for k in range(0, len(path) - 4, 3)]
     a, b, c, d = max(pieces, key=lambda p: abs(p[0][0] - p[3][0]) + abs(p[0][1] - p[3][1]))
     return (a[0] + 3 * b[0] + 3 * c[0] + d[0]) / 8, (a[1] + 3 * b[1] + 3 * c[1] + d[1]) / 8
@@ -94,26 +92,27 @@ def is_output(look: Fill) -> bool:
 def looks(plan: Layout) -> dict[Fill, str]:
     """A name for each look of a picture: letters and digits only."""
     numbers = count(1)
-    known = {look.fill: name for name, look in _known().items()}
-    exact = {look: name for name, look in _known().items()}
+    palette = plan.scene.palette
+    known = {look.fill: name for name, look in _known(palette).items()}
+    exact = {look: name for name, look in _known(palette).items()}
     names: dict[Fill, str] = {}
     for look in dict.fromkeys(box.look for box in plan.scene.boxes):
         name = exact.get(look)
-        if name is None and is_output(look) and look.line == theme.INK and look.fill in known:
+        if name is None and is_output(look) and look.line == palette.ink and look.fill in known:
             name = f"{known[look.fill]}output"
         names[look] = name or f"look{next(numbers)}"
     return names
 
 
-def _known() -> dict[str, Fill]:
-    states = {f"state{k}": look for k, look in enumerate(theme.STATES, 1)}
-    return {"".join(filter(str.isalnum, name)): look for name, look in theme.FILLS.items()} | states
+def _known(palette: Palette) -> dict[str, Fill]:
+    states = {f"state{k}": look for k, look in enumerate(palette.states, 1)}
+    return {"".join(filter(str.isalnum, name)): look for name, look in palette.fills.items()} | states
 
 
-def ink(fill: str) -> str:
-    """The colour of text on a fill: the theme's ink, and on other colours than its own the one that can be read."""
-    if fill in (look.fill for look in _known().values()):
-        return theme.INK
+def ink(fill: str, palette: Palette) -> str:
+    """The colour of text on a fill: the palette's ink, and on colours that it is not made for the one that shows."""
+    if fill == palette.page or fill in (look.fill for look in _known(palette).values()):
+        return palette.ink
     return "#000000" if luminance(fill) > 0.179 else "#ffffff"
 
 

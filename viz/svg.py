@@ -16,15 +16,15 @@ from urllib.parse import quote
 
 from . import theme
 from .layout import Column, Layout
-from .pen import STROKES, ink, is_output, kind_of, label_of, looks, marks, middle, title_of, visible, width_of
+from .pen import STROKES, ink, is_output, kind_of, label_of, label_place, looks, marks, visible, width_of
 from .pen import coordinate as _n
 from .route import Point
 from .scene import Box, Link
+from .theme import Palette
 
 __all__ = ["dark", "written"]
 
 FONTS = f"{theme.FONT}, Arial, 'Liberation Sans', sans-serif"  # of the same widths
-PAPER = "#ffffff"
 ROUND = 5.0  # radius of a box's corners
 
 
@@ -38,21 +38,21 @@ def written(plan: Layout) -> str:
     --------
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn.viz import svg
+    >>> from tinygrad_rnn.viz.build import scene
     >>> from tinygrad_rnn.viz.layout import layout
-    >>> from tinygrad_rnn.viz.scene import scene
     >>> y = tg.tanh(tg.tensor([1.0, 2.0], name="x")).named("y")
-    >>> print(svg.written(layout(scene(y))).splitlines()[1])
+    >>> print(svg.written(layout(scene(tg.graph(y)))).splitlines()[1])
     <title>Graph of y</title>
     """
-    names = looks(plan)
+    names, palette = looks(plan), plan.scene.palette
     ids = {box: f"node-{quote(box.id, errors='surrogatepass')}" for box in plan.scene.boxes}
-    colours = {look: ink(look.fill) for look in names}
+    colours = {look: ink(look.fill, palette) for look in names}
     inside = [
-        _tag("rect", 'class="paper" width="100%" height="100%"', PAPER),
-        *(line for column in plan.columns for line in _cluster(column, plan.size[1])),
-        *(_edge(link, path, ids, plan.size[1]) for link, path in zip(plan.scene.links, plan.paths)),
-        *(_node(box, ids[box], names[box.look], colours[box.look], plan.size[1]) for box in plan.scene.boxes),
-        *(_text("⋯", x, plan.size[1] - y, 'class="mark" font-size="18"') for x, y in marks(plan)),
+        _tag("rect", 'class="paper" width="100%" height="100%"', palette.page),
+        *(line for column in plan.columns for line in _cluster(column, plan.size[1], palette)),
+        *(_edge(link, path, ids, plan.size[1], palette) for link, path in zip(plan.scene.links, plan.paths)),
+        *(_node(box, ids[box], names[box.look], colours[box.look], plan.size[1], palette) for box in plan.scene.boxes),
+        *(_text("⋯", x, plan.size[1] - y, palette.ink, 'class="mark" font-size="18"') for x, y in marks(plan)),
     ]
     style = _style(plan)
     return "\n".join([*_head(plan, f"tg-{zlib.crc32(style.encode()):08x}", style), *inside, "</svg>", ""])
@@ -75,44 +75,48 @@ def _title(plan: Layout) -> str:
 
 
 def _description(plan: Layout) -> str:
-    boxes, links, times = len(plan.scene.boxes), plan.scene.links, plan.scene.times
-    states = sum(link.kind == "state" for link in links)
+    boxes, links = len(plan.scene.boxes), plan.scene.links
+    times = [t for step in plan.scene.columns for t in step.times]
+    states = sum(link.kind in ("state", "delay") for link in links)
     said = f"{boxes} boxes and {len(links)} edges"
     if times:
-        said += f" in {len(times)} time steps, {times[0]} to {times[-1]}; {states} edges carry states between them"
+        said += f" in {len(times)} time steps, {min(times)} to {max(times)}; {states} edges carry states between them"
     return f"{said}."
 
 
 # Shapes -------------------------------------------------------------------------------------------------------------
 
 
-def _cluster(column: Column, height: float) -> Iterator[str]:
+def _cluster(column: Column, height: float, palette: Palette) -> Iterator[str]:
     a, b, c, d = column.frame
     place = f'x="{_n(a)}" y="{_n(height - d)}" width="{_n(c - a)}" height="{_n(d - b)}" rx="12"'
     yield '<g class="cluster">'
-    yield _tag("rect", f'{place} stroke="{theme.COLUMN}" stroke-dasharray="5 2"', "none")
-    yield _text(title_of(column), a + 10, height - d + 11, 'font-size="11" text-anchor="start"')
+    if column.kind != "gap":
+        yield _tag("rect", f'{place} stroke="{palette.column}" stroke-dasharray="5 2"', "none")
+    x, y = column.title_at
+    yield _text(column.title, x, height - y, palette.ink, 'font-size="11"')
     yield "</g>"
 
 
-def _node(box: Box, name: str, look: str, colour: str, height: float) -> str:
+def _node(box: Box, name: str, look: str, colour: str, height: float, palette: Palette) -> str:
     x, y = box.x, height - box.y
-    parts = [f'<g id="{name}" class="node {box.form} {look}"><title>{_xml(box.id)}</title>', _shape(box, x, y)]
+    parts = [f'<g id="{name}" class="node {box.form} {look}"><title>{_xml(box.id)}</title>', _shape(box, x, y, palette)]
     if box.form in ("delay", "gap"):
-        colour = theme.INK
+        colour = palette.ink
     if box.form == "delay":
         y -= box.height / 2 + 3 + theme.LINE_HEIGHT * len(box.lines) / 2
     signs = box.form == "round" and len(box.lines) == 1 and len(box.lines[0]) < 3
     size = theme.FONT_SIZE + 3 if signs else theme.FONT_SIZE
     top = y - theme.LINE_HEIGHT * (len(box.lines) - 1) / 2
     room = box.width - 4 if box.form == "box" else float("inf")
+    paint = f'fill="{colour}"' if colour == palette.ink else f'style="fill:{colour}"'  # the latter stays on dark pages
     for k, line in enumerate(box.lines):
         fit = f'textLength="{_n(room)}" lengthAdjust="spacingAndGlyphs"' if width_of(line, size) > room else ""
-        parts.append(_text(line, x, top + theme.LINE_HEIGHT * k, fit, size, colour))
+        parts.append(_text(line, x, top + theme.LINE_HEIGHT * k, paint, fit, size))
     return "\n".join([*(part for part in parts if part), "</g>"])
 
 
-def _shape(box: Box, x: float, y: float) -> str:
+def _shape(box: Box, x: float, y: float, palette: Palette) -> str:
     w, h, look = box.width, box.height, box.look
     if box.form == "gap":
         return ""
@@ -121,11 +125,11 @@ def _shape(box: Box, x: float, y: float) -> str:
         return _tag("circle", f'cx="{_n(x)}" cy="{_n(y)}" r="{_n(min(w, h) / 2)}" {line}', look.fill)
     place = f'x="{_n(x - w / 2)}" y="{_n(y - h / 2)}" width="{_n(w)}" height="{_n(h)}"'
     if box.form == "delay":
-        return _tag("rect", place, theme.INK)
+        return _tag("rect", place, palette.ink)
     return _tag("rect", f'{place} rx="{ROUND:g}" {line}', look.fill)
 
 
-def _edge(link: Link, path: list[Point], ids: dict[Box, str], height: float) -> str:
+def _edge(link: Link, path: list[Point], ids: dict[Box, str], height: float, palette: Palette) -> str:
     points = [(x, height - y) for x, y in path]
     pen = STROKES[kind_of(link)]
     line = f'stroke="{link.color}" stroke-width="{pen.width:g}"'
@@ -139,9 +143,9 @@ def _edge(link: Link, path: list[Point], ids: dict[Box, str], height: float) -> 
         else _tag("path", f'd="{_arrow(points, 1.9 + 0.6 * pen.width)}"', link.color),
     ]  # fmt: skip
     if label_of(link):
-        x, y = middle(points)
-        halo = f'class="label" stroke="{PAPER}" stroke-width="3" paint-order="stroke"'
-        parts.append(_text(label_of(link), x, y, halo, 12))
+        x, y = label_place(link, path)
+        halo = f'class="label" stroke="{palette.page}" stroke-width="3" paint-order="stroke"'
+        parts.append(_text(label_of(link), x, height - y, palette.ink, halo, 9 if link.label else 12))
     return "\n".join([*parts, "</g>"])
 
 
@@ -177,11 +181,11 @@ def _tee(points: list[Point]) -> str:
     return f"M{_n(x)} {_n(y)}L{_n(s)} {_n(t)}M{_n(s + p)} {_n(t + q)}L{_n(s - p)} {_n(t - q)}"
 
 
-def _text(line: str, x: float, y: float, more: str, size: float = 11, colour: str = theme.INK) -> str:
+def _text(line: str, x: float, y: float, paint: str, more: str, size: float = 11) -> str:
     """A line of text whose capitals stand about `y`."""
     if size != theme.FONT_SIZE and "font-size" not in more:
         more = f'font-size="{size:g}" {more}'
-    paint = f'fill="{colour}"' if colour == theme.INK else f'style="fill:{colour}"'  # the latter stays on dark pages
+    paint = paint if "=" in paint else f'fill="{paint}"'
     return f'<text x="{_n(x)}" y="{_n(y + 0.35 * size)}" {paint} {more}'.rstrip() + f">{_xml(line)}</text>"
 
 
@@ -198,22 +202,26 @@ def _xml(text: str) -> str:
 
 def _style(plan: Layout) -> str:
     """Rules that keep spaces and replace the theme's colours; ``&`` stands for the picture's class."""
-    paper = dark(PAPER)
-    used = {theme.INK, theme.COLUMN, *(link.color for link in plan.scene.links)}
+    palette = plan.scene.palette
+    keep = "& text{white-space:pre}"
+    if palette != theme.LIGHT:  # a theme that was asked for stays
+        return keep
+    paper = dark(palette.page)
+    used = {palette.ink, palette.column, *(link.color for link in plan.scene.links)}
     used.update(colour for look in looks(plan) for colour in look[:2])
     turned = [
         f'& [{paint}="{colour}"]{{{paint}:{dark(colour)}}}'
-        for colour in dict.fromkeys(_theme())
+        for colour in dict.fromkeys(_colours(palette))
         if colour in used
         for paint in ("fill", "stroke")
     ]
     rules = f"& .paper{{fill:{paper}}}& .label{{stroke:{paper}}}{''.join(turned)}"
-    return f"& text{{white-space:pre}}@media (prefers-color-scheme: dark){{{rules}}}"
+    return f"{keep}@media (prefers-color-scheme: dark){{{rules}}}"
 
 
-def _theme() -> list[str]:
-    pairs = [colour for look in (*theme.FILLS.values(), *theme.STATES) for colour in look[:2]]
-    return [*pairs, theme.INK, theme.DATA, theme.SAVED, theme.CUT, theme.COLUMN, theme.BACKWARD_STATE]
+def _colours(p: Palette) -> list[str]:
+    pairs = [colour for look in (*p.fills.values(), *p.states) for colour in look[:2]]
+    return [*pairs, p.ink, p.data, p.saved, p.cut, p.column, p.backward_state, p.lit]
 
 
 def dark(colour: str) -> str:

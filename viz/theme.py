@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..errors import fail
 
-__all__ = ["CHAR", "PALETTES", "Fill", "Palette", "heat", "palette"]
+__all__ = ["CHAR", "MEANINGS", "PALETTES", "Fill", "Palette", "heat", "palette"]
 
 
 class Fill(NamedTuple):
@@ -133,6 +133,20 @@ def _to_grey(color: str) -> str:
 
 
 PALETTES = {"light": LIGHT, "dark": DARK, "print": _grey(LIGHT)}
+
+
+MEANINGS = {
+    "input": "input",
+    "op": "operation",
+    "weight": "uses a weight",
+    "group": "part of the model",
+    "gradient": "gradient",
+    "cut": "cut: no gradient passes",
+    "padded": "padding",
+    "failed": "could not be computed",
+    "removed": "removed",
+    "added": "new",
+}
 
 
 def palette(name: str) -> Palette:

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from ..errors import fail
 from . import theme
 from .layout import Column, Layout
-from .pen import STROKES, ink, kind_of, label_of, looks, marks, middle, title_of, visible
+from .pen import STROKES, ink, kind_of, label_of, label_place, looks, marks, visible
 from .pen import coordinate as _n
 from .route import Point
 from .scene import Box, Link
-from .theme import Fill
+from .theme import Fill, Palette
 
 __all__ = ["COMMANDS", "LARGEST", "escaped", "written"]
 
@@ -52,10 +52,10 @@ def written(plan: Layout, *, bare: bool = False) -> str:
     --------
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn.viz import tikz
+    >>> from tinygrad_rnn.viz.build import scene
     >>> from tinygrad_rnn.viz.layout import layout
-    >>> from tinygrad_rnn.viz.scene import scene
     >>> y = tg.tanh(tg.tensor([1.0, 2.0], name="x")).named("y")
-    >>> print(tikz.written(layout(scene(y)), bare=True).splitlines()[0])
+    >>> print(tikz.written(layout(scene(tg.graph(y))), bare=True).splitlines()[0])
     % needs \usepackage{amssymb,tikz} \usetikzlibrary{arrows.meta}
     """
     _check(plan)
@@ -64,7 +64,7 @@ def written(plan: Layout, *, bare: bool = False) -> str:
         *_MACROS,
         r"\begin{tikzpicture}[x=1bp, y=1bp]",
         *(rf"\definecolor{{{name}}}{{HTML}}{{{code[1:].upper()}}}" for code, name in colours.items()),
-        *_styles(names, colours),
+        *_styles(names, colours, plan.scene.palette),
         rf"\useasboundingbox (0, 0) rectangle {_point(plan.size)};",
         *(line for column in plan.columns for line in _column(column)),
         *(line for link, path in zip(plan.scene.links, plan.paths) for line in _edge(link, path, colours)),
@@ -88,18 +88,20 @@ def _check(plan: Layout) -> None:
 
 def _colours(plan: Layout) -> dict[str, str]:
     """Names of all colours, which say what each is for."""
-    colours = {theme.INK: "tg-ink", theme.COLUMN: "tg-column"}
+    palette = plan.scene.palette
+    colours = {palette.ink: "tg-ink", palette.column: "tg-column"}
     for look, name in looks(plan).items():
         colours.setdefault(look.fill, f"tg-{name}-fill")
         colours.setdefault(look.line, f"tg-{name}-line")
-        colours.setdefault(ink(look.fill), f"tg-{name}-text")
+        colours.setdefault(ink(look.fill, palette), f"tg-{name}-text")
     for link in plan.scene.links:
         if link.color not in colours:
             colours[link.color] = f"tg-{kind_of(link)}-edge{len(colours)}"
+    colours.setdefault(palette.page, "tg-page")
     return colours
 
 
-def _styles(names: dict[Fill, str], colours: dict[str, str]) -> Iterator[str]:
+def _styles(names: dict[Fill, str], colours: dict[str, str], palette: Palette) -> Iterator[str]:
     yield r"\tikzset{"
     font = rf"\sffamily\fontsize{{{theme.FONT_SIZE - 1}}}{{{theme.LINE_HEIGHT:g}}}\selectfont"
     yield rf"  every node/.style={{inner sep=0pt, outer sep=0pt, align=center, text=tg-ink, font={font}}},"
@@ -107,22 +109,24 @@ def _styles(names: dict[Fill, str], colours: dict[str, str]) -> Iterator[str]:
     struts = r"execute at begin node=\strut, execute at end node=\strut"  # lines at the same heights in all boxes
     yield f"  tg box/.style={{rounded corners=5bp, {struts}}}, tg round/.style={{shape=circle, {struts}}},"
     yield "  tg delay/.style={fill=tg-ink, label distance=3bp},"
-    yield r"  tg mark/.style={font=\Large}, tg label/.style={fill=white, inner sep=1bp},"
+    yield r"  tg mark/.style={font=\Large},"
+    yield f"  tg label/.style={{fill={colours[palette.page]}, inner sep=1bp}},"
     for kind, pen in STROKES.items():
         dashes = ", dash pattern=on {:g}bp off {:g}bp".format(*pen.dashes) if pen.dashes else ""
         arrow = f"Triangle[length={theme.ARROW:g}bp, width={3.8 + 1.2 * pen.width:g}bp]"
         tip = "Bar[width=8bp, sep=2bp]" if pen.tee else arrow
         yield f"  tg {kind} edge/.style={{line width={pen.width:g}bp{dashes}, -{{{tip}}}}},"
     for look, name in names.items():
-        pair = f"draw={colours[look.line]}, fill={colours[look.fill]}, text={colours[ink(look.fill)]}"
+        pair = f"draw={colours[look.line]}, fill={colours[look.fill]}, text={colours[ink(look.fill, palette)]}"
         yield f"  tg {name} look/.style={{{pair}, line width={look.width:g}bp}},"
     yield "}"
 
 
 def _column(column: Column) -> Iterator[str]:
     a, b, c, d = column.frame
-    yield rf"\draw[tg column] {_point((a, b))} rectangle {_point((c, d))};"
-    yield rf"\node[anchor=base west] at {_point((a + 10, d - 15))} {{{escaped(title_of(column))}}};"
+    if column.kind != "gap":
+        yield rf"\draw[tg column] {_point((a, b))} rectangle {_point((c, d))};"
+    yield rf"\node at {_point(column.title_at)} {{{escaped(column.title)}}};"
 
 
 def _node(box: Box, names: dict[Fill, str]) -> str:
@@ -138,7 +142,7 @@ def _node(box: Box, names: dict[Fill, str]) -> str:
 def _edge(link: Link, path: list[Point], colours: dict[str, str]) -> Iterator[str]:
     yield rf"\draw[tg {kind_of(link)} edge, {colours[link.color]}] {_course(path)};"
     if label_of(link):
-        yield rf"\node[tg label] at {_point(middle(path))} {{{escaped(label_of(link))}}};"
+        yield rf"\node[tg label] at {_point(label_place(link, path))} {{{escaped(label_of(link))}}};"
 
 
 def _course(path: list[Point]) -> str:

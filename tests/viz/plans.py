@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from tinygrad_rnn.viz import theme
+from tinygrad_rnn.viz.build import scene
 from tinygrad_rnn.viz.layout import Column, Layout, layout
-from tinygrad_rnn.viz.scene import Box, Link, Scene, scene
+from tinygrad_rnn.viz.options import Options
+from tinygrad_rnn.viz.scene import Box, Link, Scene, Step
 
 import tinygrad_rnn as tg
 
 
 def plan_of(x, **options):
-    return layout(scene(x, **options))
+    return layout(scene(tg.graph(x), Options(**{"max_nodes": 100_000, **options})))
 
 
 def by_hand(text="h", fill="#d9f0e6"):
@@ -24,10 +26,11 @@ def by_hand(text="h", fill="#d9f0e6"):
     ]
     boxes[0].height = 32
     kinds = ("data", "state", "saved", "cut", "attention")
-    links = [Link(boxes[0], boxes[1], kind, theme.STATES[0].line, label=f"{text} {kind}") for kind in kinds]
+    links = [Link(boxes[0], boxes[1], kind, theme.LIGHT.states[0].line, label=f"{text} {kind}") for kind in kinds]
     paths = [[(80, 56), (80, 80 + k), (80, 100 - k), (80, 122), (80, 128)] for k in range(5)]
-    column = Column(0, 1, (40.0, 10.0, 260.0, 170.0), boxes, title=f"step {text}")
-    return Layout(Scene(boxes, links, (0,), (True, True)), [column], [], paths, (280.0, 180.0))
+    column = Column(0, 1, (40.0, 10.0, 260.0, 170.0), boxes, title=f"step {text}", title_at=(80.0, 159.0))
+    scene = Scene(boxes, links, [Step((0,), before=True, after=True)], theme.LIGHT, [])
+    return Layout(scene, [column], [], paths, (280.0, 180.0))
 
 
 def chain(length=20_000, timed=False):

@@ -125,10 +125,10 @@ def test_forms():
     assert '((\"#8288;+\")):::op' in text
     assert 'n_t0_delay["1"]:::formdelay' in text
     assert 'n_t0_gap["⋯ 3 like this ⋯"]:::formgap' in text
-    assert f"classDef formdelay fill:{theme.INK}" in text
+    assert f"classDef formdelay fill:{theme.LIGHT.ink}" in text
     assert "classDef formgap fill:none,stroke:none" in text
     assert [arrow for _, arrow, _, _ in read(text)[1]] == ["-->", "==>", "-.->", "-.-x", "-->"]
-    assert f"linkStyle 0,1,2,3,4 stroke:{theme.STATES[0].line}" in text
+    assert f"linkStyle 0,1,2,3,4 stroke:{theme.LIGHT.states[0].line}" in text
 
 
 def test_time_runs_to_the_right_and_data_without_time_upwards():

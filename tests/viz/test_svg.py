@@ -60,13 +60,22 @@ def test_coordinates_are_the_layout_s(recipe):
     plan = plan_of(recipe.run(2))
     root = parsed(plan)
     for box, group in zip(plan.scene.boxes, groups(root, "node")):
-        x, y, w, h = (float(group.find(f"{SVG}rect").get(k)) for k in ("x", "y", "width", "height"))
-        assert (x + w / 2, plan.size[1] - y - h / 2, w) == pytest.approx((box.x, box.y, box.width), abs=0.2)
+        assert drawn(group, plan.size[1]) == pytest.approx((box.x, box.y, box.width), abs=0.2)
     for path, group in zip(plan.paths, groups(root, "edge")):
         line, arrow = (p.get("d") for p in group.iter(f"{SVG}path"))
         first, last = numbers(line)[:2], numbers(arrow)[:2]
         assert (first[0], plan.size[1] - first[1]) == pytest.approx(path[0], abs=0.06)
         assert (last[0], plan.size[1] - last[1]) == pytest.approx(path[-1], abs=0.06)
+
+
+def drawn(group, height):
+    """The middle and the width of a box or a circle."""
+    circle = group.find(f"{SVG}circle")
+    if circle is not None:
+        x, y, r = (float(circle.get(k)) for k in ("cx", "cy", "r"))
+        return x, height - y, 2 * r
+    x, y, w, h = (float(group.find(f"{SVG}rect").get(k)) for k in ("x", "y", "width", "height"))
+    return x + w / 2, height - y - h / 2, w
 
 
 def numbers(text):
@@ -102,7 +111,7 @@ def test_forms():
     tags = [[e.tag.removeprefix(SVG) for e in g] for g in (box, circle, square, gap)]
     assert tags == [["title", "rect", "text", "text"], ["title", "circle", "text"], ["title", "rect", "text"],
                     ["title", "text"]]  # fmt: skip
-    assert square.find(f"{SVG}rect").get("fill") == theme.INK
+    assert square.find(f"{SVG}rect").get("fill") == theme.LIGHT.ink
     above = float(square.find(f"{SVG}text").get("y"))
     assert above < float(square.find(f"{SVG}rect").get("y"))
 
@@ -166,10 +175,12 @@ class TestDark:
         assert "&" not in style
 
     def test_contrast(self):
-        for look in (*theme.FILLS.values(), *theme.STATES):
-            assert contrast(svg.dark(theme.INK), svg.dark(look.fill)) > 7
+        palette = theme.LIGHT
+        looks = [look for kind, look in palette.fills.items() if kind not in ("mark", "faded")]
+        for look in (*looks, *palette.states):
+            assert contrast(svg.dark(palette.ink), svg.dark(look.fill)) > 7
             assert contrast(svg.dark(look.line), svg.dark("#ffffff")) > 3
-        for line in (theme.DATA, theme.SAVED, theme.CUT, theme.BACKWARD_STATE, theme.COLUMN):
+        for line in (palette.data, palette.saved, palette.cut, palette.backward_state, palette.column, palette.lit):
             assert contrast(svg.dark(line), svg.dark("#ffffff")) > 3
 
     def test_colours_that_stand_for_numbers_stay(self):
@@ -190,7 +201,7 @@ def contrast(a, b):
 def test_text_on_any_colour_can_be_read():
     for step in range(0, 256, 15):
         for fill in (f"#{step:02x}{step:02x}{step:02x}", f"#{step:02x}00ff", f"#00{step:02x}00"):
-            assert contrast(pen.ink(fill), fill) >= 4.5
+            assert contrast(pen.ink(fill, theme.LIGHT), fill) >= 4.5
 
 
 @pytest.mark.parametrize("timed", [True, False])

@@ -20,8 +20,8 @@ from .plans import PIECES, by_hand, chain, plan_of, texts
 GOLDEN = Path(__file__).parent / "golden"
 DRAWN = {"truncated": nets.truncated, "gradient": nets.gradient}
 NODE = re.compile(r"\\node\[tg (?:box|round|delay)\b.*\] at \(([\d.]+), ([\d.]+)\) \{(.*)\};")
-EDGE = re.compile(r"\\draw\[tg (data|state|saved|cut) edge, [\w-]+\] (\(.*\));")
-COLUMN = re.compile(r"\\draw\[tg column\].*;\n\\node\[anchor=base west\] at \(.*\) \{(.*)\};")
+EDGE = re.compile(r"\\draw\[tg (data|state|carry|saved|cut) edge, [\w-]+\] (\(.*\));")
+COLUMN = re.compile(r"\\draw\[tg column\].*;\n\\node at \(.*\) \{(.*)\};")
 needs_latex = pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
 
 SHOWN = {

@@ -1,4 +1,4 @@
-"""Drawings: files, notebooks, sizes, and what happens where no renderer is installed."""
+"""Drawings: their forms, files, notebooks, sizes, and what happens where no renderer is installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 import pytest
-from tinygrad_rnn.viz import render
+from tinygrad_rnn.viz import drawing
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import viz
@@ -20,23 +20,35 @@ def without_renderer(monkeypatch):
     def rendered(*args):
         raise RuntimeError('none is installed; pip install "tinygrad-rnn[render]"')
 
-    monkeypatch.setattr(render, "rendered", rendered)
+    monkeypatch.setattr(drawing, "rendered", rendered)
+
+
+BEGIN = {
+    ".dot": b"digraph", ".gv": b"digraph", ".svg": b"<svg", ".SVG": b"<svg", ".png": b"\x89PNG",
+    ".html": b"<!DOCTYPE html>", ".mmd": b"flowchart", ".md": b"```mermaid\nflowchart", ".tex": b"\\documentclass",
+}  # fmt: skip
 
 
 class TestSave:
-    @pytest.mark.parametrize("suffix", [".dot", ".gv", ".svg", ".png", ".PNG"])
+    @pytest.mark.parametrize("suffix", BEGIN)
     def test_by_suffix(self, suffix, tmp_path):
         path = viz.draw(nets.timeless()).save(tmp_path / f"net{suffix}")
         assert path == tmp_path / f"net{suffix}"
-        assert path.read_bytes()[:4] in (b"digr", b"<?xm", b"\x89PNG")
+        assert path.read_bytes().startswith(BEGIN[suffix])
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_what_was_saved_is_what_the_methods_give(self, tmp_path):
+        picture = viz.draw(nets.lstm(T=2))
+        for suffix, text in ((".svg", picture.svg()), (".mmd", picture.mermaid()), (".tex", picture.tikz()),
+                             (".dot", picture.dot), (".html", picture.html("net"))):  # fmt: skip
+            assert picture.save(tmp_path / f"net{suffix}").read_text(encoding="utf-8") == text
+
     def test_unknown_suffix(self, tmp_path):
-        with pytest.raises(ValueError, match=r"ends in \.dot, \.gv, \.svg, \.png or \.pdf"):
+        with pytest.raises(ValueError, match=r"ends in \.svg \.png \.pdf \.html"):
             viz.draw(nets.timeless()).save(tmp_path / "net.jpeg2000")
 
     def test_a_failure_leaves_the_old_file(self, tmp_path, without_renderer):
-        old = tmp_path / "net.svg"
+        old = tmp_path / "net.png"
         old.write_text("old")
         with pytest.raises(RuntimeError):
             viz.draw(nets.timeless()).save(old)
@@ -44,23 +56,37 @@ class TestSave:
         assert list(tmp_path.iterdir()) == [old]
 
 
-@pytest.mark.usefixtures("without_renderer")
 class TestWithoutRenderer:
-    def test_dot_works(self, tmp_path):
+    def test_what_needs_none(self, without_renderer):
         picture = viz.draw(nets.timeless())
-        assert picture.save(tmp_path / "net.dot").read_text(encoding="utf-8") == picture.dot
+        assert all((picture.dot, picture.svg(), picture.mermaid(), picture.tikz(), picture.html()))
 
-    def test_the_message_says_what_to_install(self):
+    def test_the_message_says_what_to_install(self, without_renderer):
         with pytest.raises(RuntimeError, match=r'none is installed[\s\S]*pip install "tinygrad-rnn\[render\]"'):
-            viz.draw(nets.timeless()).svg()
+            viz.draw(nets.timeless()).png()
 
-    def test_a_notebook_shows_the_message(self):
-        picture = viz.draw(nets.timeless())
-        ET.fromstring(picture._repr_svg_())
-        bundle = picture._repr_mimebundle_()
-        assert "pip install" in bundle["image/svg+xml"]
+    def test_a_notebook_shows_the_svg(self, without_renderer):
+        bundle = viz.draw(nets.timeless())._repr_mimebundle_()
+        ET.fromstring(bundle["image/svg+xml"])
         assert "pip install" in bundle["text/plain"]
         assert "image/png" not in bundle
+
+
+class TestThemes:
+    def test_the_page_is_dark(self):
+        y = nets.lstm(T=2)
+        assert "#14171c" in viz.draw(y, theme="dark").svg()
+        assert "#14171c" not in viz.draw(y).dot
+
+    def test_the_page_to_explore_has_both_sides_whatever_the_theme(self):
+        y = nets.lstm(T=2)
+        assert viz.draw(y, theme="dark").html() == viz.draw(y).html()
+
+    def test_print_has_no_colour(self):
+        text = viz.draw(nets.gradient(), theme="print", legend=True).dot
+        colours = {part[:7] for part in text.split('"') if part.startswith("#") and len(part) == 7}
+        assert colours
+        assert all(c[1:3] == c[3:5] == c[5:7] for c in colours)
 
 
 class TestSize:
