@@ -85,6 +85,7 @@ def _graph(
     height = plan.size[1]
     return {
         "title": title,
+        "steps": sum(len(step.times) for step in plan.scene.columns),
         "size": [_n(v) for v in plan.size],
         "boxes": [_box(box, plan, columns.get(box), height, looks) for box in boxes],
         "links": [

@@ -146,6 +146,7 @@ MEANINGS = {
     "failed": "could not be computed",
     "removed": "removed",
     "added": "new",
+    "mark": "a step of delay",
 }
 
 

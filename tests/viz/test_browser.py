@@ -18,7 +18,7 @@ def test_load(opened):
     assert page.find("#counts").text == "56 boxes, 66 edges, 3 time steps"
     assert len(page.boxes()) == 56
     assert page.texts("#columns text") == ["t = 0", "t = 1", "t = 2"]
-    assert {"input", "operation with a parameter", "state h", "value"} <= set(page.texts("#legend li"))
+    assert {"input", "uses a weight", "state h", "value"} <= set(page.texts("#legend li"))
     inside = page.js(
         "const s = document.getElementById('stage').getBoundingClientRect();"
         "return [...document.querySelectorAll('.box')].every(b => { const r = b.getBoundingClientRect();"

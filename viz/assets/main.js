@@ -121,7 +121,7 @@ $("help").addEventListener("click", (event) => { if (event.target === $("help"))
 
 function start() {
   const many = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
-  const steps = root.times.length, parts = [many(nodes.length, "box").replace(/boxs$/, "boxes"), many(links.length, "edge"), steps && many(steps, "time step")].filter(Boolean);
+  const steps = data.steps, parts = [many(nodes.length, "box").replace(/boxs$/, "boxes"), many(links.length, "edge"), steps && many(steps, "time step")].filter(Boolean);
   $("title").textContent = data.title;
   $("counts").textContent = parts.join(", ");
   $("picture-title").textContent = data.title;
