@@ -15,6 +15,8 @@ __all__ = ["finish"]
 
 _States = dict[Hashable, theme.Fill]
 
+ACTIVATIONS = frozenset({"sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "softplus", "softmax", "clip"})
+
 
 def finish(
     boxes: Sequence[Box], links: Sequence[Link], steps: Sequence[Step], outputs: Collection[int],
@@ -24,9 +26,10 @@ def finish(
     palette = theme.palette(options.theme)
     states = _color_links(links, palette)
     sliced = {k.target for k in links if k.source.column is None}
+    gates = _gates(boxes, states, palette)
     kinds: dict[str, theme.Fill] = {}
     for box in boxes:
-        kind, look = _look(box, states, box in sliced, steps, palette)
+        kind, look = _look(box, states, gates, box in sliced, steps, palette)
         kind, look = _overlaid(box, kind, look, overlay, palette)
         kinds.setdefault(kind, look)
         is_output = box.node is not None and any(m.serial in outputs for m in box.members or (box.node,))
@@ -70,8 +73,19 @@ def _color_carried(passed: dict[Hashable, list[Hashable]], links: Sequence[Link]
             link.kind, link.color = "carry", states[of[a.key]].line
 
 
+def _gates(boxes: Sequence[Box], states: _States, palette: theme.Palette) -> dict[str, theme.Fill]:
+    """A colour for each named activation in time steps that is no state, by its name."""
+    gates: dict[str, theme.Fill] = {}
+    for box in boxes:
+        t = box.node
+        is_step = t is not None and t.place.time is not None and box.column is not None and not box.backward
+        if is_step and t.name and len(t.inputs) == 1 and t.op.name in ACTIVATIONS and box.key not in states:
+            gates.setdefault(t.name, palette.gates[len(gates) % len(palette.gates)])
+    return gates
+
+
 def _look(
-    box: Box, states: _States, sliced: bool, steps: Sequence[Step], palette: theme.Palette
+    box: Box, states: _States, gates: dict[str, theme.Fill], sliced: bool, steps: Sequence[Step], palette: theme.Palette
 ) -> tuple[str, theme.Fill]:
     """The kind of a box, by which the legend knows it, and its look."""
     t, fills = box.node, palette.fills
@@ -88,6 +102,8 @@ def _look(
     state = states.get(box.beside or box.key)
     if state is not None:
         return f"state {_state_name(t)}", state
+    if t.name in gates and t.place.time is not None and t.op.name in ACTIVATIONS:
+        return f"gate {t.name}", gates[t.name]
     kind = _kind_of(box, t, sliced)
     return kind, fills[kind]
 

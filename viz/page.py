@@ -188,11 +188,14 @@ def _legend(
     """What each look and each kind of edge stands for."""
     kinds = {(fill.fill, fill.line): name for name, fill in palette.fills.items()}
     states = {(fill.fill, fill.line) for fill in palette.states}
+    gates = {(fill.fill, fill.line) for fill in palette.gates}
     meanings: dict[str, int] = {}
     for box in boxes:
         colors = box.look.fill, box.look.line
         if colors in kinds:
             meanings.setdefault(theme.MEANINGS.get(kinds[colors], kinds[colors]), looks[box.look])
+        elif colors in gates and box.node is not None and box.node.name:
+            meanings.setdefault(f"gate {box.node.name}", looks[box.look])
         elif colors in states and box.node is not None and box.node.name and not box.node.is_leaf:
             meanings.setdefault(f"state {box.node.name}", looks[box.look])
     lines = {_KINDS[kind]: k for (kind, _), k in reversed(edges.items()) if kind in _KINDS}

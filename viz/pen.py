@@ -106,6 +106,7 @@ def looks(plan: Layout) -> dict[Fill, str]:
 
 def _known(palette: Palette) -> dict[str, Fill]:
     states = {f"state{k}": look for k, look in enumerate(palette.states, 1)}
+    states |= {f"gate{k}": look for k, look in enumerate(palette.gates, 1)}
     return {"".join(filter(str.isalnum, name)): look for name, look in palette.fills.items()} | states
 
 

@@ -220,7 +220,7 @@ def _style(plan: Layout) -> str:
 
 
 def _colours(p: Palette) -> list[str]:
-    pairs = [colour for look in (*p.fills.values(), *p.states) for colour in look[:2]]
+    pairs = [colour for look in (*p.fills.values(), *p.states, *p.gates) for colour in look[:2]]
     return [*pairs, p.ink, p.data, p.saved, p.cut, p.column, p.backward_state, p.lit]
 
 

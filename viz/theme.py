@@ -32,6 +32,8 @@ class Palette(NamedTuple):
         For each kind of box how it looks.
     states : tuple of Fill
         For each state the colour of its edges, and the look of its boxes.
+    gates : tuple of Fill
+        The same for named activations, which differ in brightness too.
     data, saved, cut, backward_state, lit : str
         Edges: values, forward values that a gradient rule looks at, cuts, cotangents of states, what is highlighted.
     cold, hot : str
@@ -43,6 +45,7 @@ class Palette(NamedTuple):
     column: str
     fills: dict[str, Fill]
     states: tuple[Fill, ...]
+    gates: tuple[Fill, ...]
     data: str
     saved: str
     cut: str
@@ -73,6 +76,10 @@ LIGHT = Palette(
     states=(
         Fill("#fbe3cd", "#b34700", 1.6), Fill("#d3e6f8", "#0060a0", 1.6), Fill("#e9def3", "#7a5195", 1.6),
         Fill("#f3eab8", "#7d6200", 1.6), Fill("#cfeee2", "#00694e", 1.6), Fill("#f9d9e6", "#a8326e", 1.6),
+    ),
+    gates=(
+        Fill("#a9d3f5", "#1f5f9e"), Fill("#fdf3c4", "#7d6200"), Fill("#d3c1ea", "#6a4795"),
+        Fill("#c4e8b4", "#3c6e1f"), Fill("#f7c8b8", "#a03c14"), Fill("#e4e4e0", "#55554d"),
     ),
     data="#4a5261",
     saved="#9a8fa0",
@@ -105,6 +112,10 @@ DARK = Palette(
         Fill("#4a2a0d", "#ffa25c", 1.6), Fill("#0d3252", "#66b6f5", 1.6), Fill("#382748", "#c59ce8", 1.6),
         Fill("#3d330a", "#dcbc3f", 1.6), Fill("#0b3b2e", "#4fcfa5", 1.6), Fill("#4a1c33", "#f08cba", 1.6),
     ),
+    gates=(
+        Fill("#1c4468", "#8cc4f5"), Fill("#3a3208", "#e3cd63"), Fill("#463062", "#cbaef0"),
+        Fill("#23431a", "#9fd682"), Fill("#55291a", "#f5a585"), Fill("#2c2c2a", "#b9b9b0"),
+    ),
     data="#a8b2c1",
     saved="#8d8396",
     cut="#b5b5b5",
@@ -119,8 +130,9 @@ def _grey(p: Palette) -> Palette:
     """A palette for black and white print: brightness kept, frames and widths tell the kinds apart."""
     fills = {name: Fill(_to_grey(f.fill), _to_grey(f.line), f.width) for name, f in p.fills.items()}
     states = tuple(Fill(_to_grey(f.fill), "#222222", f.width) for f in p.states)
+    gates = tuple(Fill(_to_grey(f.fill), "#444444", f.width) for f in p.gates)
     names = ("column", "data", "saved", "cut", "backward_state", "lit", "cold", "hot")
-    return p._replace(fills=fills, states=states, **{name: _to_grey(getattr(p, name)) for name in names})
+    return p._replace(fills=fills, states=states, gates=gates, **{name: _to_grey(getattr(p, name)) for name in names})
 
 
 def _channels(color: str) -> list[int]:

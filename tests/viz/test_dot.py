@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -127,16 +128,19 @@ def contrast(a, b):
 def test_contrast(name):
     palette = theme.palette(name)
     boxes = [look for kind, look in palette.fills.items() if kind != "mark"]
-    assert all(contrast(palette.ink, look.fill) > 7 for look in (*boxes, *palette.states))
+    assert all(contrast(palette.ink, look.fill) > 7 for look in (*boxes, *palette.states, *palette.gates))
     assert all(contrast(palette.ink, theme.heat(palette, v / 10)) > 4.5 for v in range(11))
     assert all(contrast(look.line, palette.page) > 3 for kind, look in palette.fills.items() if kind != "faded")
-    assert all(contrast(look.line, palette.page) > 3 for look in palette.states)
+    assert all(contrast(look.line, palette.page) > 3 for look in (*palette.states, *palette.gates))
     assert contrast(palette.saved, palette.page) > 3
     assert len({look.line for look in palette.states}) == (1 if name == "print" else len(palette.states))
 
 
 def test_states_differ_in_print_too():
     """On a greyscale print the boxes of neighbouring states differ in brightness or are told apart by their names."""
+    for palette in theme.PALETTES.values():
+        bright = sorted(luminance(look.fill) for look in palette.gates)
+        assert all(b / a > 1.02 for a, b in pairwise(bright))
     assert len({look.fill for look in theme.palette("print").states}) > 1
 
 
