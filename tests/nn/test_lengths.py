@@ -221,15 +221,97 @@ def test_history_has_gates_and_states_over_time():
     assert [set(h) for h in out.history] == [{"i", "f", "g", "o", "c", "h"}] * 2
     np.testing.assert_array_equal(out.history[1]["h"].numpy(), out.outputs.numpy())
     np.testing.assert_array_equal(out.history[1]["c"][:, -1].numpy(), out.state[1].c.numpy())
-    assert nn.unroll(Own(), np.ones((1, 2, 2)), history=True).history == [{}]
 
 
-def test_directions_and_steps_are_recorded():
-    out = nn.LSTM(2, 3, bidirectional=True)(tg.ones((1, 3, 2)))
-    scopes = {s for t in tg.graph(out.outputs) for s in t.scope}
-    assert {"forward", "backward"} <= scopes
-    assert tg.graph(out.outputs).times == (0, 1, 2)
-    assert "digraph" in tg.viz.to_dot(out.outputs)
+def test_a_cell_without_gates_shows_its_states():
+    out = nn.unroll(Own(), np.ones((1, 2, 2)), history=True)
+    assert out.history[0]["count"].tolist() == [[[1.0], [2.0]]]
+    np.testing.assert_array_equal(out.history[0]["h"].numpy(), out.outputs.numpy())
+    cell = lambda x, h: (h + x, h + x)
+    assert nn.unroll(cell, tg.ones((1, 3, 1)), tg.zeros((1, 1)), history=True).history[0]["state"].shape == (1, 3, 1)
+
+
+class Leaky(nn.RNNCell):
+    """Written upon a cell that shows its gates; they are not those of this one."""
+
+    def forward(self, x, state):
+        h, _ = super().forward(x, state)
+        h = 0.5 * state + 0.5 * h
+        return h, h
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Leaky(2, 3, generator=0), lambda: nn.Zoneout(Leaky(2, 3, generator=0)).eval(),
+    lambda: nn.Residual(nn.LSTMCell(2, 2, generator=0)),
+    lambda: nn.DeepTransition(nn.GRUCell(2, 3, generator=0), generator=1),
+    lambda: nn.Zoneout(nn.LSTMCell(2, 3, generator=0), 0.5, generator=0),
+    lambda: nn.VariationalDropout(nn.LSTMCell(2, 3, generator=0), generator=0),
+])  # fmt: skip
+def test_to_ask_for_the_history_changes_nothing(make):
+    x = np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32)
+    plain, seen = nn.unroll(make(), x, lengths=[4, 2]), nn.unroll(make(), x, lengths=[4, 2], history=True)
+    np.testing.assert_array_equal(seen.outputs.numpy(), plain.outputs.numpy())
+    assert not any(np.any(v[1, 2:].numpy()) for v in seen.history[0].values())
+
+
+def test_wrappers_show_what_is_inside():
+    x = tg.ones((1, 3, 2))
+    for wrapped in (nn.Zoneout(nn.LSTMCell(2, 2), (0.3, 0.2)), nn.VariationalDropout(nn.LSTMCell(2, 2))):
+        out = nn.unroll(wrapped, x, history=True)
+        assert set(out.history[0]) == set("ifgoch")
+        np.testing.assert_array_equal(out.history[0]["h"].numpy(), out.outputs.numpy())
+    assert set(nn.unroll(nn.Residual(nn.GRUCell(2, 2)), x, history=True).history[0]) == set("rznh")
+    out = nn.unroll(nn.DeepTransition(nn.GRUCell(2, 2)), x, history=True)
+    np.testing.assert_array_equal(out.history[0]["h"].numpy(), out.outputs.numpy())
+
+
+# Scopes ---------------------------------------------------------------------------------------------------------------
+
+
+def plain_cell(x, h):
+    h = tg.tanh(x + h)
+    return h, h
+
+
+@pytest.mark.parametrize(("make", "scopes"), [
+    (lambda x: nn.LSTM(2, 2)(x), ["lstm/layer0"]),
+    (lambda x: nn.LSTM(2, 2, 2)(x), ["lstm/layer0", "lstm/layer1"]),
+    (lambda x: nn.GRU(2, 2, 2)(x, history=True), ["gru/layer0", "gru/layer1"]),
+    (lambda x: nn.LSTM(2, 2, 2, bidirectional=True)(x),
+     [f"lstm/layer{k}/{way}" for k in range(2) for way in ("forward", "backward")]),
+    (lambda x: nn.Recurrent([nn.Zoneout(nn.GRUCell(2, 2)), nn.Residual(nn.RNNCell(2, 2))])(x),
+     ["recurrent/layer0/cell", "recurrent/layer1/cell"]),
+    (lambda x: nn.Recurrent([cell := nn.RNNCell(2, 2), cell])(x), ["recurrent/layer0", "recurrent/layer1"]),
+    (lambda x: nn.Recurrent(Own())(x), ["recurrent/layer0"]),
+    (lambda x: nn.unroll(nn.DeepTransition(nn.GRUCell(2, 2)), x), ["deeptransition/cell"]),
+    (lambda x: nn.unroll(plain_cell, x, tg.zeros((1, 2))), ["plain_cell"]),
+    (lambda x: nn.unroll(lambda x, h: plain_cell(x, h), x, tg.zeros((1, 2)), history=True), ["cell"]),
+    (lambda x: next(iter(nn.tbptt(nn.GRUCell(2, 2), x, 3))), ["grucell"]),
+    (lambda x: next(iter(nn.tbptt(nn.GRU(2, 2, 2), x, 3))), ["gru/layer0", "gru/layer1"]),
+])  # fmt: skip
+def test_what_a_cell_does_is_in_a_scope_of_the_cell(make, scopes):
+    g = tg.graph(make(tg.ones((1, 3, 2))).outputs)
+    found = {"/".join(t.scope) for t in g if t.op.name in ("matmul", "tanh")}
+    assert found - {"deeptransition"} == set(scopes)
+    assert all({t.time for t in g.by_scope(path)} >= {0, 1, 2} for path in scopes)
+
+
+def test_initial_states_stand_beside_their_cells_and_inputs_before_them():
+    layer = nn.LSTM(2, 2, 2, bidirectional=True, learn_initial_state=True, residual=True, dropout=0.5)
+    g = tg.graph(layer(tg.ones((2, 3, 2)), lengths=[2, 3]).outputs)
+    assert [(t.scope, t.time) for t in g.by_name("x")] == [(("lstm",), t) for t in range(3)]
+    started = {"/".join(t.scope) for t in g if t.op.name == "broadcast_to" and t.time is None}
+    assert started == {f"lstm/layer{k}/{way}" for k in range(2) for way in ("forward", "backward")}
+    assert {"/".join(t.scope) for t in g if t.op.name == "concatenate" and t.time is not None} == {
+        "lstm/layer0", "lstm/layer1"
+    }  # fmt: skip
+    assert "lstm/layer0/dropout" in {"/".join(t.scope) for t in g}
+    assert "digraph" in tg.viz.to_dot(g.outputs[0])
+
+
+def test_names_of_parameters_say_layer_and_direction():
+    names = [n for n, _ in nn.RNN(2, 2, 2, bidirectional=True, bias=False).named_parameters()]
+    assert names == [f"{way}.{k}.{w}" for way in ("layers", "backward") for k in range(2) for w in ("W_i", "W_h")]
 
 
 # Truncated gradients --------------------------------------------------------------------------------------------------
@@ -275,6 +357,30 @@ def test_gradients_reach_back_k2_steps(k1, more):
         times = [t.time for t in tg.graph(chunk.outputs) if t.name == "h" and t.inputs]
         assert min(times) == max(chunk.start - more, 0)
         assert not any(t.requires_grad for t in leaves_of(chunk.state))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize(("k1", "k2"), [(2, 2), (2, 5), (7, 7)])
+def test_truncation_of_layers(k1, k2, batch_first):
+    layer = nn.GRU(
+        2, 2, 3, skip=True, residual=True, generator=0, dtype=np.float64, batch_first=batch_first, dropout=0.5
+    ).eval()
+    x = np.random.default_rng(0).normal(size=(7, 2, 2) if not batch_first else (2, 7, 2))
+    chunks, whole = list(nn.tbptt(layer, x, k1, k2)), layer(x)
+    found = tg.concatenate([c.outputs for c in chunks], int(batch_first))
+    testing.assert_close(found, whole.outputs, atol=1e-13)
+    for a, b in zip(leaves_of(chunks[-1].state), leaves_of(whole.state), strict=True):
+        testing.assert_close(a, b, atol=1e-13)
+    if k1 == 7:
+        for a, b in zip(
+            gradient([(found**2).sum()], layer), gradient([(whole.outputs**2).sum()], layer), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+def test_truncation_knows_no_way_back():
+    with pytest.raises(ValueError, match="the backward direction needs the whole sequence"):
+        list(nn.tbptt(nn.RNN(2, 3, bidirectional=True), tg.ones((1, 4, 2)), 2))
 
 
 def test_tbptt_of_a_state_that_is_given():

@@ -123,7 +123,7 @@ def test_steps_scopes_and_names_are_recorded():
     g = tg.graph(out.outputs)
     assert g.times == (0, 1, 2)
     assert [t.time for t in g.by_name("h")] == [0, 1, 2, 0, 1, 2]  # layer by layer
-    assert {t.scope for t in g.by_name("h")} == {("rnn", "layers0"), ("rnn", "layers1")}
+    assert {t.scope for t in g.by_name("h")} == {("rnn", "layer0"), ("rnn", "layer1")}
     assert len(g.by_name("x")) == 3
 
 

@@ -20,6 +20,7 @@ from . import init
 from .init import Seed, generator_of
 from .layers import LayerNorm
 from .module import Module
+from .state import named_leaves
 
 __all__ = ["Cell", "GRUCell", "Gate", "LSTMCell", "LSTMState", "RNNCell", "Stepped"]
 
@@ -77,6 +78,25 @@ def activation_of(name: str, given: Activation) -> Callable[[Any], Any]:
     if given not in ACTIVATIONS:
         raise ValueError(f"{name}: activation must be a function or one of {', '.join(ACTIVATIONS)}; got {given!r}")
     return ACTIVATIONS[given]
+
+
+def inside(cell: Any) -> Callable[..., Any]:
+    """What a cell does when it is called, for those who have entered its scope."""
+    return cell.forward if type(cell).__call__ is Module.__call__ else cell
+
+
+def stepped(cell: Any, x: Any, state: Any) -> Stepped:
+    """One step of any cell, for those who have entered its scope: with its gates, or where it shows none its state."""
+    if _shows_gates(type(cell)):
+        return cell.step(x, state)
+    y, after = inside(cell)(x, state)
+    return Stepped(y, after, named_leaves(after))
+
+
+def _shows_gates(kind: type) -> bool:
+    """Whether it has a ``step``, and computes no other thing by a ``forward`` that was written later."""
+    made = {n: k for k, base in reversed(list(enumerate(kind.__mro__))) for n in ("step", "forward") if n in vars(base)}
+    return "step" in made and made["step"] <= made.get("forward", len(kind.__mro__))
 
 
 class Cell(Module):

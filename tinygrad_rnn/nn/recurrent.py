@@ -8,6 +8,7 @@ The state is a value, passed in and out: no step is hidden, and every unrolled g
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +17,12 @@ from ..errors import ShapeError, fail
 from ..ops.core import as_tensor
 from ..ops.create import tensor, zeros_like
 from ..ops.shape import concatenate, stack
-from ..scope import no_grad, scope, timestep
+from ..scope import current, no_grad, scope, timestep, using
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
-from .cells import GRUCell, LSTMCell, RNNCell
+from .cells import GRUCell, LSTMCell, RNNCell, inside, stepped
 from .init import Seed, generator_of
 from .layers import Dropout
-from .module import Module
+from .module import Module, entered
 from .sequences import masked, sequence_mask
 from .state import initial_state_of, mapped_state
 
@@ -127,8 +128,9 @@ def unroll(
     [True, True, True]
     """
     inputs = _Steps(xs, batch_first, lengths, mask)
-    start = initial_state_of(cell, inputs.batch) if state is None else state
-    ys, last, seen = _run(cell, inputs, start, reverse, history)
+    with entered(cell):
+        start = initial_state_of(cell, inputs.batch) if state is None else state
+        ys, last, seen = _run(cell, inputs, start, reverse, history)
     axis = 1 if batch_first else 0
     outputs = stack(ys, axis=axis)
     return RecurrentOutput(outputs, last, _last(ys, inputs, reverse), [_joined(seen, axis)] if history else None)
@@ -137,22 +139,25 @@ def unroll(
 def _run(
     cell: Any, inputs: _Steps, state: Any, reverse: bool = False, history: bool = False
 ) -> tuple[list[Tensor], Any, list[dict[str, Tensor]]]:
-    """Outputs in order of time, the last state, and gates if asked for."""
+    """Outputs in order of time, the last state, and gates if asked for; whoever calls it has entered the cell."""
     count = len(inputs)
     outputs: list[Any] = [None] * count
     seen: list[Any] = [{}] * count
     for t in reversed(range(count)) if reverse else range(count):
+        x, keep = inputs[t]
         with timestep(t):
-            if history and hasattr(cell, "step"):
-                y, after, seen[t] = cell.step(inputs[t], state)
-            else:
-                y, after = cell(inputs[t], state)
-            if inputs.mask is not None:
-                keep = inputs.mask[:, t]
-                y = masked(keep, y, zeros_like(y))
-                after = mapped_state(lambda new, old, keep=keep: masked(keep, new, as_tensor(old)), after, state)
-        outputs[t], state = y, after
+            y, after, gates = stepped(cell, x, state) if history else (*inside(cell)(x, state), {})
+            if keep is not None:
+                y, after, gates = _kept(keep, y, after, state, gates)
+        outputs[t], state, seen[t] = y, after, gates
     return outputs, state, seen
+
+
+def _kept(keep: Tensor, y: Tensor, after: Any, before: Any, gates: dict[str, Tensor]) -> tuple[Tensor, Any, Any]:
+    """The state of before and zeros for the sequences that have ended."""
+    shown = lambda t: masked(keep, t, zeros_like(t))
+    after = mapped_state(lambda new, old: masked(keep, new, as_tensor(old)), after, before)
+    return shown(y), after, {name: shown(t) for name, t in gates.items()}
 
 
 def _joined(seen: list[dict[str, Tensor]], axis: int) -> dict[str, Tensor]:
@@ -175,22 +180,34 @@ def _at(ys: list[Tensor], chosen: Tensor) -> Tensor:
 
 
 class _Steps:
-    """The inputs of a loop over time; slices of one tensor are taken when asked for, inside their time step."""
+    """The inputs of a loop over time, and which sequences are there; each step is cut out once, for all who read it."""
 
     def __init__(self, xs: Any, batch_first: bool, lengths: Any = None, mask: Any = None) -> None:
-        self.xs: Any = xs
+        self.xs, self.axis = xs, int(batch_first)
         if isinstance(xs, list | tuple) and xs and all(isinstance(x, Tensor) for x in xs):
-            self.count, self.batch = len(xs), xs[0].shape[0]
+            self._several(xs)
         else:
             self._one(as_tensor(xs), batch_first)
         self.mask = self._mask(lengths, mask)
+        self.place = current().place
+        self.steps: dict[int, tuple[Tensor, Tensor | None]] = {}
+
+    def _several(self, xs: Sequence[Tensor]) -> None:
+        self.count, shape = len(xs), xs[0].shape
+        for t, x in enumerate(xs):
+            if not x.ndim or x.shape[0] != shape[0]:
+                raise fail(
+                    ShapeError, f"unroll: step {t}, {describe(x)}",
+                    expected=f"({shape[0] if shape else 'batch'}, ...), the same batch at every step",
+                )  # fmt: skip
+        self.batch = shape[0]
 
     def _one(self, xs: Tensor, batch_first: bool) -> None:
         layout = "(batch, time, ...)" if batch_first else "(time, batch, ...)"
         if xs.ndim < 2:
             raise fail(ShapeError, f"unroll: {describe(xs)} has no time axis", expected=layout)
         self.batch, self.count = xs.shape[:2] if batch_first else xs.shape[1::-1]
-        self.xs, self.axis = xs, int(batch_first)
+        self.xs = xs
         if not self.count:
             raise fail(ShapeError, f"unroll: {describe(xs)} has no time step", expected=f"{layout} with at least one")
 
@@ -210,15 +227,26 @@ class _Steps:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, t: int) -> Tensor:
-        """The inputs of a step; zeros where a sequence has ended, so that nothing can come from there."""
+    def __getitem__(self, t: int) -> tuple[Tensor, Tensor | None]:
+        """The inputs of a step, and which sequences have it, recorded where the loop as a whole is."""
+        if t not in self.steps:
+            with using(lambda s: s.at(replace(self.place, time=t))):
+                self.steps[t] = self._cut(t)
+        return self.steps[t]
+
+    def _cut(self, t: int) -> tuple[Tensor, Tensor | None]:
+        """Zeros where a sequence has ended, so that nothing can come from there."""
         x = (self.xs[:, t] if self.axis else self.xs[t]).named("x") if isinstance(self.xs, Tensor) else self.xs[t]
-        return x if self.mask is None else masked(self.mask[:, t], x, zeros_like(x))
+        if self.mask is None:
+            return x, None
+        keep = self.mask[:, t]
+        return masked(keep, x, zeros_like(x)), keep
 
     def above(self, ys: list[Tensor]) -> _Steps:
-        """The outputs of a layer as inputs of the next."""
+        """The outputs of a layer, which are zero where a sequence has ended, as inputs of the next."""
         made = object.__new__(_Steps)
         made.xs, made.count, made.batch, made.mask = ys, self.count, self.batch, self.mask
+        made.steps = {t: (y, self[t][1]) for t, y in enumerate(ys)}
         return made
 
     def last_steps(self) -> Tensor:
@@ -295,10 +323,16 @@ class Recurrent(Module):
 
     def initial_state(self, batch: int) -> list[Any]:
         """The initial state of every layer."""
-        ahead = [initial_state_of(cell, batch) for cell in self.layers]
-        if self.backward is None:
-            return ahead
-        return [Directions(a, initial_state_of(cell, batch)) for a, cell in zip(ahead, self.backward, strict=True)]
+        return [self._initial_state(k, batch) for k in range(len(self.layers))]
+
+    def _initial_state(self, k: int, batch: int) -> Any:
+        with scope(f"layer{k}"):
+            if self.backward is None:
+                return initial_state_of(self.layers[k], batch)
+            with scope("forward"):
+                ahead = initial_state_of(self.layers[k], batch)
+            with scope("backward"):
+                return Directions(ahead, initial_state_of(self.backward[k], batch))
 
     def forward(
         self,
@@ -310,26 +344,63 @@ class Recurrent(Module):
         history: bool = False,
     ) -> RecurrentOutput:
         """Outputs, states, last outputs and, on request, the history; see :func:`unroll` for the arguments."""
-        if state is not None and len(state) != len(self.layers):
-            raise fail(
-                ShapeError, f"{type(self).__name__}: initial state",
-                expected=f"{len(self.layers)} states, one per layer", got=str(len(state)),
-            )  # fmt: skip
         inputs = first = _Steps(xs, self.batch_first, lengths, mask)
-        start = self.initial_state(inputs.batch) if state is None else state
+        start = self.initial_state(inputs.batch) if state is None else self._given(state)
         after, seen = [], []
         for k, before in enumerate(start):
-            ys, state_k, inside = self._layer(k, inputs, before, history)
+            with entered(self.layers[k], f"layer{k}"):
+                ys, state_k, seen_k = self._layer(k, inputs, before, history)
             after.append(state_k)
-            seen += inside
-            if self.residual:
-                ys = [_added(y, inputs[t], t) for t, y in enumerate(ys)]
+            seen += seen_k
             if k + 1 < len(self.layers):
-                ys = [self._dropped(y, t) for t, y in enumerate(ys)]
-                inputs = first.above([_beside(y, first[t], t) for t, y in enumerate(ys)] if self.skip else ys)
+                inputs = first.above([_beside(y, first[t][0], t) for t, y in enumerate(ys)] if self.skip else ys)
         axis = 1 if self.batch_first else 0
         outputs, gates = stack(ys, axis=axis), [_joined(g, axis) for g in seen] if history else None
         return RecurrentOutput(outputs, after, self._last(ys, inputs), gates)
+
+    def _given(self, state: Any) -> Sequence[Any]:
+        """An initial state, which must be nested as the one that comes out."""
+        name, count = type(self).__name__, len(self.layers)
+        if not isinstance(state, list | tuple) or isinstance(state, Directions) or hasattr(state, "_fields"):
+            got = describe(state) if isinstance(state, Tensor) else type(state).__name__
+            hint = "put the state of a single layer into a list"
+            raise fail(ShapeError, f"{name}: initial state", expected=f"a list of {count}, one for each layer", got=got,
+                       hint=hint)  # fmt: skip
+        if len(state) != count:
+            raise fail(
+                ShapeError, f"{name}: initial state", expected=f"{count} states, one per layer", got=str(len(state))
+            )
+        for k, own in enumerate(state if self.backward is not None else ()):
+            if not isinstance(own, list | tuple) or len(own) != 2:
+                raise fail(
+                    ShapeError, f"{name}: initial state of layer {k}", expected="Directions(forward, backward)",
+                    got=describe(own) if isinstance(own, Tensor) else type(own).__name__,
+                )  # fmt: skip
+        return state
+
+    def one_step(self, x: Any, state: Sequence[Any]) -> tuple[Tensor, list[Any]]:
+        """All layers at a single step: what a cell would do that is made of them. Not for two directions.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> layer = tg.nn.LSTM(3, 4, 2)
+        >>> y, state = layer.one_step(tg.ones((2, 3)), layer.initial_state(2))
+        >>> y.shape, len(state)
+        ((2, 4), 2)
+        """
+        if self.backward is not None:
+            raise ValueError(f"{type(self).__name__}: the backward direction needs the whole sequence, not one step")
+        x, y, after = as_tensor(x), as_tensor(x), []
+        for k, before in enumerate(self._given(state)):
+            below = concatenate([y, x], -1) if self.skip and k else y
+            with entered(self.layers[k], f"layer{k}"):
+                y, own = inside(self.layers[k])(below, before)
+                y = y + below if self.residual and y.shape == below.shape else y
+                if k + 1 < len(self.layers) and self.dropout.p:
+                    y = self.dropout(y)
+            after.append(own)
+        return y, after
 
     def _last(self, ys: list[Tensor], inputs: _Steps) -> Tensor:
         """What each direction gives at its own last step."""
@@ -338,20 +409,30 @@ class Recurrent(Module):
         width = ys[0].shape[-1] // 2
         return concatenate([_last(ys, inputs, False)[:, :width], _last(ys, inputs, True)[:, width:]], -1)
 
-    def _dropped(self, y: Tensor, t: int) -> Tensor:
-        with timestep(t):
-            return self.dropout(y) if self.dropout.p else y
-
     def _layer(self, k: int, inputs: _Steps, state: Any, history: bool) -> tuple[list[Tensor], Any, list[Any]]:
+        """Outputs of a layer as the next one reads them, the state after, and gates for each direction."""
+        ys, after, seen = self._directions(k, inputs, state, history)
+        if self.residual:
+            ys = [_added(y, inputs[t][0], t) for t, y in enumerate(ys)]
+        if k + 1 < len(self.layers) and self.dropout.p:
+            ys = [self._dropped(y, t) for t, y in enumerate(ys)]
+        return ys, after, seen if history else []
+
+    def _directions(self, k: int, inputs: _Steps, state: Any, history: bool) -> tuple[list[Tensor], Any, list[Any]]:
         if self.backward is None:
             ys, after, seen = _run(self.layers[k], inputs, state, False, history)
-            return ys, after, [seen] if history else []
-        with scope("forward"):
-            ahead, first, seen = _run(self.layers[k], inputs, state[0], False, history)
-        with scope("backward"):
-            behind, second, seen_behind = _run(self.backward[k], inputs, state[1], True, history)
+            return ys, after, [seen]
+        there, back = self.layers[k], self.backward[k]
+        with entered(there, "forward"):
+            ahead, first, seen = _run(there, inputs, state[0], False, history)
+        with entered(back, "backward"):
+            behind, second, seen_behind = _run(back, inputs, state[1], True, history)
         ys = [_beside(a, b, t) for t, (a, b) in enumerate(zip(ahead, behind, strict=True))]
-        return ys, Directions(first, second), [seen, seen_behind] if history else []
+        return ys, Directions(first, second), [seen, seen_behind]
+
+    def _dropped(self, y: Tensor, t: int) -> Tensor:
+        with timestep(t):
+            return self.dropout(y)
 
 
 def _added(y: Tensor, x: Tensor, t: int) -> Tensor:
@@ -483,11 +564,17 @@ def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = No
 
     Parameters
     ----------
-    cell : cell, or layer that takes (xs, state)
+    cell : cell, or layer of one direction
     xs : tensor (batch, time, ...)
+        For a layer with ``batch_first=False`` (time, batch, ...); so are the outputs.
     k1, k2 : int
         Steps between updates, and steps that gradients go back, ``k1`` by default and never fewer.
     state : state, optional
+
+    Raises
+    ------
+    ValueError
+        If not ``1 <= k1 <= k2``, or the layer has two directions.
 
     Examples
     --------
@@ -499,21 +586,24 @@ def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = No
     k2 = k1 if k2 is None else k2
     if k1 < 1 or k2 < k1:
         raise ValueError(f"tbptt: expected 1 <= k1 <= k2; got k1={k1}, k2={k2}")
-    inputs = _Steps(xs, True)
-    current = initial_state_of(cell, inputs.batch) if state is None else state
-    begun = {0: _detached(current)}
+    batch_first = getattr(cell, "batch_first", True)
+    inputs, call = _Steps(xs, batch_first), cell.one_step if isinstance(cell, Recurrent) else inside(cell)
+    with entered(cell):
+        now = initial_state_of(cell, inputs.batch) if state is None else state
+    begun = {0: _detached(now)}
     for start in range(0, len(inputs), k1):
         stop = min(start + k1, len(inputs))
         first = max(start - (k2 - k1), 0)
         before = begun[first]
         ys = []
         for t in range(first, stop):
-            with timestep(t):
-                y, before = cell(inputs[t], before)
+            x, _ = inputs[t]
+            with timestep(t), entered(cell):
+                y, before = call(x, before)
             if t >= start:
                 ys.append(y)
             begun.setdefault(t + 1, _detached(before))
-        yield Chunk(stack(ys, axis=1), begun[stop], start, stop)
+        yield Chunk(stack(ys, axis=int(batch_first)), begun[stop], start, stop)
         begun = {at: s for at, s in begun.items() if at >= stop - (k2 - k1)}
 
 

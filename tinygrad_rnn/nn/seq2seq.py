@@ -20,7 +20,7 @@ from .attention import AdditiveAttention, MultiplicativeAttention
 from .decoding import Hypothesis, beam_search, greedy
 from .init import Seed, generator_of
 from .layers import Embedding, Linear
-from .module import Module
+from .module import Module, entered
 from .recurrent import unroll
 from .sequences import sequence_mask
 from .state import leaves_of, mapped_state
@@ -116,7 +116,8 @@ class _Decoder(Module):
         """What is known of the source at every step."""
         if self.attention is None:
             return {}
-        known = {"keys": outputs, "projected": self.attention.precompute(outputs)}
+        with entered(self.attention):
+            known = {"keys": outputs, "projected": self.attention.precompute(outputs)}
         return known if mask is None else {**known, "mask": mask}
 
     def step(self, tokens: Tensor, state: State, memory: dict[str, Tensor]) -> tuple[Tensor, State, Tensor | None]:
