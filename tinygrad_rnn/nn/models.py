@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, fail
+from ..errors import DTypeError, ShapeError, fail
 from ..ops.core import as_tensor, cast
 from ..ops.create import tensor
 from ..ops.elementwise import where
@@ -34,7 +34,7 @@ from .crf import CRF
 from .decoding import Decoded, Hypothesis, beam_search, greedy, sample
 from .init import Seed, generator_of
 from .layers import Dropout, Embedding, Linear
-from .module import Module
+from .module import Module, entered
 from .recurrent import GRU, LSTM, RNN, Recurrent, RecurrentOutput
 from .sequences import sequence_mask
 
@@ -49,10 +49,19 @@ def _layers(name: str, kind: str, *sizes: Any, **options: Any) -> Recurrent:
     return KINDS[kind](*sizes, **options)
 
 
-def _mask(xs: Tensor, lengths: Any, mask: Any) -> Tensor | None:
+def _sequences(name: str, xs: Any, lengths: Any, mask: Any, tokens: bool) -> tuple[Tensor, Tensor | None]:
+    """A batch of tokens or of floats, and which of the steps are there."""
+    xs = as_tensor(xs)
+    if xs.ndim != (2 if tokens else 3):
+        expected = "tokens (batch, time)" if tokens else "(batch, time, features); for tokens make it with vocabulary="
+        raise fail(ShapeError, f"{name}: {describe(xs)}", expected=expected)
+    if tokens and xs.dtype.kind not in "iu":
+        raise fail(DTypeError, f"{name}: {describe(xs)}", expected="tokens, which are integers", got=str(xs.dtype))
+    if lengths is not None and mask is not None:
+        raise TypeError(f"{name}: lengths and mask say the same; give one of them")
     if lengths is None:
-        return None if mask is None else as_tensor(mask)
-    return sequence_mask(lengths, xs.shape[1])
+        return xs, None if mask is None else as_tensor(mask)
+    return xs, sequence_mask(lengths, xs.shape[1])
 
 
 class OneToOne(Module):
@@ -116,21 +125,23 @@ class _Reader(Module):
         self.embedding: Embedding | None = None
         if vocabulary is not None:
             self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
-        self.layers = _layers(
+        self.recurrent = _layers(
             type(self).__name__, cell, features, hidden, num_layers, bidirectional=bidirectional, dropout=dropout,
             generator=generator, dtype=dtype,
         )  # fmt: skip
         self.drop = Dropout(dropout, generator=generator)
         self.readout = Linear(hidden * (1 + bidirectional), classes, generator=generator, dtype=dtype)
 
-    def read(self, xs: Any, mask: Tensor | None, state: Any = None) -> RecurrentOutput:
+    def read(self, xs: Tensor, mask: Tensor | None, state: Any = None) -> RecurrentOutput:
         """Outputs of the layers for a batch."""
-        xs = as_tensor(xs)
         if self.embedding is not None:
             if mask is not None:  # what stands behind the ends need not be a token
                 xs = where(mask, xs, 0)
             xs = self.embedding(xs)
-        return self.layers(self._dropped(xs), state, mask=mask)
+        return self.recurrent(self._dropped(xs), state, mask=mask)
+
+    def _sequences(self, xs: Any, lengths: Any, mask: Any) -> tuple[Tensor, Tensor | None]:
+        return _sequences(type(self).__name__, xs, lengths, mask, tokens=self.embedding is not None)
 
     def _dropped(self, x: Tensor) -> Tensor:
         return self.drop(x) if self.drop.p else x
@@ -171,7 +182,7 @@ class ManyToOne(_Reader):
 
     def forward(self, xs: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:
         """Logits (batch, classes)."""
-        there = _mask(as_tensor(xs), lengths, mask)
+        xs, there = self._sequences(xs, lengths, mask)
         return self.readout(self._dropped(self._pooled(self.read(xs, there), there)))
 
     def _pooled(self, out: RecurrentOutput, mask: Tensor | None) -> Tensor:
@@ -230,20 +241,21 @@ class ManyToMany(_Reader):
 
     def forward(self, xs: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:
         """Logits (batch, time, classes); with a CRF the scores that it gets."""
-        there = _mask(as_tensor(xs), lengths, mask)
+        xs, there = self._sequences(xs, lengths, mask)
         return self.readout(self._dropped(self.read(xs, there).outputs))
 
     def loss(self, xs: Any, target: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:
         """Cross-entropy of the tags (batch, time): its mean over all steps; with a CRF over all sequences."""
-        there = _mask(as_tensor(xs), lengths, mask)
+        xs, there = self._sequences(xs, lengths, mask)
         logits = self(xs, mask=there)
         if self.crf is not None:
-            return self.crf(logits, target, mask=there)
+            with entered(self):
+                return self.crf(logits, target, mask=there)
         return cross_entropy(logits, target, mask=there)
 
     def predict(self, xs: Any, *, lengths: Any = None, mask: Any = None, padding: int = -1) -> Tensor:
         """The most probable tags (batch, time): of each step, or with a CRF of the whole sequence."""
-        there = _mask(as_tensor(xs), lengths, mask)
+        xs, there = self._sequences(xs, lengths, mask)
         with no_grad():
             logits = self(xs, mask=there)
             if self.crf is not None:
@@ -369,7 +381,7 @@ class LanguageModel(Module):
     ) -> None:
         generator = generator_of(generator)
         self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
-        self.layers = _layers(
+        self.recurrent = _layers(
             "LanguageModel", cell, features, hidden, num_layers, dropout=dropout, generator=generator, dtype=dtype
         )
         self.drop = Dropout(dropout, generator=generator)
@@ -379,14 +391,13 @@ class LanguageModel(Module):
 
     def initial_state(self, batch: int) -> list[Any]:
         """The initial state of every layer."""
-        return self.layers.initial_state(batch)
+        return self.recurrent.initial_state(batch)
 
     def forward(self, tokens: Any, state: Any = None, *, lengths: Any = None, mask: Any = None) -> tuple[Tensor, Any]:
         """Logits (batch, time, vocabulary) of the token after each, and the state to go on from."""
-        tokens = as_tensor(tokens)
-        there = _mask(tokens, lengths, mask)
+        tokens, there = _sequences("LanguageModel", tokens, lengths, mask, tokens=True)
         xs = self.embedding(tokens if there is None else where(there, tokens, 0))
-        out = self.layers(self._dropped(xs), state, mask=there)
+        out = self.recurrent(self._dropped(xs), state, mask=there)
         y = self._dropped(out.outputs)
         if self.readout is not None:
             return self.readout(y), out.state
@@ -399,8 +410,7 @@ class LanguageModel(Module):
         self, tokens: Any, target: Any, state: Any = None, *, lengths: Any = None, mask: Any = None
     ) -> tuple[Tensor, Any]:
         """Cross-entropy of the next tokens (batch, time), in nats, and the state; its exponential is the perplexity."""
-        tokens = as_tensor(tokens)
-        there = _mask(tokens, lengths, mask)
+        tokens, there = _sequences("LanguageModel", tokens, lengths, mask, tokens=True)
         logits, after = self(tokens, state, mask=there)
         return cross_entropy(logits, target, mask=there), after
 
