@@ -26,6 +26,7 @@ OPTIONS = {
     "GRUCell": [
         {}, {"reset_after": True}, {"update": "keep"}, {"reset_after": True, "update": "keep", "bias": "two"},
         {"bias": "two"}, {"bias": False}, {"activation": "sigmoid"}, {"reset_after": True, "layer_norm": True},
+        {"layer_norm": True}, {"layer_norm": True, "bias": "two", "update": "keep"},
         {"learn_initial_state": True}, {"recurrent_init": "orthogonal"},
     ],
 }  # fmt: skip
@@ -129,6 +130,63 @@ def test_lstm_equations(options):
     compare(cell, x, state, [o * out(new), o * out(new), new])
 
 
+def layer_norm(a):
+    return (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-5)
+
+
+def norms(cell):
+    """Layer norm of the products of gates and candidate, with scales and shifts that are not 1 and 0."""
+    rng, parts = np.random.default_rng(5), {}
+    for name, norm in cell.named_modules():
+        if isinstance(norm, nn.LayerNorm):
+            norm.weight.assign(rng.normal(1, 0.3, norm.weight.shape))
+            norm.bias.assign(rng.normal(0, 0.3, norm.bias.shape))
+            parts[name] = norm.weight.numpy().astype(np.float64), norm.bias.numpy().astype(np.float64)
+    return lambda name, a: layer_norm(a) * parts[name][0] + parts[name][1]
+
+
+def test_lstm_equations_with_layer_norm():
+    """Both products are normalised over all gates together, and the cell state on its way out."""
+    cell = made("LSTMCell", {"layer_norm": True})
+    normed = norms(cell)
+    x, state, w, _ = random_case(cell)
+    h, c = state.h.numpy(), state.c.numpy()
+    a = normed("norm_i", x @ w["W_i"]) + w["b"] + normed("norm_h", h @ w["W_h"])
+    i, f, g, o = np.split(a, 4, -1)
+    new = sigma(f) * c + sigma(i) * np.tanh(g)
+    y = sigma(o) * np.tanh(normed("norm_c", new))
+    compare(cell, x, state, [y, y, new])
+
+
+def test_rnn_equations_with_layer_norm():
+    cell = made("RNNCell", {"layer_norm": True})
+    normed = norms(cell)
+    x, h, w, _ = random_case(cell)
+    new = np.tanh(normed("norm_i", x @ w["W_i"]) + w["b"] + normed("norm_h", h.numpy() @ w["W_h"]))
+    compare(cell, x, h, [new, new])
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"reset_after": True}, {"bias": "two", "update": "keep"}, {"reset_after": True, "bias": "two"}
+], ids=str)  # fmt: skip
+def test_gru_equations_with_layer_norm(options):
+    """Of the supplement of Ba, Kiros and Hinton, and with the reset before the product."""
+    cell = made("GRUCell", {**options, "layer_norm": True})
+    normed = norms(cell)
+    x, state, w, _ = random_case(cell)
+    s, b, b_h = state.numpy(), w["b"], w.get("b_h", np.zeros(9))
+    xs, W_h = x @ w["W_i"], w["W_h"]
+    gates = normed("norm_i.gates", xs[:, :6]) + b[:6] + normed("norm_h.gates", s @ W_h[:, :6]) + b_h[:6]
+    r, z = np.split(sigma(gates), 2, -1)
+    own = normed("norm_i.candidate", xs[:, 6:]) + b[6:]
+    if cell.reset_after:
+        n = np.tanh(own + r * (normed("norm_h.candidate", s @ W_h[:, 6:]) + b_h[6:]))
+    else:
+        n = np.tanh(own + normed("norm_h.candidate", (r * s) @ W_h[:, 6:]) + b_h[6:])
+    new = (1 - z) * s + z * n if cell.update == "write" else (1 - z) * n + z * s
+    compare(cell, x, state, [new, new])
+
+
 @pytest.mark.parametrize("options", [o for n, o in CASES if n == "GRUCell" and "layer_norm" not in o], ids=str)
 def test_gru_equations(options):
     cell = made("GRUCell", options)
@@ -197,7 +255,7 @@ def test_names_of_gates_are_recorded():
     (lambda: nn.RNNCell(2, 3, skip=0), "skip"), (lambda: nn.RNNCell(2, 3, bias="three"), "'three'"),
     (lambda: nn.RNNCell(2, 3, recurrent_init="eye"), "'eye'"), (lambda: nn.LSTMCell(2, 3, peephole="next"), "'next'"),
     (lambda: nn.LSTMCell(2, 3, state_gated=True, peephole=True), "state-gated"),
-    (lambda: nn.GRUCell(2, 3, update="both"), "'both'"), (lambda: nn.GRUCell(2, 3, layer_norm=True), "reset_after"),
+    (lambda: nn.GRUCell(2, 3, update="both"), "'both'"),
     (lambda: nn.VariationalDropout(nn.RNNCell(2, 3), 1.0), "p must lie"),
     (lambda: nn.Zoneout(nn.RNNCell(2, 3), 2), "p must"),
     (lambda: nn.DeepTransition(nn.RNNCell(2, 3), 0), "depth"),

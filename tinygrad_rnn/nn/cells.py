@@ -14,7 +14,7 @@ import numpy as np
 from ..ops import elementwise
 from ..ops.core import as_tensor
 from ..ops.create import parameter, zeros
-from ..ops.shape import broadcast_to, split
+from ..ops.shape import broadcast_to, concatenate, split
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
 from .init import Seed, generator_of
@@ -153,8 +153,8 @@ class Cell(Module):
         self.W_h = self._recurrent(recurrent, bound, recurrent_init, generator, dtype)
         self.b = init.uniform((width,), bound, generator, dtype) if bias else None
         self.b_h = init.uniform((recurrent * hidden_size,), bound, generator, dtype) if bias == "two" else None
-        self.norm_i = LayerNorm(width, dtype=dtype) if layer_norm else None
-        self.norm_h = LayerNorm(recurrent * hidden_size, dtype=dtype) if layer_norm else None
+        self.norm_i = self._norm(len(self.names), dtype) if layer_norm else None
+        self.norm_h = self._norm(recurrent, dtype) if layer_norm else None
         self.learned = [init.zeros((1, n), dtype) for n in self.state_sizes] if learn_initial_state else []
 
     def _recurrent(self, blocks: int, bound: float, how: str, generator: np.random.Generator, dtype: Any) -> Tensor:
@@ -163,6 +163,9 @@ class Cell(Module):
             return init.uniform((rows, blocks * columns), bound, generator, dtype)
         parts = [init.orthogonal((rows, columns), 1.0, generator, dtype).data for _ in range(blocks)]
         return parameter(np.concatenate(parts, 1))
+
+    def _norm(self, blocks: int, dtype: Any) -> Any:
+        return LayerNorm(blocks * self.hidden_size, dtype=dtype)
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -452,7 +455,10 @@ class GRUCell(Cell):
     update : "write" or "keep"
         What z says: how much is written, as above, or how much is kept, ``h' = (1 - z) ⊙ n + z ⊙ h``, as in PyTorch
         and Keras.
-    layer_norm, learn_initial_state, recurrent_init, generator
+    layer_norm : bool
+        Normalise both products, those of the gates and those of the candidate apart (Ba, Kiros and Hinton, 2016, in
+        their supplement); without `reset_after` that of the candidate is ``(r ⊙ h) W_h``.
+    learn_initial_state, recurrent_init, generator
         As for :class:`RNNCell`.
 
     Examples
@@ -481,27 +487,43 @@ class GRUCell(Cell):
     ) -> None:
         if update not in ("write", "keep"):
             raise ValueError(f"GRUCell: update must be 'write' or 'keep'; got {update!r}")
-        if options.get("layer_norm") and not reset_after:
-            raise ValueError("GRUCell: layer_norm normalises one recurrent product; it needs reset_after=True")
         self.g, self.sigma = activation_of("GRUCell", activation), activation_of("GRUCell", gate_activation)
         self.reset_after, self.update = bool(reset_after), update
         generator = generator_of(generator)
         super().__init__(input_size, hidden_size, recurrent=3, generator=generator, dtype=dtype, **options)
 
+    def _norm(self, blocks: int, dtype: Any) -> Any:
+        return _GatesAndCandidate(self.hidden_size, dtype)
+
     def step(self, x: Any, state: Any) -> Stepped:
-        h, n = as_tensor(state), self.hidden_size
+        h = as_tensor(state)
         a_r, a_z, a_n = split(self.from_input(x), 3, -1)
         if self.reset_after:
             u_r, u_z, u_n = split(self.from_state(h), 3, -1)
         else:
-            u_r, u_z = split(self._product(h, slice(0, 2 * n)), 2, -1)
+            u_r, u_z = split(self._product(h, "gates"), 2, -1)
         r, z = self.sigma(a_r + u_r).named("r"), self.sigma(a_z + u_z).named("z")
-        reset = r * u_n if self.reset_after else self._product(r * h, slice(2 * n, 3 * n))
+        reset = r * u_n if self.reset_after else self._product(r * h, "candidate")
         candidate = self.g(a_n + reset).named("n")
         new = (1 - z) * h + z * candidate if self.update == "write" else (1 - z) * candidate + z * h
         new = new.named("h")
         return Stepped(new, new, {"r": r, "z": z, "n": candidate, "h": new})
 
-    def _product(self, h: Tensor, at: slice) -> Tensor:
+    def _product(self, h: Tensor, part: str) -> Tensor:
+        n = self.hidden_size
+        at = slice(0, 2 * n) if part == "gates" else slice(2 * n, 3 * n)
         a = h @ self.W_h[:, at]
+        if self.norm_h is not None:
+            a = getattr(self.norm_h, part)(a)
         return a if self.b_h is None else a + self.b_h[at]
+
+
+class _GatesAndCandidate(Module):
+    """Layer norm of what goes into r and z, and of what goes into the candidate."""
+
+    def __init__(self, hidden_size: int, dtype: Any) -> None:
+        self.gates, self.candidate = LayerNorm(2 * hidden_size, dtype=dtype), LayerNorm(hidden_size, dtype=dtype)
+
+    def forward(self, a: Tensor) -> Tensor:
+        at = 2 * a.shape[-1] // 3
+        return concatenate([self.gates(a[..., :at]), self.candidate(a[..., at:])], -1)
