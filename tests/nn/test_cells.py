@@ -259,10 +259,48 @@ def test_names_of_gates_are_recorded():
     (lambda: nn.VariationalDropout(nn.RNNCell(2, 3), 1.0), "p must lie"),
     (lambda: nn.Zoneout(nn.RNNCell(2, 3), 2), "p must"),
     (lambda: nn.DeepTransition(nn.RNNCell(2, 3), 0), "depth"),
+    (lambda: nn.DeepTransition(nn.LSTMCell(2, 3)), "state is one tensor.*LSTMCell is a LSTMState"),
+    (lambda: nn.LSTMCell(2, 3, projection=0), "projection must be"), (lambda: nn.RNNCell(2, 3, skip=1.5), "skip"),
+    (lambda: nn.RNN(2, 3, 1.5), "num_layers"), (lambda: nn.RNN(2, 3, 2, skip=3), r"RNNCell\(..., skip=k\)"),
+    (lambda: nn.unroll(nn.Residual(nn.RNNCell(1, 3)), tg.ones((1, 2, 1))), "Residual: output"),
+    (lambda: nn.unroll(nn.RNNCell(2, 3), [tg.ones((2, 2)), tg.ones((1, 2))]), "step 1.*"),
+    (lambda: nn.unroll(nn.RNNCell(2, 3), [tg.ones(()), tg.ones(())]), "step 0"),
+    (lambda: nn.LSTM(2, 3)(tg.ones((1, 2, 2)), nn.LSTMCell(2, 3).initial_state(1)), "one for each layer"),
+    (lambda: nn.RNN(2, 3)(tg.ones((1, 2, 2)), tg.zeros((1, 3))), "into a list"),
+    (lambda: nn.RNN(2, 3, bidirectional=True)(tg.ones((1, 2, 2)), [tg.zeros((1, 3))]), "of layer 0(.|\n)*Directions"),
 ])  # fmt: skip
 def test_options_that_make_no_sense(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+@pytest.mark.parametrize("cell", [
+    nn.RNNCell(2, 3), nn.RNNCell(2, 3, skip=2), nn.LSTMCell(2, 3), nn.LSTMCell(2, 3, projection=4), nn.GRUCell(2, 3)
+], ids=lambda c: type(c).__name__)  # fmt: skip
+def test_inputs_and_states_that_do_not_fit_are_refused(cell):
+    """Where broadcasting, or taking a tensor apart, would make something of it too."""
+    name, state = type(cell).__name__, cell.initial_state(2)
+    for x in (tg.ones((2, 2, 2)), tg.ones(2), tg.ones((2, 3)), tg.ones((2, 1))):
+        with pytest.raises(tg.ShapeError, match=rf"{name}: input(.|\n)*\(batch, 2\)"):
+            cell(x, state)
+    wrong = [cell.initial_state(1), cell.initial_state(3), tg.zeros((2, 4)), (), [state], (state, state), {"h": state}]
+    for given in wrong if name != "RNNCell" or cell.skip == 1 else wrong[:-2]:
+        with pytest.raises(tg.ShapeError, match=rf"{name}: state, for inputs \(2, 2\)(.|\n)*initial_state\(2\)"):
+            cell(tg.ones((2, 2)), given)
+    narrow = nn.state.mapped_state(lambda t: t[:, :1], state)
+    with pytest.raises(tg.ShapeError, match="state"):
+        cell(tg.ones((2, 2)), narrow)
+
+
+def test_a_state_may_be_a_plain_pair_of_arrays():
+    cell, h = nn.LSTMCell(2, 3, generator=0), np.ones((1, 3), np.float32)
+    y, _ = cell(tg.ones((1, 2)), (h, h))
+    np.testing.assert_array_equal(y, cell(tg.ones((1, 2)), nn.LSTMState(tg.tensor(h), tg.tensor(h)))[0])
+
+
+def test_batches_may_be_empty():
+    for cell in (nn.RNNCell(2, 3), nn.LSTMCell(2, 3), nn.GRUCell(2, 3)):
+        assert cell(tg.ones((0, 2)), cell.initial_state(0))[0].shape == (0, 3)
 
 
 # Wrappers -------------------------------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..errors import ShapeError, fail
 from ..ops import elementwise
 from ..ops.core import as_tensor
 from ..ops.create import parameter, zeros
 from ..ops.shape import broadcast_to, concatenate, split
-from ..tensor import DEFAULT_FLOAT, Tensor
+from ..tensor import DEFAULT_FLOAT, Tensor, describe
 from . import init
 from .init import Seed, generator_of
 from .layers import LayerNorm
@@ -208,6 +209,28 @@ class Cell(Module):
             a = self.norm_h(a)
         return a if self.b_h is None else a + self.b_h
 
+    def _read(self, x: Any, state: Any) -> tuple[Tensor, list[Tensor]]:
+        """Inputs and the tensors of the state, of one batch: nothing is broadcast in silence."""
+        x = as_tensor(x)
+        if x.ndim != 2 or x.shape[1] != self.input_size:
+            raise fail(
+                ShapeError, f"{type(self).__name__}: input {describe(x)}", expected=f"(batch, {self.input_size})",
+                hint="nn.unroll(cell, xs) runs it over time" if x.ndim == 3 else "",
+            )  # fmt: skip
+        sizes = self.state_sizes
+        parts = [state] if len(sizes) == 1 else state
+        expected = [(x.shape[0], n) for n in sizes]
+        if isinstance(parts, list | tuple) and not any(isinstance(s, list | tuple | dict) for s in parts):
+            parts = [as_tensor(s) for s in parts]
+            if [s.shape for s in parts] == expected:
+                return x, parts
+        shapes = ", ".join(map(str, expected))
+        raise fail(
+            ShapeError, f"{type(self).__name__}: state, for inputs {x.shape}",
+            expected=shapes if len(sizes) == 1 else f"{len(sizes)} tensors, {shapes}", got=_shapes(state),
+            hint=f"cell.initial_state({x.shape[0]}) makes one",
+        )  # fmt: skip
+
     def step(self, x: Any, state: Any) -> Stepped:
         """One step, with the gates."""
         raise NotImplementedError(f"{type(self).__name__} has no step method")
@@ -215,6 +238,12 @@ class Cell(Module):
     def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
         y, state, _ = self.step(x, state)
         return y, state
+
+
+def _shapes(state: Any) -> str:
+    if isinstance(state, list | tuple):
+        return f"{type(state).__name__}({', '.join(map(_shapes, state))})"
+    return str(np.shape(state)) if not isinstance(state, Tensor) else str(state.shape)
 
 
 class RNNCell(Cell):
@@ -269,8 +298,8 @@ class RNNCell(Cell):
         self.g = activation_of("RNNCell", activation)
         if not 0 < leak <= 1:
             raise ValueError(f"RNNCell: leak must lie in (0, 1], got {leak}")
-        if skip < 1:
-            raise ValueError(f"RNNCell: skip must be at least 1 step, got {skip}")
+        if not isinstance(skip, int | np.integer) or skip < 1:
+            raise ValueError(f"RNNCell: skip must be an integer of at least 1 step; got {skip!r}")
         self.activation, self.leak, self.skip = activation, float(leak), int(skip)
         generator = generator_of(generator)
         super().__init__(input_size, hidden_size, recurrent=1, generator=generator, dtype=dtype, **options)
@@ -290,7 +319,7 @@ class RNNCell(Cell):
         return parts[0] if self.skip == 1 else tuple(parts)
 
     def step(self, x: Any, state: Any) -> Stepped:
-        past = [as_tensor(h) for h in (state if self.skip > 1 else [state])]
+        x, past = self._read(x, state)
         h = past[0]
         a = self.from_input(x) + self.from_state(h)
         if self.W_s is not None:
@@ -377,6 +406,8 @@ class LSTMCell(Cell):
     ) -> None:
         if peephole not in (True, False, "previous"):
             raise ValueError(f"LSTMCell: peephole must be True, False or 'previous'; got {peephole!r}")
+        if projection is not None and (not isinstance(projection, int | np.integer) or projection < 1):
+            raise ValueError(f"LSTMCell: projection must be a positive integer or None; got {projection!r}")
         if state_gated and (peephole or projection):
             raise ValueError("LSTMCell: a state-gated cell sees its state already; it takes no peephole or projection")
         self.g, self.sigma = activation_of("LSTMCell", activation), activation_of("LSTMCell", gate_activation)
@@ -415,7 +446,7 @@ class LSTMCell(Cell):
         return LSTMState(*parts)
 
     def step(self, x: Any, state: Any) -> Stepped:
-        h, c = (as_tensor(s) for s in state)
+        x, (h, c) = self._read(x, state)
         a = self._preactivations(x, h, c)
         seen = [n for n in self.names if n != "g"]
         peep = {} if self.p is None else dict(zip(seen, split(self.p, len(seen)), strict=True))
@@ -496,7 +527,7 @@ class GRUCell(Cell):
         return _GatesAndCandidate(self.hidden_size, dtype)
 
     def step(self, x: Any, state: Any) -> Stepped:
-        h = as_tensor(state)
+        x, (h,) = self._read(x, state)
         a_r, a_z, a_n = split(self.from_input(x), 3, -1)
         if self.reset_after:
             u_r, u_z, u_n = split(self.from_state(h), 3, -1)

@@ -465,8 +465,13 @@ class _Stacked(Recurrent):
         dtype: Any = DEFAULT_FLOAT,
         **options: Any,
     ) -> None:
-        if num_layers < 1:
-            raise ValueError(f"{type(self).__name__}: num_layers must be at least 1, got {num_layers}")
+        if not isinstance(num_layers, int | np.integer) or num_layers < 1:
+            raise ValueError(f"{type(self).__name__}: num_layers must be an integer of at least 1; got {num_layers!r}")
+        if not isinstance(skip, bool):
+            raise ValueError(
+                f"{type(self).__name__}: skip is True or False, for layers that also read the inputs; got {skip!r}. "
+                "For a skip over time steps use Recurrent([RNNCell(..., skip=k)])"
+            )
         generator = generator_of(generator)
         width = (options.get("projection") or hidden_size) * (2 if bidirectional else 1)
         sizes = [input_size] + [width + input_size * skip] * (num_layers - 1)
