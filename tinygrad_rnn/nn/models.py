@@ -35,8 +35,9 @@ from .decoding import Decoded, Hypothesis, beam_search, greedy, sample
 from .init import Seed, generator_of
 from .layers import Dropout, Embedding, Linear
 from .module import Module, entered
-from .recurrent import GRU, LSTM, RNN, Recurrent, RecurrentOutput
+from .recurrent import GRU, LSTM, RNN, Recurrent
 from .sequences import sequence_mask
+from .unrolling import RecurrentOutput
 
 __all__ = ["LanguageModel", "ManyToMany", "ManyToOne", "OneToMany", "OneToOne"]
 

@@ -21,9 +21,9 @@ from .decoding import Hypothesis, beam_search, greedy
 from .init import Seed, generator_of
 from .layers import Embedding, Linear
 from .module import Module, entered
-from .recurrent import unroll
 from .sequences import sequence_mask
 from .state import leaves_of, mapped_state
+from .unrolling import unroll
 
 __all__ = ["EncoderDecoder", "EncoderDecoderOutput", "Translation"]
 
