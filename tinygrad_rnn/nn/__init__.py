@@ -2,7 +2,8 @@
 
 from . import init, metrics, wrappers
 from .attention import AdditiveAttention, AttentionOutput, MultiplicativeAttention
-from .cells import Cell, Gate, GRUCell, LSTMCell, LSTMState, RNNCell, Stepped
+from .cell import Cell, Gate, Stepped
+from .cells import GRUCell, LSTMCell, LSTMState, RNNCell
 from .convert import from_keras_weights, from_torch_state_dict, to_keras_weights, to_torch_state_dict
 from .crf import CRF
 from .decoding import Decoded, Hypothesis, beam_search, greedy, sample

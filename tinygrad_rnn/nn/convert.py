@@ -24,7 +24,8 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..tensor import Tensor
-from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .cell import Cell
+from .cells import GRUCell, LSTMCell, RNNCell
 from .layers import Embedding, Linear
 from .module import Module
 from .recurrent import Recurrent

@@ -29,7 +29,8 @@ from ..ops.reduce import max as max_of
 from ..ops.shape import stack
 from ..scope import no_grad, steps
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
-from .cells import ACTIVATIONS, GRUCell
+from .cell import ACTIVATIONS
+from .cells import GRUCell
 from .crf import CRF
 from .decoding import Decoded, Hypothesis, beam_search, greedy, sample
 from .init import Seed, generator_of

@@ -12,7 +12,8 @@ from ..ops.core import as_tensor
 from ..ops.shape import concatenate, stack
 from ..scope import scope, timestep
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
-from .cells import GRUCell, LSTMCell, RNNCell, inside
+from .cell import inside
+from .cells import GRUCell, LSTMCell, RNNCell
 from .init import Seed, generator_of
 from .layers import Dropout
 from .module import Module, entered

@@ -9,7 +9,7 @@ from ..ops.core import as_tensor
 from ..ops.shape import stack
 from ..scope import no_grad, timestep
 from ..tensor import Tensor
-from .cells import inside
+from .cell import inside
 from .module import entered
 from .recurrent import Recurrent
 from .state import initial_state_of, mapped_state

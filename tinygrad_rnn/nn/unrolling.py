@@ -19,7 +19,7 @@ from ..ops.create import tensor, zeros_like
 from ..ops.shape import concatenate, stack
 from ..scope import current, timestep, using
 from ..tensor import Tensor, describe
-from .cells import inside, stepped
+from .cell import inside, stepped
 from .module import entered
 from .sequences import masked, sequence_mask
 from .state import initial_state_of, mapped_state

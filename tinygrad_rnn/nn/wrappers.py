@@ -17,7 +17,7 @@ from ..ops.create import tensor
 from ..ops.neural import dropout
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
-from .cells import Activation, Stepped, activation_of, stepped
+from .cell import Activation, Stepped, activation_of, stepped
 from .init import Seed, generator_of
 from .module import Module, entered
 from .state import initial_state_of, leaves_of
