@@ -58,6 +58,13 @@ class RNNCell(Cell):
     >>> y.shape, y is h
     ((2, 4), True)
 
+    A leaky unit takes a share of what is new, ``h' = (1 - α) h + α g(a)``; here nothing is, and half of h is left:
+
+    >>> cell = tg.nn.RNNCell(1, 3, leak=0.5, bias=False)
+    >>> _ = cell.W_h.assign(cell.W_h * 0)
+    >>> cell(tg.zeros((1, 1)), tg.tensor([[4.0, 5.0, 6.0]]))[0].tolist()
+    [[2.0, 2.5, 3.0]]
+
     Five inputs, three hidden units and one output, without biases, have 5·3 + 3·3 + 3·1 weights:
 
     >>> tg.nn.RNNCell(5, 3, bias=False).parameter_count + tg.nn.Linear(3, 1, bias=False).parameter_count
@@ -147,6 +154,15 @@ class LSTMCell(Cell):
     >>> y, state = cell(tg.ones((2, 3)), cell.initial_state(2))
     >>> y.shape, state.c.shape, y is state.h
     ((2, 4), (2, 4), True)
+
+    Other presentations are options: without the gate ``f``, which is ``s' = s + i ⊙ s̃``; with logistic functions
+    throughout, ``s̃ = σ(...)`` and ``h' = o ⊙ σ(s')``; with gates that see the state in place of h.
+
+    >>> for options in ({"forget_gate": False}, {"activation": "sigmoid"}, {"state_gated": True}):
+    ...     print(list(tg.nn.LSTMCell(3, 4, **options).gates))
+    ['i', 'g', 'o']
+    ['i', 'f', 'g', 'o']
+    ['i', 'f', 'o', 'g']
 
     What the forget gate does to a cell state (4, 5, 6) where nothing is written: half open, open, and closed.
 
@@ -282,6 +298,19 @@ class GRUCell(Cell):
     >>> y, h = cell(tg.ones((2, 3)), cell.initial_state(2))
     >>> y.shape, sorted(cell.gates)
     ((2, 4), ['n', 'r', 'z'])
+
+    Where z is 0 nothing is written, and the state stays (4, 5, 6); where it is 1 the candidate, 0, takes its place:
+
+    >>> import numpy as np
+    >>> for bias in (-90.0, 0.0, 90.0):
+    ...     cell = tg.nn.GRUCell(1, 3)
+    ...     for p in cell.parameters():
+    ...         _ = p.assign(np.zeros(p.shape))
+    ...     _ = cell.b.assign(np.repeat([0.0, bias, 0.0], 3))
+    ...     print(cell(tg.zeros((1, 1)), tg.tensor([[4.0, 5.0, 6.0]]))[0].numpy().round(6).tolist())
+    [[4.0, 5.0, 6.0]]
+    [[2.0, 2.5, 3.0]]
+    [[0.0, 0.0, 0.0]]
     """
 
     GATES = ("r", "z", "n")

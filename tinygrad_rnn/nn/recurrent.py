@@ -257,6 +257,35 @@ class RNN(_Stacked):
     >>> out = tg.nn.RNN(3, 4, num_layers=2, activation="relu")(tg.ones((2, 5, 3)))
     >>> out.outputs.shape, len(out.state)
     ((2, 5, 4), 2)
+
+    The gradient of a weight is a sum over paths, and each path is a product of local derivatives. With three steps of
+    one unit there are ``L → ŷ → h3 → W_i``, ``L → ŷ → h3 → h2 → W_i`` and ``L → ŷ → h3 → h2 → h1 → W_i``:
+
+    >>> import numpy as np
+    >>> rnn = tg.nn.RNN(1, 1, bias=False, dtype=np.float64, generator=0)
+    >>> W_i, W_h = rnn.layers[0].W_i, rnn.layers[0].W_h
+    >>> x = np.array([[[0.5], [-1.0], [2.0]]])
+    >>> loss = ((rnn(x).last * 3.0 - 1.0) ** 2).sum()
+    >>> h = tg.graph(loss).by_name("h")
+    >>> into = [(1 - h_t.item() ** 2) * x_t for h_t, x_t in zip(h, x.ravel())]  # h_t by W_i, for a given h_{t-1}
+    >>> back = [(1 - h_t.item() ** 2) * W_h.item() for h_t in h]  # h_t by h_{t-1}
+    >>> L = tg.grad(loss, h[2]).item()  # L by h3, through ŷ
+    >>> paths = [L * into[2], L * back[2] * into[1], L * back[2] * back[1] * into[0]]
+    >>> bool(np.isclose(sum(paths), tg.grad(loss, W_i).item()))
+    True
+
+    Between distant steps stands the product of the Jacobians ``dh_t/dh_{t-1} = diag(1 - h_t²) W_hᵀ``. Here its norm
+    falls with the distance, and the gradient vanishes; with large recurrent weights it explodes.
+
+    >>> rnn = tg.nn.RNN(2, 3, dtype=np.float64, generator=0)
+    >>> out = rnn(np.ones((1, 8, 2)))
+    >>> h, product, norms = tg.graph(out.outputs).by_name("h"), np.eye(3), []
+    >>> for h_t in reversed(h[1:]):
+    ...     product = product @ np.diag(1 - h_t.numpy()[0] ** 2) @ rnn.layers[0].W_h.numpy().T
+    ...     norms.append(np.linalg.norm(product, 2))
+    >>> found = np.stack([tg.grad(out.last[0, k], h[0]).numpy()[0] for k in range(3)])
+    >>> bool(np.allclose(found, product)), bool(norms[-1] < 0.05 * norms[0])
+    (True, True)
     """
 
     cell = RNNCell

@@ -103,24 +103,26 @@ def unroll(
     >>> out.outputs.shape, out.state.shape, out.outputs[1, 2:].tolist()[0]
     ((2, 5, 4), (2, 4), [0.0, 0.0, 0.0, 0.0])
 
-    For ``h_t = tanh(x_t W_i + h_{t-1} W_h + b)`` and ``y_t = h_t W_o`` backpropagation through time has a closed form:
-    from the last step to the first ``dL/dh_t = dL/dy_t W_oᵀ + δ_{t+1} W_hᵀ`` with ``δ_t = dL/dh_t ⊙ (1 - h_t²)``, and
-    then ``dL/dW_o = Σ h_tᵀ dL/dy_t``, ``dL/dW_h = Σ h_{t-1}ᵀ δ_t``, ``dL/dW_i = Σ x_tᵀ δ_t``.
+    For ``h_t = tanh(x_t W_i + h_{t-1} W_h + b)`` and ``y_t = h_t W_o`` backpropagation through time has a closed form.
+    At the last step ``dL/dh_T = dL/dy_T W_oᵀ``, before it ``dL/dh_t = dL/dy_t W_oᵀ + δ_{t+1} W_hᵀ``, where
+    ``δ_t = dL/dh_t ⊙ (1 - h_t²)``; and ``dL/dW_o = Σ h_tᵀ dL/dy_t``, ``dL/dW_h = Σ h_{t-1}ᵀ δ_t``,
+    ``dL/dW_i = Σ x_tᵀ δ_t``.
 
     >>> import numpy as np
     >>> cell, W_o = tg.nn.RNNCell(2, 3, dtype=np.float64), tg.parameter(np.ones((3, 1)))
     >>> x = np.random.default_rng(0).normal(size=(1, 4, 2))
     >>> h = tg.nn.unroll(cell, x).outputs
     >>> loss = ((h @ W_o) ** 2).sum()
-    >>> found = tg.grad(loss, [W_o, cell.W_h, cell.W_i])
+    >>> found = tg.grad(loss, [W_o, cell.W_h, cell.W_i, *tg.graph(loss).by_name("h")])
     >>> h, W_h, O = h.numpy()[0], cell.W_h.numpy(), W_o.numpy()
     >>> dy, delta, before = 2 * h @ O, np.zeros(3), np.vstack([np.zeros(3), h[:-1]])
-    >>> dW_o, dW_h, dW_i = h.T @ dy, 0, 0
+    >>> dW_o, dW_h, dW_i, dh = h.T @ dy, 0, 0, [None] * 4
     >>> for t in reversed(range(4)):
-    ...     delta = (dy[t] @ O.T + delta @ W_h.T) * (1 - h[t] ** 2)
+    ...     dh[t] = dy[t] @ O.T + delta @ W_h.T
+    ...     delta = dh[t] * (1 - h[t] ** 2)
     ...     dW_h, dW_i = dW_h + np.outer(before[t], delta), dW_i + np.outer(x[0, t], delta)
-    >>> [bool(np.allclose(a, b)) for a, b in zip(found, [dW_o, dW_h, dW_i])]
-    [True, True, True]
+    >>> all(np.allclose(a, b) for a, b in zip(found, [dW_o, dW_h, dW_i, *dh], strict=True))
+    True
     """
     inputs = Inputs(xs, batch_first, lengths, mask)
     with entered(cell):
