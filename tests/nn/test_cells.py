@@ -309,7 +309,13 @@ WRAPPED = {
     "dropout in eval mode": lambda: nn.VariationalDropout(nn.RNNCell(2, 3, generator=0), 0.5, generator=0).eval(),
     "zoneout in eval mode": lambda: nn.Zoneout(nn.RNNCell(2, 3, generator=0), 0.3, generator=0).eval(),
     "zoneout of an LSTM in eval mode": lambda: nn.Zoneout(nn.LSTMCell(2, 3, generator=0), (0.3, 0.1)).eval(),
+    "dropout of an LSTM in eval mode": lambda: nn.VariationalDropout(nn.LSTMCell(2, 3, generator=0), 0.5).eval(),
     "deep transition": lambda: nn.DeepTransition(nn.GRUCell(2, 3, generator=0), 2, skip=True, generator=1),
+    "deep transition without skips": lambda: nn.DeepTransition(nn.RNNCell(2, 3, generator=0), 2, generator=1),
+    "residual": lambda: nn.Residual(nn.LSTMCell(2, 2, generator=0)),
+    "residual of zoneout of a deep transition": lambda: nn.Residual(
+        nn.Zoneout(nn.DeepTransition(nn.GRUCell(2, 2, generator=0), generator=1), 0.2)
+    ).eval(),
 }
 
 
@@ -317,7 +323,34 @@ WRAPPED = {
 def test_wrapped_cells_keep_the_laws(name):
     cell = WRAPPED[name]()
     skip = ["gradients", "dtype_kept"] if "dropout" in name else []  # a random state has any mask
+    skip += ["hidden_permutation"] if "residual" in name else []  # the inputs, which are added, keep their order
     testing.check_cell(cell, input_size=2, skip=skip, max_examples=4)()
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrapped_cells_are_drawn_and_compiled(name):
+    cell, x, lengths = WRAPPED[name](), np.random.default_rng(0).normal(size=(2, 3, 2)), np.array([3, 1])
+    out = nn.unroll(cell, x, lengths=lengths, history=True)
+    assert "digraph" in tg.viz.to_dot(out.outputs)
+    compiled = tg.compile(lambda xs, n: tuple(nn.unroll(cell, xs, lengths=n, history=True)))
+    for a, b in zip(leaves_of(list(compiled(x, lengths))), leaves_of(list(out)), strict=True):
+        testing.assert_close(a, b, atol=1e-12)
+
+
+def test_a_compiled_function_with_zoneout_draws_anew_and_knows_whether_it_trains():
+    cell, x = nn.Zoneout(nn.LSTMCell(2, 20, generator=0), 0.5, generator=0), np.ones((1, 3, 2), np.float32)
+    compiled = tg.compile(lambda xs: nn.unroll(cell, xs, history=True).outputs)
+    assert not np.array_equal(compiled(x), compiled(x))
+    cell.eval()
+    testing.assert_close(compiled(x), nn.unroll(cell, x).outputs, atol=1e-6)
+
+
+def test_the_same_units_are_dropped_after_a_split():
+    cell = nn.VariationalDropout(nn.GRUCell(2, 9, generator=0), 0.5, generator=0)
+    x, start = np.random.default_rng(0).normal(size=(2, 6, 2)).astype(np.float32), cell.initial_state(2)
+    whole, first = nn.unroll(cell, x, start), nn.unroll(cell, x[:, :2], start)
+    second = nn.unroll(cell, x[:, 2:], first.state)
+    testing.assert_close(tg.concatenate([first.outputs, second.outputs], 1), whole.outputs, atol=1e-6)
 
 
 def test_variational_dropout_drops_the_same_units_at_every_step():
