@@ -38,6 +38,8 @@ Get = Callable[[Tensor], np.ndarray]
 def to_torch_state_dict(module: Module, *, of: str = "data") -> dict[str, np.ndarray]:
     """The weights as ``torch.nn`` names and lays them out: for ``load_state_dict`` after ``torch.from_numpy``.
 
+    The table at the head of :mod:`tinygrad_rnn.nn.convert` says how gates, biases and directions correspond.
+
     Parameters
     ----------
     module : RNN, LSTM, GRU, a cell of these, Linear or Embedding
@@ -63,6 +65,8 @@ def to_torch_state_dict(module: Module, *, of: str = "data") -> dict[str, np.nda
 
 def from_torch_state_dict(module: Module, state: Mapping[str, Any]) -> None:
     """Take over the weights of a ``torch.nn`` layer; either all fit, or nothing is changed.
+
+    The table at the head of :mod:`tinygrad_rnn.nn.convert` says how gates, biases and directions correspond.
 
     Parameters
     ----------
@@ -200,10 +204,17 @@ def _check_same(framework: str, cell: Any, reset_after: bool | None = True) -> N
 def to_keras_weights(module: Module) -> list[np.ndarray]:
     """The weights as ``layer.get_weights()`` of Keras orders them: for ``layer.set_weights``.
 
+    The table at the head of :mod:`tinygrad_rnn.nn.convert` says how gates, biases and directions correspond.
+
     Parameters
     ----------
     module : a cell; RNN, LSTM or GRU of one layer, of one direction or, for Keras' ``Bidirectional``, of two; Linear,
         Embedding
+
+    Raises
+    ------
+    ValueError
+        If Keras has no layer that computes the same.
 
     Examples
     --------
@@ -216,6 +227,8 @@ def to_keras_weights(module: Module) -> list[np.ndarray]:
 
 def from_keras_weights(module: Module, weights: Sequence[Any]) -> None:
     """Take over what ``layer.get_weights()`` gives; either all fit, or nothing is changed.
+
+    The table at the head of :mod:`tinygrad_rnn.nn.convert` says how gates, biases and directions correspond.
 
     Raises
     ------
