@@ -173,6 +173,8 @@ def test_a_gru_of_keras_is_computed_with_its_own_order_of_gates():
     (lambda: nn.from_keras_weights(nn.LSTM(2, 3), []), tg.ShapeError, "from_keras_weights"),
     (lambda: nn.to_keras_weights(nn.GRU(2, 3)), ValueError, "Keras has no cell that computes the same"),
     (lambda: nn.to_keras_weights(nn.LSTMCell(2, 3, layer_norm=True)), ValueError, "Keras has no cell"),
+    (lambda: nn.to_keras_weights(nn.LSTM(2, 3, output_activation="identity")), ValueError, "Keras has no cell"),
+    (lambda: nn.to_keras_weights(nn.RNN(2, 2, residual=True)), ValueError, "without residual"),
     (lambda: nn.to_keras_weights(nn.RNN(2, 3, bias="two")), ValueError, "two biases only in a GRU"),
     (lambda: nn.to_keras_weights(nn.Residual(nn.RNNCell(2, 2))), ValueError, "Keras has no layer"),
 ])  # fmt: skip

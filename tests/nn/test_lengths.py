@@ -403,6 +403,7 @@ def test_tbptt_of_a_state_that_is_given():
     (lambda: nn.LSTM(2, 3, 0), ValueError, "num_layers"),
     (lambda: list(nn.tbptt(nn.RNNCell(2, 3), tg.ones((1, 4, 2)), 3, 2)), ValueError, "k1=3, k2=2"),
     (lambda: nn.pad_sequences([]), tg.ShapeError, "no sequences"),
+    (lambda: nn.pad_sequences([[1], 5]), tg.ShapeError, "sequence 1(.|\n)*got: *a number"),
     (lambda: nn.pad_sequences([[1, 2]], steps=1), tg.ShapeError, "at most 1"),
     (lambda: nn.pad_sequences([np.ones((2, 3)), np.ones((2, 4))]), tg.ShapeError, "sequence 1"),
 ])  # fmt: skip

@@ -56,9 +56,9 @@ def _sequences(name: str, xs: Any, lengths: Any, mask: Any, tokens: bool) -> tup
     xs = as_tensor(xs)
     if xs.ndim != (2 if tokens else 3):
         expected = "tokens (batch, time)" if tokens else "(batch, time, features); for tokens make it with vocabulary="
-        raise fail(ShapeError, f"{name}: {describe(xs)}", expected=expected)
+        raise fail(ShapeError, f"{name}, {describe(xs)}", expected=expected)
     if tokens and xs.dtype.kind not in "iu":
-        raise fail(DTypeError, f"{name}: {describe(xs)}", expected="tokens, which are integers", got=str(xs.dtype))
+        raise fail(DTypeError, f"{name}, {describe(xs)}", expected="tokens, which are integers", got=str(xs.dtype))
     if lengths is not None and mask is not None:
         raise TypeError(f"{name}: lengths and mask say the same; give one of them")
     if lengths is None:
@@ -299,6 +299,9 @@ class OneToMany(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
+        for what, token in (("start", start), ("end", end)):
+            if not 0 <= token < vocabulary:
+                raise ValueError(f"OneToMany: {what} must be a token, 0 to {vocabulary - 1}; got {token}")
         generator = generator_of(generator)
         self.begin = Linear(in_features, hidden, generator=generator, dtype=dtype)
         self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
@@ -313,17 +316,20 @@ class OneToMany(Module):
 
     def state_of(self, x: Any) -> Tensor:
         """The initial state that stands for a vector."""
+        x, expected = as_tensor(x), self.begin.W.shape[0]
+        if x.ndim != 2 or x.shape[1] != expected:
+            raise fail(ShapeError, f"OneToMany: vectors {describe(x)}", expected=f"(batch, {expected})")
         return ACTIVATIONS["tanh"](self.begin(x)).named("h0")
 
     def forward(self, x: Any, target: Any, *, lengths: Any = None) -> Tensor:
         """Logits (batch, time, vocabulary) of each token of the target, given those before it."""
-        target = as_tensor(target)
-        if target.ndim != 2:
-            raise fail(ShapeError, f"OneToMany: target {describe(target)}", expected="tokens (batch, time)")
-        if lengths is not None:
-            target = where(sequence_mask(lengths, target.shape[1]), target, 0)
+        target, there = _sequences("OneToMany: target", target, lengths, None, tokens=True)
         state, logits = self.state_of(x), []
-        before = tensor(np.full(target.shape[0], self.start, np.int64))
+        if not target.shape[1] or len(target) != len(state):
+            expected = f"({len(state)}, time), as many sequences as vectors, with at least one step"
+            raise fail(ShapeError, f"OneToMany: target {describe(target)}", expected=expected)
+        before = tensor(np.full(len(target), self.start, np.int64))
+        target = target if there is None else where(there, target, 0)
         for t in steps(target.shape[1]):
             y, state = self.step(before, state)
             logits.append(y)
@@ -332,8 +338,7 @@ class OneToMany(Module):
 
     def loss(self, x: Any, target: Any, *, lengths: Any = None) -> Tensor:
         """Cross-entropy of the target, its mean over all tokens that are there."""
-        target = as_tensor(target)
-        there = None if lengths is None else sequence_mask(lengths, target.shape[1])
+        target, there = _sequences("OneToMany: target", target, lengths, None, tokens=True)
         return cross_entropy(self(x, target, lengths=lengths), target, mask=there)
 
     def generate(self, x: Any, *, max_steps: int, beam: int | None = None) -> Decoded | list[list[Hypothesis]]:
