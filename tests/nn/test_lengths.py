@@ -128,10 +128,11 @@ def test_tokens_behind_the_end_may_be_anything():
 # Directions and layers ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @given(batch=strategies.sequences(features=2, max_steps=4, max_batch=3, min_length=1))
-def test_reversed_inputs_exchange_the_directions(batch):
+def test_reversed_inputs_exchange_the_directions(kind, batch):
     """With the same weights both ways."""
-    layer = nn.GRU(2, 3, bidirectional=True, generator=0, dtype=np.float64)
+    layer = kind(2, 3, bidirectional=True, generator=0, dtype=np.float64)
     layer.backward[0].load_state_dict(layer.layers[0].state_dict())
     out = layer(batch.xs, lengths=batch.lengths)
     turned = batch.xs.copy()
@@ -376,6 +377,21 @@ def test_truncation_of_layers(k1, k2, batch_first):
             gradient([(found**2).sum()], layer), gradient([(whole.outputs**2).sum()], layer), strict=True
         ):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+def test_layers_are_a_cell():
+    """To `unroll`, step by step, and to what wraps cells."""
+    layer = nn.LSTM(2, 2, 2, skip=True, residual=True, generator=0, dtype=np.float64)
+    x, lengths = np.random.default_rng(0).normal(size=(2, 5, 2)), [5, 2]
+    out, whole = nn.unroll(layer, x, lengths=lengths, history=True), layer(x, lengths=lengths)
+    testing.assert_close(out.outputs, whole.outputs, atol=1e-13)
+    for a, b in zip(leaves_of(out.state), leaves_of(whole.state), strict=True):
+        testing.assert_close(a, b, atol=1e-13)
+    assert set(out.history[0]) == {"0.h", "0.c", "1.h", "1.c"}
+    wrapped = nn.Residual(layer)
+    testing.assert_close(nn.unroll(wrapped, x).outputs, layer(x).outputs + x, atol=1e-13)
+    scopes = {"/".join(t.scope) for t in tg.graph(nn.unroll(wrapped, x).outputs) if t.name == "h"}
+    assert scopes == {"residual/cell/layer0", "residual/cell/layer1"}
 
 
 def test_truncation_knows_no_way_back():

@@ -183,7 +183,7 @@ def test_sequences_that_do_not_fit_are_refused(call, error, text):
     (lambda m: m(tg.ones((1, 2)), [[1, 2], [3, 4]]), r"\(1, time\), as many"),
     (lambda m: m.loss(tg.ones((1, 2)), np.zeros((1, 0), int)), "at least one step"),
     (lambda m: m.loss(tg.ones((1, 2)), [1, 2], lengths=[1]), r"tokens \(batch, time\)"),
-    (lambda m: nn.OneToMany(2, 5, 4, 3, start=5, end=1), "start must be a token, 0 to 4; got 5"),
+    (lambda m: nn.OneToMany(2, 5, 4, 3, start=5, end=1), "start must be a token of the vocabulary, 0 to 4, got 5"),
     (lambda m: nn.OneToMany(2, 5, 4, 3, start=0, end=-1), "end must be"),
 ])  # fmt: skip
 def test_vectors_and_targets_that_do_not_fit_are_refused(call, text):

@@ -155,6 +155,7 @@ MODELS = {
     "plain": {"cell": nn.RNNCell, "attention": None},
     "additive": {"cell": nn.RNNCell, "attention": "additive"},
     "nested": {"cell": NestedCell, "attention": "multiplicative"},
+    "deep": {"cell": partial(nn.GRU, num_layers=2), "attention": "additive", "bidirectional": True},
     "both ways": {"cell": NestedCell, "attention": "additive", "bidirectional": True},
 }
 each_model = pytest.mark.parametrize("kind", sorted(MODELS))

@@ -73,7 +73,9 @@ def activation_of(name: str, given: Activation) -> Callable[[Any], Any]:
 
 
 def inside(cell: Any) -> Callable[..., Any]:
-    """What a cell does when it is called, for those who have entered its scope."""
+    """What a cell does when it is called, for those who have entered its scope; layers are cells by their one step."""
+    if hasattr(cell, "one_step"):
+        return cell.one_step
     return cell.forward if type(cell).__call__ is Module.__call__ else cell
 
 

@@ -32,7 +32,7 @@ from ..tensor import DEFAULT_FLOAT, Tensor, describe
 from .cell import ACTIVATIONS
 from .cells import GRUCell
 from .crf import CRF
-from .decoding import Decoded, Hypothesis, beam_search, greedy, sample
+from .decoding import Decoded, Hypothesis, beam_search, check_tokens, greedy, sample
 from .init import Seed, generator_of
 from .layers import Dropout, Embedding, Linear
 from .module import Module, entered
@@ -299,9 +299,7 @@ class OneToMany(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
-        for what, token in (("start", start), ("end", end)):
-            if not 0 <= token < vocabulary:
-                raise ValueError(f"OneToMany: {what} must be a token, 0 to {vocabulary - 1}; got {token}")
+        check_tokens("OneToMany", vocabulary, start=start, end=end)
         generator = generator_of(generator)
         self.begin = Linear(in_features, hidden, generator=generator, dtype=dtype)
         self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)

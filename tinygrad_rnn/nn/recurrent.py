@@ -131,7 +131,7 @@ class Recurrent(Module):
         return state
 
     def one_step(self, x: Any, state: Sequence[Any]) -> tuple[Tensor, list[Any]]:
-        """All layers at a single step: what a cell would do that is made of them. Not for two directions.
+        """All layers at a single step, not for two directions: by this layers are a cell to `unroll` and to wrappers.
 
         Examples
         --------

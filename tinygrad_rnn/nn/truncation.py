@@ -11,7 +11,6 @@ from ..scope import no_grad, timestep
 from ..tensor import Tensor
 from .cell import inside
 from .module import entered
-from .recurrent import Recurrent
 from .state import initial_state_of, mapped_state
 from .unrolling import Inputs
 
@@ -69,7 +68,7 @@ def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = No
     if k1 < 1 or k2 < k1:
         raise ValueError(f"tbptt: expected 1 <= k1 <= k2; got k1={k1}, k2={k2}")
     batch_first = getattr(cell, "batch_first", True)
-    inputs, call = Inputs(xs, batch_first), cell.one_step if isinstance(cell, Recurrent) else inside(cell)
+    inputs = Inputs(xs, batch_first)
     with entered(cell):
         now = initial_state_of(cell, inputs.batch) if state is None else state
     begun = {0: _detached(now)}
@@ -81,7 +80,7 @@ def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = No
         for t in range(first, stop):
             x, _ = inputs[t]
             with timestep(t), entered(cell):
-                y, before = call(x, before)
+                y, before = inside(cell)(x, before)
             if t >= start:
                 ys.append(y)
             begun.setdefault(t + 1, _detached(before))

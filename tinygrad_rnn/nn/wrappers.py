@@ -30,7 +30,8 @@ class _Wrapper(Module):
 
     def initial_state(self, batch: int) -> Any:
         """That of the cell inside."""
-        return initial_state_of(self.cell, batch)
+        with entered(self.cell, "cell"):
+            return initial_state_of(self.cell, batch)
 
     def step(self, x: Any, state: Any) -> Stepped:
         """One step, with what the cell inside shows of it."""
@@ -87,7 +88,7 @@ class VariationalDropout(_Wrapper):
 
     def initial_state(self, batch: int) -> DroppedState:
         """The cell's own with a mask, drawn anew on each call."""
-        state = initial_state_of(self.cell, batch)
+        state = super().initial_state(batch)
         hidden = leaves_of(state)[0]
         ones = tensor(np.ones(hidden.shape, hidden.dtype))
         mask = dropout(ones, self.p, generator=self.generator) if self.training and self.p else ones
