@@ -154,6 +154,23 @@ def test_the_last_output_of_both_directions():
     np.testing.assert_array_equal(out.last[:, 3:].numpy(), out.state[0].backward.h.numpy())
 
 
+@pytest.mark.parametrize("lengths", [None, [4, 2]])
+def test_directions_may_be_of_different_widths(lengths):
+    there, back = nn.LSTMCell(2, 4, generator=0), nn.GRUCell(2, 1, generator=1)
+    x = tg.tensor(np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32))
+    out = nn.Recurrent(there, backward=back)(x, lengths=lengths)
+    np.testing.assert_array_equal(out.last.numpy()[:, :4], out.state[0].forward.h.numpy())
+    np.testing.assert_array_equal(out.last.numpy()[:, 4:], out.state[0].backward.numpy())
+
+
+def test_lengths_cost_no_more_than_time():
+    """Neither memory nor nodes are quadratic in the steps."""
+    cell = lambda x, h: (h + x, h + x)
+    run = lambda steps: tg.graph(nn.unroll(cell, np.ones((2, steps, 1)), tg.zeros((2, 1)), lengths=[steps, 3]).last)
+    sizes = [sum(t.size for t in run(steps)) for steps in (100, 200)]
+    assert sizes[1] < 2.1 * sizes[0]
+
+
 def test_layers_of_different_cells_and_residuals():
     cells = [nn.LSTMCell(3, 4, generator=0), nn.GRUCell(4, 4, generator=1), nn.RNNCell(4, 4, generator=2)]
     x = tg.tensor(np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32))
@@ -230,6 +247,21 @@ def test_a_cell_without_gates_shows_its_states():
     np.testing.assert_array_equal(out.history[0]["h"].numpy(), out.outputs.numpy())
     cell = lambda x, h: (h + x, h + x)
     assert nn.unroll(cell, tg.ones((1, 3, 1)), tg.zeros((1, 1)), history=True).history[0]["state"].shape == (1, 3, 1)
+
+
+def test_a_step_that_was_written_before_is_not_what_is_called():
+    class Counts:
+        def step(self, x, state):
+            raise AssertionError
+
+        def __call__(self, x, state):
+            return x, state
+
+    class Later(Counts):
+        def __call__(self, x, state):
+            return x + 1, state
+
+    assert nn.unroll(Later(), np.ones((1, 2, 1)), tg.zeros((1, 1)), history=True).outputs.tolist() == [[[2.0], [2.0]]]
 
 
 class Leaky(nn.RNNCell):

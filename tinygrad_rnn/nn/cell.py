@@ -76,7 +76,8 @@ def inside(cell: Any) -> Callable[..., Any]:
     """What a cell does when it is called, for those who have entered its scope; layers are cells by their one step."""
     if hasattr(cell, "one_step"):
         return cell.one_step
-    return cell.forward if type(cell).__call__ is Module.__call__ else cell
+    plain = isinstance(cell, Module) and type(cell).__call__ is Module.__call__
+    return cell.forward if plain else cell
 
 
 def stepped(cell: Any, x: Any, state: Any) -> Stepped:
@@ -88,9 +89,13 @@ def stepped(cell: Any, x: Any, state: Any) -> Stepped:
 
 
 def _shows_gates(kind: type) -> bool:
-    """Whether it has a ``step``, and computes no other thing by a ``forward`` that was written later."""
-    made = {n: k for k, base in reversed(list(enumerate(kind.__mro__))) for n in ("step", "forward") if n in vars(base)}
-    return "step" in made and made["step"] <= made.get("forward", len(kind.__mro__))
+    """Whether it has a ``step``, and what it does when it is called was not written anew upon that."""
+    for base in kind.__mro__:
+        if "step" in vars(base):
+            return True
+        if "forward" in vars(base) or "__call__" in vars(base):
+            return False
+    return False
 
 
 class Cell(Module):

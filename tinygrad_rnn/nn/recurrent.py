@@ -101,14 +101,18 @@ class Recurrent(Module):
         after, seen = [], []
         for k, before in enumerate(start):
             with entered(self.layers[k], f"layer{k}"):
-                ys, state_k, seen_k = self._layer(k, inputs, before, history)
+                ys, state_k, seen_k, width = self._layer(k, inputs, before, history)
             after.append(state_k)
             seen += seen_k
             if k + 1 < len(self.layers):
                 inputs = first.above([_beside(y, first[t][0], t) for t, y in enumerate(ys)] if self.skip else ys)
         axis = 1 if self.batch_first else 0
         outputs, gates = stack(ys, axis=axis), [joined(g, axis) for g in seen] if history else None
-        return RecurrentOutput(outputs, after, self._last(ys, inputs), gates)
+        last = last_of(ys, outputs, inputs, axis, reverse=False)
+        if self.backward is not None:
+            back = last_of(ys, outputs, inputs, axis, reverse=True)
+            last = concatenate([last[:, :width], back[:, width:]], -1)
+        return RecurrentOutput(outputs, after, last, gates)
 
     def _given(self, state: Any) -> Sequence[Any]:
         """An initial state, which must be nested as the one that comes out."""
@@ -154,33 +158,28 @@ class Recurrent(Module):
             after.append(own)
         return y, after
 
-    def _last(self, ys: list[Tensor], inputs: Inputs) -> Tensor:
-        """What each direction gives at its own last step."""
-        if self.backward is None:
-            return last_of(ys, inputs, False)
-        width = ys[0].shape[-1] // 2
-        return concatenate([last_of(ys, inputs, False)[:, :width], last_of(ys, inputs, True)[:, width:]], -1)
-
-    def _layer(self, k: int, inputs: Inputs, state: Any, history: bool) -> tuple[list[Tensor], Any, list[Any]]:
-        """Outputs of a layer as the next one reads them, the state after, and gates for each direction."""
-        ys, after, seen = self._directions(k, inputs, state, history)
+    def _layer(self, k: int, inputs: Inputs, state: Any, history: bool) -> tuple[list[Tensor], Any, list[Any], int]:
+        """Outputs of a layer as the next one reads them, the state after, gates for each direction, forward width."""
+        ys, after, seen, width = self._directions(k, inputs, state, history)
         if self.residual:
             ys = [_added(y, inputs[t][0], t) for t, y in enumerate(ys)]
         if k + 1 < len(self.layers) and self.dropout.p:
             ys = [self._dropped(y, t) for t, y in enumerate(ys)]
-        return ys, after, seen if history else []
+        return ys, after, seen if history else [], width
 
-    def _directions(self, k: int, inputs: Inputs, state: Any, history: bool) -> tuple[list[Tensor], Any, list[Any]]:
+    def _directions(
+        self, k: int, inputs: Inputs, state: Any, history: bool
+    ) -> tuple[list[Tensor], Any, list[Any], int]:
         if self.backward is None:
             ys, after, seen = run_cell(self.layers[k], inputs, state, False, history)
-            return ys, after, [seen]
+            return ys, after, [seen], ys[0].shape[-1]
         there, back = self.layers[k], self.backward[k]
         with entered(there, "forward"):
             ahead, first, seen = run_cell(there, inputs, state[0], False, history)
         with entered(back, "backward"):
             behind, second, seen_behind = run_cell(back, inputs, state[1], True, history)
         ys = [_beside(a, b, t) for t, (a, b) in enumerate(zip(ahead, behind, strict=True))]
-        return ys, Directions(first, second), [seen, seen_behind]
+        return ys, Directions(first, second), [seen, seen_behind], ahead[0].shape[-1]
 
     def _dropped(self, y: Tensor, t: int) -> Tensor:
         with timestep(t):

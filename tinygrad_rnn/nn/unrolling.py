@@ -15,8 +15,11 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..ops.core import as_tensor
-from ..ops.create import tensor, zeros_like
-from ..ops.shape import concatenate, stack
+from ..ops.create import zeros_like
+from ..ops.elementwise import where
+from ..ops.reduce import cumsum
+from ..ops.reduce import sum as sum_of
+from ..ops.shape import stack
 from ..scope import current, timestep, using
 from ..tensor import Tensor, describe
 from .cell import inside, stepped
@@ -75,7 +78,7 @@ def unroll(
     Parameters
     ----------
     cell : callable
-        ``y, state = cell(x, state)``.
+        ``y, state = cell(x, state)``. It is recorded in a scope named after it. Layers of one direction are a cell too.
     xs : tensor (batch, time, features), or sequence of tensors (batch, features)
         Integers for a cell that embeds: (batch, time).
     state : state, optional
@@ -89,7 +92,8 @@ def unroll(
     reverse : bool
         From the last step of each sequence to the first; outputs stay at their places.
     history : bool
-        Also give states and gates over time, of cells that have a ``step`` method.
+        Also give what happened over time, zero behind the ends: states and gates of cells that show them by a ``step``
+        method, as all here do, and the states of others.
 
     Raises
     ------
@@ -130,7 +134,8 @@ def unroll(
         ys, last, seen = run_cell(cell, inputs, start, reverse, history)
     axis = 1 if batch_first else 0
     outputs = stack(ys, axis=axis)
-    return RecurrentOutput(outputs, last, last_of(ys, inputs, reverse), [joined(seen, axis)] if history else None)
+    final = last_of(ys, outputs, inputs, axis, reverse)
+    return RecurrentOutput(outputs, last, final, [joined(seen, axis)] if history else None)
 
 
 def run_cell(
@@ -161,19 +166,14 @@ def joined(seen: list[dict[str, Tensor]], axis: int) -> dict[str, Tensor]:
     return {name: stack([step[name] for step in seen], axis=axis) for name in seen[0]}
 
 
-def last_of(ys: list[Tensor], inputs: Inputs, reverse: bool) -> Tensor:
-    """The output at the last step of each sequence, in the order of computation."""
-    if inputs.mask is None or reverse:  # backwards every sequence ends with its first step
-        return ys[0 if reverse else -1] if inputs.mask is None else _at(ys, inputs.first_steps())
-    return _at(ys, inputs.last_steps())
-
-
-def _at(ys: list[Tensor], chosen: Tensor) -> Tensor:
-    """For each sequence the output at a step, by a mask (batch, time) with at most one True for each."""
-    total = zeros_like(ys[0])
-    for t, y in enumerate(ys):
-        total = masked(chosen[:, t], y, total)
-    return total
+def last_of(ys: list[Tensor], outputs: Tensor, inputs: Inputs, axis: int, reverse: bool) -> Tensor:
+    """The output at the last step of each sequence, in the order of computation; time is an axis of `outputs`."""
+    if inputs.mask is None:
+        return ys[0 if reverse else -1]
+    chosen = inputs.first_steps() if reverse else inputs.last_steps()
+    chosen = chosen if axis else chosen.T
+    chosen = chosen.reshape(chosen.shape + (1,) * (outputs.ndim - 2))
+    return sum_of(where(chosen, outputs, zeros_like(outputs)), axis)  # of one step at most, so it is exact
 
 
 class Inputs:
@@ -247,19 +247,11 @@ class Inputs:
         return made
 
     def last_steps(self) -> Tensor:
-        """For each sequence True at its last step."""
+        """For each sequence True at its last step, for one without steps nowhere."""
         assert self.mask is not None
-        later = concatenate([self.mask[:, 1:], zeros_like(self.mask[:, :1])], 1)
-        return self.mask & (_counted_from_behind(later) == 0)
+        counted = cumsum(self.mask.astype(np.int64), 1)
+        return self.mask & (counted == counted[:, -1:])
 
     def first_steps(self) -> Tensor:
         assert self.mask is not None
-        counted = self.mask.astype(np.int64)
-        return self.mask & (counted.sum(1, keepdims=True) - _counted_from_behind(self.mask) == 0)
-
-
-def _counted_from_behind(mask: Tensor) -> Tensor:
-    """How many steps there are from each step on, this one included."""
-    steps = mask.shape[1]
-    ahead = tensor(np.tril(np.ones((steps, steps), np.int64)))
-    return mask.astype(np.int64) @ ahead
+        return self.mask & (cumsum(self.mask.astype(np.int64), 1) == 1)
