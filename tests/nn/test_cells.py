@@ -26,6 +26,7 @@ OPTIONS = {
     "GRUCell": [
         {}, {"reset_after": True}, {"update": "keep"}, {"reset_after": True, "update": "keep", "bias": "two"},
         {"bias": "two"}, {"bias": False}, {"activation": "sigmoid"}, {"reset_after": True, "layer_norm": True},
+        {"layer_norm": True}, {"layer_norm": True, "bias": "two", "update": "keep"},
         {"learn_initial_state": True}, {"recurrent_init": "orthogonal"},
     ],
 }  # fmt: skip
@@ -129,6 +130,63 @@ def test_lstm_equations(options):
     compare(cell, x, state, [o * out(new), o * out(new), new])
 
 
+def layer_norm(a):
+    return (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-5)
+
+
+def norms(cell):
+    """Layer norm of the products of gates and candidate, with scales and shifts that are not 1 and 0."""
+    rng, parts = np.random.default_rng(5), {}
+    for name, norm in cell.named_modules():
+        if isinstance(norm, nn.LayerNorm):
+            norm.weight.assign(rng.normal(1, 0.3, norm.weight.shape))
+            norm.bias.assign(rng.normal(0, 0.3, norm.bias.shape))
+            parts[name] = norm.weight.numpy().astype(np.float64), norm.bias.numpy().astype(np.float64)
+    return lambda name, a: layer_norm(a) * parts[name][0] + parts[name][1]
+
+
+def test_lstm_equations_with_layer_norm():
+    """Both products are normalised over all gates together, and the cell state on its way out."""
+    cell = made("LSTMCell", {"layer_norm": True})
+    normed = norms(cell)
+    x, state, w, _ = random_case(cell)
+    h, c = state.h.numpy(), state.c.numpy()
+    a = normed("norm_i", x @ w["W_i"]) + w["b"] + normed("norm_h", h @ w["W_h"])
+    i, f, g, o = np.split(a, 4, -1)
+    new = sigma(f) * c + sigma(i) * np.tanh(g)
+    y = sigma(o) * np.tanh(normed("norm_c", new))
+    compare(cell, x, state, [y, y, new])
+
+
+def test_rnn_equations_with_layer_norm():
+    cell = made("RNNCell", {"layer_norm": True})
+    normed = norms(cell)
+    x, h, w, _ = random_case(cell)
+    new = np.tanh(normed("norm_i", x @ w["W_i"]) + w["b"] + normed("norm_h", h.numpy() @ w["W_h"]))
+    compare(cell, x, h, [new, new])
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"reset_after": True}, {"bias": "two", "update": "keep"}, {"reset_after": True, "bias": "two"}
+], ids=str)  # fmt: skip
+def test_gru_equations_with_layer_norm(options):
+    """Of the supplement of Ba, Kiros and Hinton, and with the reset before the product."""
+    cell = made("GRUCell", {**options, "layer_norm": True})
+    normed = norms(cell)
+    x, state, w, _ = random_case(cell)
+    s, b, b_h = state.numpy(), w["b"], w.get("b_h", np.zeros(9))
+    xs, W_h = x @ w["W_i"], w["W_h"]
+    gates = normed("norm_i.gates", xs[:, :6]) + b[:6] + normed("norm_h.gates", s @ W_h[:, :6]) + b_h[:6]
+    r, z = np.split(sigma(gates), 2, -1)
+    own = normed("norm_i.candidate", xs[:, 6:]) + b[6:]
+    if cell.reset_after:
+        n = np.tanh(own + r * (normed("norm_h.candidate", s @ W_h[:, 6:]) + b_h[6:]))
+    else:
+        n = np.tanh(own + normed("norm_h.candidate", (r * s) @ W_h[:, 6:]) + b_h[6:])
+    new = (1 - z) * s + z * n if cell.update == "write" else (1 - z) * n + z * s
+    compare(cell, x, state, [new, new])
+
+
 @pytest.mark.parametrize("options", [o for n, o in CASES if n == "GRUCell" and "layer_norm" not in o], ids=str)
 def test_gru_equations(options):
     cell = made("GRUCell", options)
@@ -197,14 +255,52 @@ def test_names_of_gates_are_recorded():
     (lambda: nn.RNNCell(2, 3, skip=0), "skip"), (lambda: nn.RNNCell(2, 3, bias="three"), "'three'"),
     (lambda: nn.RNNCell(2, 3, recurrent_init="eye"), "'eye'"), (lambda: nn.LSTMCell(2, 3, peephole="next"), "'next'"),
     (lambda: nn.LSTMCell(2, 3, state_gated=True, peephole=True), "state-gated"),
-    (lambda: nn.GRUCell(2, 3, update="both"), "'both'"), (lambda: nn.GRUCell(2, 3, layer_norm=True), "reset_after"),
+    (lambda: nn.GRUCell(2, 3, update="both"), "'both'"),
     (lambda: nn.VariationalDropout(nn.RNNCell(2, 3), 1.0), "p must lie"),
     (lambda: nn.Zoneout(nn.RNNCell(2, 3), 2), "p must"),
     (lambda: nn.DeepTransition(nn.RNNCell(2, 3), 0), "depth"),
+    (lambda: nn.DeepTransition(nn.LSTMCell(2, 3)), "state is one tensor.*LSTMCell is a LSTMState"),
+    (lambda: nn.LSTMCell(2, 3, projection=0), "projection must be"), (lambda: nn.RNNCell(2, 3, skip=1.5), "skip"),
+    (lambda: nn.RNN(2, 3, 1.5), "num_layers"), (lambda: nn.RNN(2, 3, 2, skip=3), r"RNNCell\(..., skip=k\)"),
+    (lambda: nn.unroll(nn.Residual(nn.RNNCell(1, 3)), tg.ones((1, 2, 1))), "Residual: output"),
+    (lambda: nn.unroll(nn.RNNCell(2, 3), [tg.ones((2, 2)), tg.ones((1, 2))]), "step 1.*"),
+    (lambda: nn.unroll(nn.RNNCell(2, 3), [tg.ones(()), tg.ones(())]), "step 0"),
+    (lambda: nn.LSTM(2, 3)(tg.ones((1, 2, 2)), nn.LSTMCell(2, 3).initial_state(1)), "one for each layer"),
+    (lambda: nn.RNN(2, 3)(tg.ones((1, 2, 2)), tg.zeros((1, 3))), "into a list"),
+    (lambda: nn.RNN(2, 3, bidirectional=True)(tg.ones((1, 2, 2)), [tg.zeros((1, 3))]), "of layer 0(.|\n)*Directions"),
 ])  # fmt: skip
 def test_options_that_make_no_sense(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+@pytest.mark.parametrize("cell", [
+    nn.RNNCell(2, 3), nn.RNNCell(2, 3, skip=2), nn.LSTMCell(2, 3), nn.LSTMCell(2, 3, projection=4), nn.GRUCell(2, 3)
+], ids=lambda c: type(c).__name__)  # fmt: skip
+def test_inputs_and_states_that_do_not_fit_are_refused(cell):
+    """Where broadcasting, or taking a tensor apart, would make something of it too."""
+    name, state = type(cell).__name__, cell.initial_state(2)
+    for x in (tg.ones((2, 2, 2)), tg.ones(2), tg.ones((2, 3)), tg.ones((2, 1))):
+        with pytest.raises(tg.ShapeError, match=rf"{name}: input(.|\n)*\(batch, 2\)"):
+            cell(x, state)
+    wrong = [cell.initial_state(1), cell.initial_state(3), tg.zeros((2, 4)), (), [state], (state, state), {"h": state}]
+    for given in wrong if name != "RNNCell" or cell.skip == 1 else wrong[:-2]:
+        with pytest.raises(tg.ShapeError, match=rf"{name}: state, for inputs \(2, 2\)(.|\n)*initial_state\(2\)"):
+            cell(tg.ones((2, 2)), given)
+    narrow = nn.state.mapped_state(lambda t: t[:, :1], state)
+    with pytest.raises(tg.ShapeError, match="state"):
+        cell(tg.ones((2, 2)), narrow)
+
+
+def test_a_state_may_be_a_plain_pair_of_arrays():
+    cell, h = nn.LSTMCell(2, 3, generator=0), np.ones((1, 3), np.float32)
+    y, _ = cell(tg.ones((1, 2)), (h, h))
+    np.testing.assert_array_equal(y, cell(tg.ones((1, 2)), nn.LSTMState(tg.tensor(h), tg.tensor(h)))[0])
+
+
+def test_batches_may_be_empty():
+    for cell in (nn.RNNCell(2, 3), nn.LSTMCell(2, 3), nn.GRUCell(2, 3)):
+        assert cell(tg.ones((0, 2)), cell.initial_state(0))[0].shape == (0, 3)
 
 
 # Wrappers -------------------------------------------------------------------------------------------------------------
@@ -213,7 +309,13 @@ WRAPPED = {
     "dropout in eval mode": lambda: nn.VariationalDropout(nn.RNNCell(2, 3, generator=0), 0.5, generator=0).eval(),
     "zoneout in eval mode": lambda: nn.Zoneout(nn.RNNCell(2, 3, generator=0), 0.3, generator=0).eval(),
     "zoneout of an LSTM in eval mode": lambda: nn.Zoneout(nn.LSTMCell(2, 3, generator=0), (0.3, 0.1)).eval(),
+    "dropout of an LSTM in eval mode": lambda: nn.VariationalDropout(nn.LSTMCell(2, 3, generator=0), 0.5).eval(),
     "deep transition": lambda: nn.DeepTransition(nn.GRUCell(2, 3, generator=0), 2, skip=True, generator=1),
+    "deep transition without skips": lambda: nn.DeepTransition(nn.RNNCell(2, 3, generator=0), 2, generator=1),
+    "residual": lambda: nn.Residual(nn.LSTMCell(2, 2, generator=0)),
+    "residual of zoneout of a deep transition": lambda: nn.Residual(
+        nn.Zoneout(nn.DeepTransition(nn.GRUCell(2, 2, generator=0), generator=1), 0.2)
+    ).eval(),
 }
 
 
@@ -221,7 +323,34 @@ WRAPPED = {
 def test_wrapped_cells_keep_the_laws(name):
     cell = WRAPPED[name]()
     skip = ["gradients", "dtype_kept"] if "dropout" in name else []  # a random state has any mask
+    skip += ["hidden_permutation"] if "residual" in name else []  # the inputs, which are added, keep their order
     testing.check_cell(cell, input_size=2, skip=skip, max_examples=4)()
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrapped_cells_are_drawn_and_compiled(name):
+    cell, x, lengths = WRAPPED[name](), np.random.default_rng(0).normal(size=(2, 3, 2)), np.array([3, 1])
+    out = nn.unroll(cell, x, lengths=lengths, history=True)
+    assert "digraph" in tg.viz.to_dot(out.outputs)
+    compiled = tg.compile(lambda xs, n: tuple(nn.unroll(cell, xs, lengths=n, history=True)))
+    for a, b in zip(leaves_of(list(compiled(x, lengths))), leaves_of(list(out)), strict=True):
+        testing.assert_close(a, b, atol=1e-12)
+
+
+def test_a_compiled_function_with_zoneout_draws_anew_and_knows_whether_it_trains():
+    cell, x = nn.Zoneout(nn.LSTMCell(2, 20, generator=0), 0.5, generator=0), np.ones((1, 3, 2), np.float32)
+    compiled = tg.compile(lambda xs: nn.unroll(cell, xs, history=True).outputs)
+    assert not np.array_equal(compiled(x), compiled(x))
+    cell.eval()
+    testing.assert_close(compiled(x), nn.unroll(cell, x).outputs, atol=1e-6)
+
+
+def test_the_same_units_are_dropped_after_a_split():
+    cell = nn.VariationalDropout(nn.GRUCell(2, 9, generator=0), 0.5, generator=0)
+    x, start = np.random.default_rng(0).normal(size=(2, 6, 2)).astype(np.float32), cell.initial_state(2)
+    whole, first = nn.unroll(cell, x, start), nn.unroll(cell, x[:, :2], start)
+    second = nn.unroll(cell, x[:, 2:], first.state)
+    testing.assert_close(tg.concatenate([first.outputs, second.outputs], 1), whole.outputs, atol=1e-6)
 
 
 def test_variational_dropout_drops_the_same_units_at_every_step():

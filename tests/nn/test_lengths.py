@@ -128,10 +128,11 @@ def test_tokens_behind_the_end_may_be_anything():
 # Directions and layers ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @given(batch=strategies.sequences(features=2, max_steps=4, max_batch=3, min_length=1))
-def test_reversed_inputs_exchange_the_directions(batch):
+def test_reversed_inputs_exchange_the_directions(kind, batch):
     """With the same weights both ways."""
-    layer = nn.GRU(2, 3, bidirectional=True, generator=0, dtype=np.float64)
+    layer = kind(2, 3, bidirectional=True, generator=0, dtype=np.float64)
     layer.backward[0].load_state_dict(layer.layers[0].state_dict())
     out = layer(batch.xs, lengths=batch.lengths)
     turned = batch.xs.copy()
@@ -151,6 +152,23 @@ def test_the_last_output_of_both_directions():
     np.testing.assert_array_equal(out.last[1, :3].numpy(), out.outputs[1, 1, :3].numpy())
     np.testing.assert_array_equal(out.last[:, 3:].numpy(), out.outputs[:, 0, 3:].numpy())
     np.testing.assert_array_equal(out.last[:, 3:].numpy(), out.state[0].backward.h.numpy())
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 2]])
+def test_directions_may_be_of_different_widths(lengths):
+    there, back = nn.LSTMCell(2, 4, generator=0), nn.GRUCell(2, 1, generator=1)
+    x = tg.tensor(np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32))
+    out = nn.Recurrent(there, backward=back)(x, lengths=lengths)
+    np.testing.assert_array_equal(out.last.numpy()[:, :4], out.state[0].forward.h.numpy())
+    np.testing.assert_array_equal(out.last.numpy()[:, 4:], out.state[0].backward.numpy())
+
+
+def test_lengths_cost_no_more_than_time():
+    """Neither memory nor nodes are quadratic in the steps."""
+    cell = lambda x, h: (h + x, h + x)
+    run = lambda steps: tg.graph(nn.unroll(cell, np.ones((2, steps, 1)), tg.zeros((2, 1)), lengths=[steps, 3]).last)
+    sizes = [sum(t.size for t in run(steps)) for steps in (100, 200)]
+    assert sizes[1] < 2.1 * sizes[0]
 
 
 def test_layers_of_different_cells_and_residuals():
@@ -221,15 +239,112 @@ def test_history_has_gates_and_states_over_time():
     assert [set(h) for h in out.history] == [{"i", "f", "g", "o", "c", "h"}] * 2
     np.testing.assert_array_equal(out.history[1]["h"].numpy(), out.outputs.numpy())
     np.testing.assert_array_equal(out.history[1]["c"][:, -1].numpy(), out.state[1].c.numpy())
-    assert nn.unroll(Own(), np.ones((1, 2, 2)), history=True).history == [{}]
 
 
-def test_directions_and_steps_are_recorded():
-    out = nn.LSTM(2, 3, bidirectional=True)(tg.ones((1, 3, 2)))
-    scopes = {s for t in tg.graph(out.outputs) for s in t.scope}
-    assert {"forward", "backward"} <= scopes
-    assert tg.graph(out.outputs).times == (0, 1, 2)
-    assert "digraph" in tg.viz.to_dot(out.outputs)
+def test_a_cell_without_gates_shows_its_states():
+    out = nn.unroll(Own(), np.ones((1, 2, 2)), history=True)
+    assert out.history[0]["count"].tolist() == [[[1.0], [2.0]]]
+    np.testing.assert_array_equal(out.history[0]["h"].numpy(), out.outputs.numpy())
+    cell = lambda x, h: (h + x, h + x)
+    assert nn.unroll(cell, tg.ones((1, 3, 1)), tg.zeros((1, 1)), history=True).history[0]["state"].shape == (1, 3, 1)
+
+
+def test_a_step_that_was_written_before_is_not_what_is_called():
+    class Counts:
+        def step(self, x, state):
+            raise AssertionError
+
+        def __call__(self, x, state):
+            return x, state
+
+    class Later(Counts):
+        def __call__(self, x, state):
+            return x + 1, state
+
+    assert nn.unroll(Later(), np.ones((1, 2, 1)), tg.zeros((1, 1)), history=True).outputs.tolist() == [[[2.0], [2.0]]]
+
+
+class Leaky(nn.RNNCell):
+    """Written upon a cell that shows its gates; they are not those of this one."""
+
+    def forward(self, x, state):
+        h, _ = super().forward(x, state)
+        h = 0.5 * state + 0.5 * h
+        return h, h
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Leaky(2, 3, generator=0), lambda: nn.Zoneout(Leaky(2, 3, generator=0)).eval(),
+    lambda: nn.Residual(nn.LSTMCell(2, 2, generator=0)),
+    lambda: nn.DeepTransition(nn.GRUCell(2, 3, generator=0), generator=1),
+    lambda: nn.Zoneout(nn.LSTMCell(2, 3, generator=0), 0.5, generator=0),
+    lambda: nn.VariationalDropout(nn.LSTMCell(2, 3, generator=0), generator=0),
+])  # fmt: skip
+def test_to_ask_for_the_history_changes_nothing(make):
+    x = np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32)
+    plain, seen = nn.unroll(make(), x, lengths=[4, 2]), nn.unroll(make(), x, lengths=[4, 2], history=True)
+    np.testing.assert_array_equal(seen.outputs.numpy(), plain.outputs.numpy())
+    assert not any(np.any(v[1, 2:].numpy()) for v in seen.history[0].values())
+
+
+def test_wrappers_show_what_is_inside():
+    x = tg.ones((1, 3, 2))
+    for wrapped in (nn.Zoneout(nn.LSTMCell(2, 2), (0.3, 0.2)), nn.VariationalDropout(nn.LSTMCell(2, 2))):
+        out = nn.unroll(wrapped, x, history=True)
+        assert set(out.history[0]) == set("ifgoch")
+        np.testing.assert_array_equal(out.history[0]["h"].numpy(), out.outputs.numpy())
+    assert set(nn.unroll(nn.Residual(nn.GRUCell(2, 2)), x, history=True).history[0]) == set("rznh")
+    out = nn.unroll(nn.DeepTransition(nn.GRUCell(2, 2)), x, history=True)
+    np.testing.assert_array_equal(out.history[0]["h"].numpy(), out.outputs.numpy())
+
+
+# Scopes ---------------------------------------------------------------------------------------------------------------
+
+
+def plain_cell(x, h):
+    h = tg.tanh(x + h)
+    return h, h
+
+
+@pytest.mark.parametrize(("make", "scopes"), [
+    (lambda x: nn.LSTM(2, 2)(x), ["lstm/layer0"]),
+    (lambda x: nn.LSTM(2, 2, 2)(x), ["lstm/layer0", "lstm/layer1"]),
+    (lambda x: nn.GRU(2, 2, 2)(x, history=True), ["gru/layer0", "gru/layer1"]),
+    (lambda x: nn.LSTM(2, 2, 2, bidirectional=True)(x),
+     [f"lstm/layer{k}/{way}" for k in range(2) for way in ("forward", "backward")]),
+    (lambda x: nn.Recurrent([nn.Zoneout(nn.GRUCell(2, 2)), nn.Residual(nn.RNNCell(2, 2))])(x),
+     ["recurrent/layer0/cell", "recurrent/layer1/cell"]),
+    (lambda x: nn.Recurrent([cell := nn.RNNCell(2, 2), cell])(x), ["recurrent/layer0", "recurrent/layer1"]),
+    (lambda x: nn.Recurrent(Own())(x), ["recurrent/layer0"]),
+    (lambda x: nn.unroll(nn.DeepTransition(nn.GRUCell(2, 2)), x), ["deeptransition/cell"]),
+    (lambda x: nn.unroll(plain_cell, x, tg.zeros((1, 2))), ["plain_cell"]),
+    (lambda x: nn.unroll(lambda x, h: plain_cell(x, h), x, tg.zeros((1, 2)), history=True), ["cell"]),
+    (lambda x: next(iter(nn.tbptt(nn.GRUCell(2, 2), x, 3))), ["grucell"]),
+    (lambda x: next(iter(nn.tbptt(nn.GRU(2, 2, 2), x, 3))), ["gru/layer0", "gru/layer1"]),
+])  # fmt: skip
+def test_what_a_cell_does_is_in_a_scope_of_the_cell(make, scopes):
+    g = tg.graph(make(tg.ones((1, 3, 2))).outputs)
+    found = {"/".join(t.scope) for t in g if t.op.name in ("matmul", "tanh")}
+    assert found - {"deeptransition"} == set(scopes)
+    assert all({t.time for t in g.by_scope(path)} >= {0, 1, 2} for path in scopes)
+
+
+def test_initial_states_stand_beside_their_cells_and_inputs_before_them():
+    layer = nn.LSTM(2, 2, 2, bidirectional=True, learn_initial_state=True, residual=True, dropout=0.5)
+    g = tg.graph(layer(tg.ones((2, 3, 2)), lengths=[2, 3]).outputs)
+    assert [(t.scope, t.time) for t in g.by_name("x")] == [(("lstm",), t) for t in range(3)]
+    started = {"/".join(t.scope) for t in g if t.op.name == "broadcast_to" and t.time is None}
+    assert started == {f"lstm/layer{k}/{way}" for k in range(2) for way in ("forward", "backward")}
+    assert {"/".join(t.scope) for t in g if t.op.name == "concatenate" and t.time is not None} == {
+        "lstm/layer0", "lstm/layer1"
+    }  # fmt: skip
+    assert "lstm/layer0/dropout" in {"/".join(t.scope) for t in g}
+    assert "digraph" in tg.viz.to_dot(g.outputs[0])
+
+
+def test_names_of_parameters_say_layer_and_direction():
+    names = [n for n, _ in nn.RNN(2, 2, 2, bidirectional=True, bias=False).named_parameters()]
+    assert names == [f"{way}.{k}.{w}" for way in ("layers", "backward") for k in range(2) for w in ("W_i", "W_h")]
 
 
 # Truncated gradients --------------------------------------------------------------------------------------------------
@@ -277,6 +392,45 @@ def test_gradients_reach_back_k2_steps(k1, more):
         assert not any(t.requires_grad for t in leaves_of(chunk.state))
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize(("k1", "k2"), [(2, 2), (2, 5), (7, 7)])
+def test_truncation_of_layers(k1, k2, batch_first):
+    layer = nn.GRU(
+        2, 2, 3, skip=True, residual=True, generator=0, dtype=np.float64, batch_first=batch_first, dropout=0.5
+    ).eval()
+    x = np.random.default_rng(0).normal(size=(7, 2, 2) if not batch_first else (2, 7, 2))
+    chunks, whole = list(nn.tbptt(layer, x, k1, k2)), layer(x)
+    found = tg.concatenate([c.outputs for c in chunks], int(batch_first))
+    testing.assert_close(found, whole.outputs, atol=1e-13)
+    for a, b in zip(leaves_of(chunks[-1].state), leaves_of(whole.state), strict=True):
+        testing.assert_close(a, b, atol=1e-13)
+    if k1 == 7:
+        for a, b in zip(
+            gradient([(found**2).sum()], layer), gradient([(whole.outputs**2).sum()], layer), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+def test_layers_are_a_cell():
+    """To `unroll`, step by step, and to what wraps cells."""
+    layer = nn.LSTM(2, 2, 2, skip=True, residual=True, generator=0, dtype=np.float64)
+    x, lengths = np.random.default_rng(0).normal(size=(2, 5, 2)), [5, 2]
+    out, whole = nn.unroll(layer, x, lengths=lengths, history=True), layer(x, lengths=lengths)
+    testing.assert_close(out.outputs, whole.outputs, atol=1e-13)
+    for a, b in zip(leaves_of(out.state), leaves_of(whole.state), strict=True):
+        testing.assert_close(a, b, atol=1e-13)
+    assert set(out.history[0]) == {"0.h", "0.c", "1.h", "1.c"}
+    wrapped = nn.Residual(layer)
+    testing.assert_close(nn.unroll(wrapped, x).outputs, layer(x).outputs + x, atol=1e-13)
+    scopes = {"/".join(t.scope) for t in tg.graph(nn.unroll(wrapped, x).outputs) if t.name == "h"}
+    assert scopes == {"residual/cell/layer0", "residual/cell/layer1"}
+
+
+def test_truncation_knows_no_way_back():
+    with pytest.raises(ValueError, match="the backward direction needs the whole sequence"):
+        list(nn.tbptt(nn.RNN(2, 3, bidirectional=True), tg.ones((1, 4, 2)), 2))
+
+
 def test_tbptt_of_a_state_that_is_given():
     cell = nn.LSTMCell(2, 3, generator=0)
     first = nn.unroll(cell, tg.ones((1, 3, 2)))
@@ -297,6 +451,7 @@ def test_tbptt_of_a_state_that_is_given():
     (lambda: nn.LSTM(2, 3, 0), ValueError, "num_layers"),
     (lambda: list(nn.tbptt(nn.RNNCell(2, 3), tg.ones((1, 4, 2)), 3, 2)), ValueError, "k1=3, k2=2"),
     (lambda: nn.pad_sequences([]), tg.ShapeError, "no sequences"),
+    (lambda: nn.pad_sequences([[1], 5]), tg.ShapeError, "sequence 1(.|\n)*got: *a number"),
     (lambda: nn.pad_sequences([[1, 2]], steps=1), tg.ShapeError, "at most 1"),
     (lambda: nn.pad_sequences([np.ones((2, 3)), np.ones((2, 4))]), tg.ShapeError, "sequence 1"),
 ])  # fmt: skip

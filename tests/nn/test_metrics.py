@@ -28,3 +28,10 @@ def test_shapes_must_agree():
     for call in (lambda: metrics.accuracy([1, 2], [1]), lambda: metrics.accuracy([1], [1], mask=[[True]])):
         with pytest.raises(tg.ShapeError, match="accuracy"):
             call()
+
+
+def test_classes_must_be_there():
+    with pytest.raises(IndexError, match=r"class 4 of the prediction(.|\n)*0 to 1"):
+        metrics.f1_score([0, 4], [0, 1], classes=2)
+    with pytest.raises(IndexError, match="class -1 of the target"):
+        metrics.f1_score([0, 1], [0, -1], classes=2)

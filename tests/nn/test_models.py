@@ -143,6 +143,63 @@ def test_floats_and_dropout_and_layers():
     assert "digraph" in tg.viz.to_dot(model(x))
 
 
+def paths(loss):
+    return {"/".join(t.scope) for t in tg.graph(loss)}
+
+
+def test_parts_of_models_have_scopes():
+    """What a cell does, and what a CRF does, is recorded inside the model."""
+    tagger = nn.ManyToMany(2, 3, 2, vocabulary=5, crf=True, bidirectional=True)
+    found = paths(tagger.loss([[1, 2]], [[1, 0]], lengths=[1]))
+    assert {"manytomany/recurrent/layer0/forward", "manytomany/recurrent/layer0/backward"} <= found
+    assert {"manytomany/embedding", "manytomany/readout", "manytomany/crf"} <= found
+    assert "crf" not in found
+    language = nn.LanguageModel(5, 3, 4, num_layers=2)
+    assert {f"languagemodel/recurrent/layer{k}" for k in range(2)} <= paths(language.loss([[1, 2]], [[1, 0]])[0])
+    assert "recurrent.layers.1.W_h" in language.state_dict()
+    writer = nn.OneToMany(2, 5, 4, 3, start=0, end=1)
+    assert {"onetomany/begin", "onetomany/cell", "onetomany/readout"} <= paths(writer.loss(np.ones((1, 2)), [[1, 0]]))
+    assert {"onetoone/layer0", "onetoone/layer1"} <= paths(nn.OneToOne(2, 5)(tg.ones((1, 2))))
+
+
+@pytest.mark.parametrize(("call", "error", "text"), [
+    (lambda m: m([1, 2]), tg.ShapeError, r"ManyToOne(.|\n)*tokens \(batch, time\)"),
+    (lambda m: m(np.ones((2, 3, 4))), tg.ShapeError, "tokens"),
+    (lambda m: m(np.ones((2, 3))), tg.DTypeError, "which are integers(.|\n)*float64"),
+    (lambda m: m([[1, 2]], lengths=[1], mask=[[True, True]]), TypeError, "give one of them"),
+    (lambda m: m([[1, 2]], mask=[[True]]), tg.ShapeError, r"booleans of shape \(1, 2\)"),
+    (lambda m: m([[1, 2]], lengths=[3]), ValueError, "length 3 of sequence 0"),
+    (lambda m: nn.ManyToMany(2, 3, 2)([[1, 2]]), tg.ShapeError, r"\(batch, time, features\).*vocabulary="),
+    (lambda m: nn.LanguageModel(5, 3, 4)([1, 2]), tg.ShapeError, "LanguageModel"),
+])  # fmt: skip
+def test_sequences_that_do_not_fit_are_refused(call, error, text):
+    with pytest.raises(error, match=text):
+        call(nn.ManyToOne(2, 3, 2, vocabulary=5))
+
+
+@pytest.mark.parametrize(("call", "text"), [
+    (lambda m: m(tg.ones(2), [[1, 2]]), r"vectors(.|\n)*\(batch, 2\)"),
+    (lambda m: m(tg.ones((1, 3)), [[1, 2]]), r"vectors(.|\n)*\(batch, 2\)"),
+    (lambda m: m(tg.ones((1, 2)), [[1, 2], [3, 4]]), r"\(1, time\), as many"),
+    (lambda m: m.loss(tg.ones((1, 2)), np.zeros((1, 0), int)), "at least one step"),
+    (lambda m: m.loss(tg.ones((1, 2)), [1, 2], lengths=[1]), r"tokens \(batch, time\)"),
+    (lambda m: nn.OneToMany(2, 5, 4, 3, start=5, end=1), "start must be a token of the vocabulary, 0 to 4, got 5"),
+    (lambda m: nn.OneToMany(2, 5, 4, 3, start=0, end=-1), "end must be"),
+])  # fmt: skip
+def test_vectors_and_targets_that_do_not_fit_are_refused(call, text):
+    with pytest.raises(ValueError, match=text):
+        call(nn.OneToMany(2, 5, 4, 3, start=0, end=1))
+
+
+def test_sequences_without_steps_have_finite_losses_and_gradients():
+    for pooling in ("last", "mean", "max"):
+        model = nn.ManyToOne(2, 3, 2, vocabulary=5, pooling=pooling, bidirectional=True)
+        loss = model.loss([[9, 9], [1, 2]], [0, 1], lengths=[0, 2])
+        loss.backward()
+        assert np.isfinite(loss.item())
+        assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters())
+
+
 @pytest.mark.parametrize(("call", "text"), [
     (lambda: nn.ManyToOne(2, 3, 2, cell="lstn"), "'lstn'"), (lambda: nn.ManyToOne(2, 3, 2, pooling="first"), "'first'"),
     (lambda: nn.OneToOne(2, 3, activation="than"), "'than'"),

@@ -63,7 +63,7 @@ def test_calls_are_recorded_in_scopes():
     y = Nested()(tg.ones((1, 3)))
     scopes = {t.scope for t in tg.graph(y)}
     assert ("nested", "first") in scopes
-    assert ("nested", "blocks0") in scopes
+    assert ("nested", "block0") in scopes
     assert y.scope == ("nested",)
 
 

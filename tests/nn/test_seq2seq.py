@@ -155,6 +155,7 @@ MODELS = {
     "plain": {"cell": nn.RNNCell, "attention": None},
     "additive": {"cell": nn.RNNCell, "attention": "additive"},
     "nested": {"cell": NestedCell, "attention": "multiplicative"},
+    "deep": {"cell": partial(nn.GRU, num_layers=2), "attention": "additive", "bidirectional": True},
     "both ways": {"cell": NestedCell, "attention": "additive", "bidirectional": True},
 }
 each_model = pytest.mark.parametrize("kind", sorted(MODELS))
@@ -266,6 +267,8 @@ def test_scopes_and_steps_are_recorded():
         nodes = g.by_scope(f"encoderdecoder/{path}")
         assert {t.time for t in nodes} >= {0, 1, 2, 3}
     assert [t.time for t in g.by_name("weights")] == [0, 1, 2, 3]
+    compared = [t for t in g.by_scope("encoderdecoder/decoder/attention") if t.time is None]
+    assert [t.op.name for t in compared if t.inputs] == ["matmul"]  # of all keys, before the first step
     assert out.weights.shape == (3, 4, 4)
 
 

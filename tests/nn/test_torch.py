@@ -165,48 +165,24 @@ def test_to_pytorch_and_back(layer):
         np.testing.assert_array_equal(p.numpy(), before[n])
 
 
-@pytest.mark.parametrize("layer", [
-    nn.RNN(2, 3), nn.LSTM(2, 3, bidirectional=True), nn.LSTM(2, 3, bias=False), nn.GRU(2, 3, update="keep"),
-    nn.GRU(2, 3, reset_after=True, update="keep", bias="two", bidirectional=True), nn.GRUCell(2, 3, update="keep"),
-    nn.Linear(2, 3), nn.Embedding(4, 3),
-], ids=lambda m: type(m).__name__)  # fmt: skip
-def test_to_keras_and_back(layer):
-    kept = nn.to_keras_weights(layer)
-    before = {n: p.numpy().copy() for n, p in layer.named_parameters()}
-    for p in layer.parameters():
-        p.assign(np.zeros(p.shape))
-    nn.from_keras_weights(layer, kept)
-    for n, p in layer.named_parameters():
-        np.testing.assert_array_equal(p.numpy(), before[n])
-
-
-def test_a_gru_of_keras_is_computed_with_its_own_order_of_gates():
-    """z before r, z keeps, and the reset after the product with a second bias."""
-    rng = np.random.default_rng(0)
-    kernel, recurrent, bias = rng.normal(size=(2, 9)), rng.normal(size=(3, 9)), rng.normal(size=(2, 9))
-    cell = nn.GRUCell(2, 3, reset_after=True, update="keep", bias="two", dtype=np.float64)
-    nn.from_keras_weights(cell, [kernel, recurrent, bias])
-    x, h = rng.normal(size=(4, 2)), rng.normal(size=(4, 3))
-    sigma = lambda v: 1 / (1 + np.exp(-v))
-    x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3, -1)
-    u_z, u_r, u_h = np.split(h @ recurrent + bias[1], 3, -1)
-    z, r = sigma(x_z + u_z), sigma(x_r + u_r)
-    expected = z * h + (1 - z) * np.tanh(x_h + r * u_h)
-    np.testing.assert_allclose(cell(x, tg.tensor(h))[0].numpy(), expected, rtol=1e-12)
-
-
 @pytest.mark.parametrize(("call", "error", "text"), [
     (lambda: nn.to_torch_state_dict(nn.GRU(2, 3)), ValueError, "reset_after=True, update='keep', bias='two'"),
     (lambda: nn.to_torch_state_dict(nn.LSTMCell(2, 3, peephole=True)), ValueError, "PyTorch has no cell"),
     (lambda: nn.to_torch_state_dict(nn.RNNCell(2, 3, leak=0.5)), ValueError, "PyTorch has no cell"),
+    (lambda: nn.to_torch_state_dict(nn.LSTM(2, 3, activation="sigmoid")), ValueError, "PyTorch has no cell"),
+    (lambda: nn.to_torch_state_dict(nn.RNN(2, 3, activation="sigmoid")), ValueError, "PyTorch has no cell"),
+    (lambda: nn.to_torch_state_dict(nn.LSTM(2, 3, gate_activation="relu")), ValueError, "PyTorch has no cell"),
+    (lambda: nn.to_torch_state_dict(nn.LSTM(2, 3, output_activation="identity")), ValueError, "PyTorch has no cell"),
+    (lambda: nn.to_torch_state_dict(nn.RNN(2, 3, 2, residual=True)), ValueError, "without residual or skip"),
+    (lambda: nn.to_torch_state_dict(nn.RNN(2, 3, 2, skip=True)), ValueError, "without residual or skip"),
+    (lambda: nn.to_torch_state_dict(nn.Recurrent(nn.Zoneout(nn.RNNCell(2, 3)))), ValueError, "Zoneout: PyTorch has no"),
+    (lambda: nn.to_torch_state_dict(nn.Recurrent([nn.RNNCell(2, 3), nn.LSTMCell(3, 3)])), ValueError, "of one kind"),
+    (lambda: nn.to_torch_state_dict(nn.Recurrent([nn.RNNCell(2, 3), nn.RNNCell(3, 4)])), ValueError, "of one kind"),
     (lambda: nn.to_torch_state_dict(nn.LayerNorm(3)), ValueError, "PyTorch has no layer"),
     (lambda: nn.to_torch_state_dict(nn.RNN(2, 3), of="value"), ValueError, "'value'"),
     (lambda: nn.from_torch_state_dict(nn.RNN(2, 3), {}), KeyError, "misses"),
     (lambda: nn.from_torch_state_dict(nn.Linear(2, 3), {"weight": np.ones((2, 3)), "bias": np.ones(3)}), tg.ShapeError,
      "weight"),
-    (lambda: nn.to_keras_weights(nn.LSTM(2, 3, 2)), ValueError, "one layer after the other"),
-    (lambda: nn.to_keras_weights(nn.LSTM(2, 3, projection=2)), ValueError, "no projection"),
-    (lambda: nn.from_keras_weights(nn.LSTM(2, 3), []), tg.ShapeError, "from_keras_weights"),
 ])  # fmt: skip
 def test_what_cannot_be_converted(call, error, text):
     with pytest.raises(error, match=text):

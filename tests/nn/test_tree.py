@@ -297,7 +297,7 @@ def test_heights_are_time_steps_and_nodes_are_named():
     g = tg.graph(out.roots)
     assert g.times == (0, 1, 2, 3)
     assert [(t.time, len(t)) for t in g.by_name("h")] == [(0, 7), (1, 3), (2, 1), (3, 1)]
-    assert [t.scope for t in g.by_name("h")] == [("treenetwork", "leaf"), *[("treenetwork", "cell")] * 3]
+    assert [t.scope for t in g.by_name("h")] == [("treenetwork", "cell")] * 4
 
 
 @pytest.mark.parametrize(

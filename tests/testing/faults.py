@@ -18,7 +18,7 @@ from tinygrad_rnn.compile import arena, emit, groups, program, rewrite, rules
 from tinygrad_rnn.grad import checkpoint as checkpointing
 from tinygrad_rnn.grad import sums
 from tinygrad_rnn.kernels.loops import address  # noqa: F401  (kernels are there before faults are)
-from tinygrad_rnn.nn import recurrent
+from tinygrad_rnn.nn import unrolling
 from tinygrad_rnn.ops import elementwise, index, linalg, neural, reduce, shape
 from tinygrad_rnn.ops.core import registry
 from tinygrad_rnn.testing import cell_laws
@@ -140,8 +140,8 @@ def _in_place(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _step_before(patch: Patch) -> None:
-    right = recurrent._Steps.__getitem__
-    patch.setattr(recurrent._Steps, "__getitem__", lambda self, t: right(self, max(t - 1, 0)))
+    right = unrolling.Inputs.__getitem__
+    patch.setattr(unrolling.Inputs, "__getitem__", lambda self, t: right(self, max(t - 1, 0)))
 
 
 def _arguments_of_the_first_call(patch: Patch) -> None:

@@ -2,17 +2,20 @@
 
 from . import init, metrics, wrappers
 from .attention import AdditiveAttention, AttentionOutput, MultiplicativeAttention
-from .cells import Cell, Gate, GRUCell, LSTMCell, LSTMState, RNNCell, Stepped
+from .cell import Cell, Gate, Stepped
+from .cells import GRUCell, LSTMCell, LSTMState, RNNCell
 from .convert import from_keras_weights, from_torch_state_dict, to_keras_weights, to_torch_state_dict
 from .crf import CRF
 from .decoding import Decoded, Hypothesis, beam_search, greedy, sample
 from .layers import Dropout, Embedding, LayerNorm, Linear, Sequential
 from .models import LanguageModel, ManyToMany, ManyToOne, OneToMany, OneToOne
 from .module import Module
-from .recurrent import GRU, LSTM, RNN, Chunk, Directions, Recurrent, RecurrentOutput, tbptt, unroll
+from .recurrent import GRU, LSTM, RNN, Recurrent
 from .seq2seq import EncoderDecoder, EncoderDecoderOutput, Translation
 from .sequences import pad_sequences, sequence_mask
 from .tree import ChildSumTreeLSTMCell, RecursiveCell, TreeLSTMCell, TreeNetwork, TreeOutput, schedule
+from .truncation import Chunk, tbptt
+from .unrolling import Directions, RecurrentOutput, unroll
 from .wrappers import DeepTransition, DroppedState, Residual, VariationalDropout, Zoneout
 
 __all__ = [

@@ -6,45 +6,20 @@ is a value that goes in and comes out; a cell keeps nothing between calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ops import elementwise
-from ..ops.core import as_tensor
-from ..ops.create import parameter, zeros
-from ..ops.shape import broadcast_to, split
+from ..ops.create import zeros
+from ..ops.shape import broadcast_to, concatenate, split
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
+from .cell import Activation, Cell, Stepped, activation_of
 from .init import Seed, generator_of
 from .layers import LayerNorm
 from .module import Module
 
-__all__ = ["Cell", "GRUCell", "Gate", "LSTMCell", "LSTMState", "RNNCell", "Stepped"]
-
-Activation = str | Callable[[Tensor], Tensor]
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "tanh": elementwise.tanh,
-    "relu": elementwise.relu,
-    "sigmoid": elementwise.sigmoid,
-    "identity": lambda x: x,
-}
-
-
-class Gate(NamedTuple):
-    """The part of a cell's weights that belongs to one gate.
-
-    Attributes
-    ----------
-    W_i : Tensor (input, hidden)
-    W_h : Tensor (hidden, hidden) or None
-    b : Tensor (hidden,) or None
-    """
-
-    W_i: Tensor
-    W_h: Tensor | None
-    b: Tensor | None
+__all__ = ["GRUCell", "LSTMCell", "LSTMState", "RNNCell"]
 
 
 class LSTMState(NamedTuple):
@@ -52,146 +27,6 @@ class LSTMState(NamedTuple):
 
     h: Any
     c: Any
-
-
-class Stepped(NamedTuple):
-    """One step of a cell with what happened inside.
-
-    Attributes
-    ----------
-    y : Tensor (batch, features)
-    state : nested tensors
-    gates : dict of Tensor
-        By name: gates, candidates and states of this step.
-    """
-
-    y: Tensor
-    state: Any
-    gates: dict[str, Tensor]
-
-
-def activation_of(name: str, given: Activation) -> Callable[[Any], Any]:
-    """An activation by name, or a function of tensors as it is."""
-    if callable(given):
-        return given
-    if given not in ACTIVATIONS:
-        raise ValueError(f"{name}: activation must be a function or one of {', '.join(ACTIVATIONS)}; got {given!r}")
-    return ACTIVATIONS[given]
-
-
-class Cell(Module):
-    """What the cells here have in common.
-
-    Attributes
-    ----------
-    GATES : tuple of str
-        Names of the blocks of the packed weights, in order.
-    input_size, hidden_size : int
-    W_i : Tensor (input, gates * hidden)
-    W_h : Tensor (hidden, recurrent gates * hidden)
-    b, b_h : Tensor (gates * hidden,) or None
-        The second bias is added to the recurrent product.
-
-    Examples
-    --------
-    >>> import tinygrad_rnn as tg
-    >>> cell = tg.nn.LSTMCell(3, 4)
-    >>> cell.gates["f"].b.tolist(), cell.W_h.shape
-    ([1.0, 1.0, 1.0, 1.0], (4, 16))
-    """
-
-    GATES: ClassVar[tuple[str, ...]] = ()
-    b: Tensor | None
-    b_h: Tensor | None
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        recurrent: int,
-        blocks: tuple[str, ...] = (),
-        bias: bool | str = True,
-        layer_norm: bool = False,
-        learn_initial_state: bool = False,
-        recurrent_init: str = "uniform",
-        generator: np.random.Generator,
-        dtype: Any,
-    ) -> None:
-        name = type(self).__name__
-        for what, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if not isinstance(size, int | np.integer) or size < 1:
-                raise ValueError(f"{name}: {what} must be a positive integer; got {size!r}")
-        if bias not in (True, False, "two"):
-            raise ValueError(f"{name}: bias must be True, False or 'two'; got {bias!r}")
-        if recurrent_init not in ("uniform", "orthogonal"):
-            raise ValueError(f"{name}: recurrent_init must be 'uniform' or 'orthogonal'; got {recurrent_init!r}")
-        self.input_size, self.hidden_size = int(input_size), int(hidden_size)
-        self.names = blocks or self.GATES
-        bound, width = 1 / np.sqrt(hidden_size), len(self.names) * hidden_size
-        self.W_i = init.uniform((input_size, width), bound, generator, dtype)
-        self.W_h = self._recurrent(recurrent, bound, recurrent_init, generator, dtype)
-        self.b = init.uniform((width,), bound, generator, dtype) if bias else None
-        self.b_h = init.uniform((recurrent * hidden_size,), bound, generator, dtype) if bias == "two" else None
-        self.norm_i = LayerNorm(width, dtype=dtype) if layer_norm else None
-        self.norm_h = LayerNorm(recurrent * hidden_size, dtype=dtype) if layer_norm else None
-        self.learned = [init.zeros((1, n), dtype) for n in self.state_sizes] if learn_initial_state else []
-
-    def _recurrent(self, blocks: int, bound: float, how: str, generator: np.random.Generator, dtype: Any) -> Tensor:
-        rows, columns = self.state_sizes[0], self.hidden_size
-        if how == "uniform":
-            return init.uniform((rows, blocks * columns), bound, generator, dtype)
-        parts = [init.orthogonal((rows, columns), 1.0, generator, dtype).data for _ in range(blocks)]
-        return parameter(np.concatenate(parts, 1))
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """Width of each tensor of the state."""
-        return (self.hidden_size,)
-
-    @property
-    def gates(self) -> dict[str, Gate]:
-        """The weights of each gate by its name: slices of the packed ones, to look at."""
-        found = {}
-        for k, name in enumerate(self.names):
-            at = slice(k * self.hidden_size, (k + 1) * self.hidden_size)
-            recurrent = self.W_h[:, at] if at.stop <= self.W_h.shape[1] else None
-            found[name] = Gate(self.W_i[:, at], recurrent, None if self.b is None else self.b[at])
-        return found
-
-    def initial_state(self, batch: int) -> Any:
-        """Zeros, or the learned initial state for each sequence."""
-        names = ("h0", "c0")
-        if self.learned:
-            parts = [broadcast_to(t, (batch, t.shape[1])) for t in self.learned]
-        else:
-            parts = [zeros((batch, n), self.W_i.dtype).named(s) for n, s in zip(self.state_sizes, names)]
-        return self._state(parts)
-
-    def _state(self, parts: list[Tensor]) -> Any:
-        return parts[0]
-
-    def from_input(self, x: Any) -> Tensor:
-        """What the inputs add to all gates."""
-        a = as_tensor(x) @ self.W_i
-        if self.norm_i is not None:
-            a = self.norm_i(a)
-        return a if self.b is None else a + self.b
-
-    def from_state(self, h: Tensor) -> Tensor:
-        """What the state adds to the gates."""
-        a = h @ self.W_h
-        if self.norm_h is not None:
-            a = self.norm_h(a)
-        return a if self.b_h is None else a + self.b_h
-
-    def step(self, x: Any, state: Any) -> Stepped:
-        """One step, with the gates."""
-        raise NotImplementedError(f"{type(self).__name__} has no step method")
-
-    def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
-        y, state, _ = self.step(x, state)
-        return y, state
 
 
 class RNNCell(Cell):
@@ -223,6 +58,13 @@ class RNNCell(Cell):
     >>> y.shape, y is h
     ((2, 4), True)
 
+    A leaky unit takes a share of what is new, ``h' = (1 - α) h + α g(a)``; here nothing is, and half of h is left:
+
+    >>> cell = tg.nn.RNNCell(1, 3, leak=0.5, bias=False)
+    >>> _ = cell.W_h.assign(cell.W_h * 0)
+    >>> cell(tg.zeros((1, 1)), tg.tensor([[4.0, 5.0, 6.0]]))[0].tolist()
+    [[2.0, 2.5, 3.0]]
+
     Five inputs, three hidden units and one output, without biases, have 5·3 + 3·3 + 3·1 weights:
 
     >>> tg.nn.RNNCell(5, 3, bias=False).parameter_count + tg.nn.Linear(3, 1, bias=False).parameter_count
@@ -246,8 +88,8 @@ class RNNCell(Cell):
         self.g = activation_of("RNNCell", activation)
         if not 0 < leak <= 1:
             raise ValueError(f"RNNCell: leak must lie in (0, 1], got {leak}")
-        if skip < 1:
-            raise ValueError(f"RNNCell: skip must be at least 1 step, got {skip}")
+        if not isinstance(skip, int | np.integer) or skip < 1:
+            raise ValueError(f"RNNCell: skip must be an integer of at least 1 step; got {skip!r}")
         self.activation, self.leak, self.skip = activation, float(leak), int(skip)
         generator = generator_of(generator)
         super().__init__(input_size, hidden_size, recurrent=1, generator=generator, dtype=dtype, **options)
@@ -267,7 +109,7 @@ class RNNCell(Cell):
         return parts[0] if self.skip == 1 else tuple(parts)
 
     def step(self, x: Any, state: Any) -> Stepped:
-        past = [as_tensor(h) for h in (state if self.skip > 1 else [state])]
+        x, past = self._read(x, state)
         h = past[0]
         a = self.from_input(x) + self.from_state(h)
         if self.W_s is not None:
@@ -313,6 +155,15 @@ class LSTMCell(Cell):
     >>> y.shape, state.c.shape, y is state.h
     ((2, 4), (2, 4), True)
 
+    Other presentations are options: without the gate ``f``, which is ``s' = s + i ⊙ s̃``; with logistic functions
+    throughout, ``s̃ = σ(...)`` and ``h' = o ⊙ σ(s')``; with gates that see the state in place of h.
+
+    >>> for options in ({"forget_gate": False}, {"activation": "sigmoid"}, {"state_gated": True}):
+    ...     print(list(tg.nn.LSTMCell(3, 4, **options).gates))
+    ['i', 'g', 'o']
+    ['i', 'f', 'g', 'o']
+    ['i', 'f', 'o', 'g']
+
     What the forget gate does to a cell state (4, 5, 6) where nothing is written: half open, open, and closed.
 
     >>> import numpy as np
@@ -354,6 +205,8 @@ class LSTMCell(Cell):
     ) -> None:
         if peephole not in (True, False, "previous"):
             raise ValueError(f"LSTMCell: peephole must be True, False or 'previous'; got {peephole!r}")
+        if projection is not None and (not isinstance(projection, int | np.integer) or projection < 1):
+            raise ValueError(f"LSTMCell: projection must be a positive integer or None; got {projection!r}")
         if state_gated and (peephole or projection):
             raise ValueError("LSTMCell: a state-gated cell sees its state already; it takes no peephole or projection")
         self.g, self.sigma = activation_of("LSTMCell", activation), activation_of("LSTMCell", gate_activation)
@@ -392,7 +245,7 @@ class LSTMCell(Cell):
         return LSTMState(*parts)
 
     def step(self, x: Any, state: Any) -> Stepped:
-        h, c = (as_tensor(s) for s in state)
+        x, (h, c) = self._read(x, state)
         a = self._preactivations(x, h, c)
         seen = [n for n in self.names if n != "g"]
         peep = {} if self.p is None else dict(zip(seen, split(self.p, len(seen)), strict=True))
@@ -432,7 +285,10 @@ class GRUCell(Cell):
     update : "write" or "keep"
         What z says: how much is written, as above, or how much is kept, ``h' = (1 - z) ⊙ n + z ⊙ h``, as in PyTorch
         and Keras.
-    layer_norm, learn_initial_state, recurrent_init, generator
+    layer_norm : bool
+        Normalise both products, those of the gates and those of the candidate apart (Ba, Kiros and Hinton, 2016, in
+        their supplement); without `reset_after` that of the candidate is ``(r ⊙ h) W_h``.
+    learn_initial_state, recurrent_init, generator
         As for :class:`RNNCell`.
 
     Examples
@@ -442,6 +298,19 @@ class GRUCell(Cell):
     >>> y, h = cell(tg.ones((2, 3)), cell.initial_state(2))
     >>> y.shape, sorted(cell.gates)
     ((2, 4), ['n', 'r', 'z'])
+
+    Where z is 0 nothing is written, and the state stays (4, 5, 6); where it is 1 the candidate, 0, takes its place:
+
+    >>> import numpy as np
+    >>> for bias in (-90.0, 0.0, 90.0):
+    ...     cell = tg.nn.GRUCell(1, 3)
+    ...     for p in cell.parameters():
+    ...         _ = p.assign(np.zeros(p.shape))
+    ...     _ = cell.b.assign(np.repeat([0.0, bias, 0.0], 3))
+    ...     print(cell(tg.zeros((1, 1)), tg.tensor([[4.0, 5.0, 6.0]]))[0].numpy().round(6).tolist())
+    [[4.0, 5.0, 6.0]]
+    [[2.0, 2.5, 3.0]]
+    [[0.0, 0.0, 0.0]]
     """
 
     GATES = ("r", "z", "n")
@@ -461,27 +330,43 @@ class GRUCell(Cell):
     ) -> None:
         if update not in ("write", "keep"):
             raise ValueError(f"GRUCell: update must be 'write' or 'keep'; got {update!r}")
-        if options.get("layer_norm") and not reset_after:
-            raise ValueError("GRUCell: layer_norm normalises one recurrent product; it needs reset_after=True")
         self.g, self.sigma = activation_of("GRUCell", activation), activation_of("GRUCell", gate_activation)
         self.reset_after, self.update = bool(reset_after), update
         generator = generator_of(generator)
         super().__init__(input_size, hidden_size, recurrent=3, generator=generator, dtype=dtype, **options)
 
+    def _norm(self, blocks: int, dtype: Any) -> Any:
+        return _GatesAndCandidate(self.hidden_size, dtype)
+
     def step(self, x: Any, state: Any) -> Stepped:
-        h, n = as_tensor(state), self.hidden_size
+        x, (h,) = self._read(x, state)
         a_r, a_z, a_n = split(self.from_input(x), 3, -1)
         if self.reset_after:
             u_r, u_z, u_n = split(self.from_state(h), 3, -1)
         else:
-            u_r, u_z = split(self._product(h, slice(0, 2 * n)), 2, -1)
+            u_r, u_z = split(self._product(h, "gates"), 2, -1)
         r, z = self.sigma(a_r + u_r).named("r"), self.sigma(a_z + u_z).named("z")
-        reset = r * u_n if self.reset_after else self._product(r * h, slice(2 * n, 3 * n))
+        reset = r * u_n if self.reset_after else self._product(r * h, "candidate")
         candidate = self.g(a_n + reset).named("n")
         new = (1 - z) * h + z * candidate if self.update == "write" else (1 - z) * candidate + z * h
         new = new.named("h")
         return Stepped(new, new, {"r": r, "z": z, "n": candidate, "h": new})
 
-    def _product(self, h: Tensor, at: slice) -> Tensor:
+    def _product(self, h: Tensor, part: str) -> Tensor:
+        n = self.hidden_size
+        at = slice(0, 2 * n) if part == "gates" else slice(2 * n, 3 * n)
         a = h @ self.W_h[:, at]
+        if self.norm_h is not None:
+            a = getattr(self.norm_h, part)(a)
         return a if self.b_h is None else a + self.b_h[at]
+
+
+class _GatesAndCandidate(Module):
+    """Layer norm of what goes into r and z, and of what goes into the candidate."""
+
+    def __init__(self, hidden_size: int, dtype: Any) -> None:
+        self.gates, self.candidate = LayerNorm(2 * hidden_size, dtype=dtype), LayerNorm(hidden_size, dtype=dtype)
+
+    def forward(self, a: Tensor) -> Tensor:
+        at = 2 * a.shape[-1] // 3
+        return concatenate([self.gates(a[..., :at]), self.candidate(a[..., at:])], -1)

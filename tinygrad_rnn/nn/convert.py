@@ -24,7 +24,8 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..tensor import Tensor
-from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .cell import ACTIVATIONS, Cell
+from .cells import GRUCell, LSTMCell, RNNCell
 from .layers import Embedding, Linear
 from .module import Module
 from .recurrent import Recurrent
@@ -36,6 +37,8 @@ Get = Callable[[Tensor], np.ndarray]
 
 def to_torch_state_dict(module: Module, *, of: str = "data") -> dict[str, np.ndarray]:
     """The weights as ``torch.nn`` names and lays them out: for ``load_state_dict`` after ``torch.from_numpy``.
+
+    The table at the head of :mod:`tinygrad_rnn.nn.convert` says how gates, biases and directions correspond.
 
     Parameters
     ----------
@@ -62,6 +65,8 @@ def to_torch_state_dict(module: Module, *, of: str = "data") -> dict[str, np.nda
 
 def from_torch_state_dict(module: Module, state: Mapping[str, Any]) -> None:
     """Take over the weights of a ``torch.nn`` layer; either all fit, or nothing is changed.
+
+    The table at the head of :mod:`tinygrad_rnn.nn.convert` says how gates, biases and directions correspond.
 
     Parameters
     ----------
@@ -141,6 +146,7 @@ def _torch_parts(module: Module, get: Get) -> Iterator[tuple[str, np.ndarray]]:
     elif isinstance(module, Embedding):
         yield "weight", get(module.E)
     elif _is_recurrent(module):
+        _check_layer("PyTorch", module)
         for suffix, cell in _cells(module):
             _check_same("PyTorch", cell)
             yield f"weight_ih{suffix}", get(cell.W_i).T
@@ -175,22 +181,44 @@ def _from_torch(module: Module, given: Mapping[str, np.ndarray]) -> Iterator[tup
                 yield cell.W_p, given[f"weight_hr{suffix}"].T  # type: ignore[attr-defined]
 
 
+def _check_layer(framework: str, module: Any) -> None:
+    """Refuse what layers of other frameworks do not do around and between their cells."""
+    if not isinstance(module, Recurrent):
+        return
+    cells = [cell for _, cell in _cells(module)]
+    alike = {(type(c), getattr(c, "hidden_size", 0), getattr(c, "g", None)) for c in cells}
+    if module.residual or (module.skip and len(module.layers) > 1) or len(alike) > 1:
+        raise ValueError(
+            f"{type(module).__name__}: {framework} has no layer that computes the same: its cells are of one kind and "
+            "size, without residual or skip connections"
+        )
+
+
 def _check_same(framework: str, cell: Any, reset_after: bool | None = True) -> None:
     """Refuse options that the other framework does not know."""
-    plain = cell.norm_i is None and not cell.learned
-    if isinstance(cell, RNNCell):
-        plain = plain and cell.skip == 1 and cell.leak == 1
+    same = isinstance(cell, Cell) and cell.norm_i is None and not cell.learned
+    if not same:
+        pass
+    elif isinstance(cell, RNNCell):
+        same = cell.skip == 1 and cell.leak == 1
     elif isinstance(cell, LSTMCell):
-        plain = plain and cell.p is None and not cell.state_gated and "f" in cell.names
+        same = cell.p is None and not cell.state_gated and "f" in cell.names and cell.out is cell.g
     elif isinstance(cell, GRUCell):
         after = reset_after is None or cell.reset_after
         biases = not cell.reset_after or cell.b is None or cell.b_h is not None
-        plain = plain and cell.update == "keep" and after and biases
+        same = cell.update == "keep" and after and biases
     else:
-        plain = False
-    if not plain:
+        same = False
+    if not same or (framework == "PyTorch" and not _activations_are_pytorchs(cell)):
         hint = " (its GRU is GRU(..., reset_after=True, update='keep', bias='two'))" * isinstance(cell, GRUCell)
         raise ValueError(f"{type(cell).__name__}: {framework} has no cell that computes the same{hint}")
+
+
+def _activations_are_pytorchs(cell: Any) -> bool:
+    """Keras takes activations by options, PyTorch has tanh, or ReLU in an RNN, and logistic gates."""
+    candidates = ("tanh", "relu") if isinstance(cell, RNNCell) else ("tanh",)
+    gates = getattr(cell, "sigma", ACTIVATIONS["sigmoid"])
+    return any(cell.g is ACTIVATIONS[name] for name in candidates) and gates is ACTIVATIONS["sigmoid"]
 
 
 # Keras ----------------------------------------------------------------------------------------------------------------
@@ -199,10 +227,17 @@ def _check_same(framework: str, cell: Any, reset_after: bool | None = True) -> N
 def to_keras_weights(module: Module) -> list[np.ndarray]:
     """The weights as ``layer.get_weights()`` of Keras orders them: for ``layer.set_weights``.
 
+    The table at the head of :mod:`tinygrad_rnn.nn.convert` says how gates, biases and directions correspond.
+
     Parameters
     ----------
     module : a cell; RNN, LSTM or GRU of one layer, of one direction or, for Keras' ``Bidirectional``, of two; Linear,
         Embedding
+
+    Raises
+    ------
+    ValueError
+        If Keras has no layer that computes the same.
 
     Examples
     --------
@@ -215,6 +250,8 @@ def to_keras_weights(module: Module) -> list[np.ndarray]:
 
 def from_keras_weights(module: Module, weights: Sequence[Any]) -> None:
     """Take over what ``layer.get_weights()`` gives; either all fit, or nothing is changed.
+
+    The table at the head of :mod:`tinygrad_rnn.nn.convert` says how gates, biases and directions correspond.
 
     Raises
     ------
@@ -244,6 +281,7 @@ def from_keras_weights(module: Module, weights: Sequence[Any]) -> None:
 def _keras_cells(module: Module) -> list[Any]:
     if not _is_recurrent(module) or (isinstance(module, Recurrent) and len(module.layers) > 1):
         raise ValueError(f"{type(module).__name__}: Keras has no layer of this make; convert one layer after the other")
+    _check_layer("Keras", module)
     cells = [cell for _, cell in _cells(module)]
     for cell in cells:
         _check_same("Keras", cell, reset_after=None)

@@ -18,7 +18,7 @@ from ..scope import no_grad
 from ..tensor import Tensor
 from .state import mapped_state
 
-__all__ = ["Decoded", "Hypothesis", "beam_search", "greedy", "sample"]
+__all__ = ["Decoded", "Hypothesis", "beam_search", "check_tokens", "greedy", "sample"]
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
@@ -329,9 +329,7 @@ def _log_probabilities(name: str, logits: Tensor, rows: int, start: int, end: in
         raise fail(
             ShapeError, f"{name}: the logits that step gave", expected=f"({rows}, vocabulary)", got=str(logits.shape)
         )
-    for what, token in (("start", start), ("end", end)):
-        if not 0 <= token < logits.shape[1]:
-            raise ValueError(f"{name}: {what} must be a token, 0 to {logits.shape[1] - 1}, got {token}")
+    check_tokens(name, logits.shape[1], start=start, end=end)
     values = logits.numpy().astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(values.max(-1)))
     if len(wrong):
@@ -351,6 +349,13 @@ def _likely(logp: np.ndarray, top_k: int | None, top_p: float | None) -> np.ndar
     kept = np.empty_like(ranked)
     np.put_along_axis(kept, order, ranked, -1)
     return kept
+
+
+def check_tokens(name: str, vocabulary: int, **tokens: int) -> None:
+    """Whether the start and the end token are of the vocabulary."""
+    for what, token in tokens.items():
+        if not 0 <= token < vocabulary:
+            raise ValueError(f"{name}: {what} must be a token of the vocabulary, 0 to {vocabulary - 1}, got {token}")
 
 
 def _check_numbers(name: str, **numbers: int) -> None:

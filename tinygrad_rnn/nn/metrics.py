@@ -47,6 +47,13 @@ def f1_score(prediction: Any, target: Any, *, classes: int, mask: Any = None) ->
         As for :func:`accuracy`.
     classes : int
 
+    Raises
+    ------
+    ShapeError
+        If the shapes differ.
+    IndexError
+        If a class that is shown is negative or too large.
+
     Examples
     --------
     >>> import tinygrad_rnn as tg
@@ -54,6 +61,10 @@ def f1_score(prediction: Any, target: Any, *, classes: int, mask: Any = None) ->
     [0.667, 0.8, 0.0]
     """
     p, t = _shown("f1_score", prediction, target, mask)
+    for what, a in (("prediction", p), ("target", t)):
+        if a.size and not 0 <= a.min() <= a.max() < classes:
+            wrong = a[(a < 0) | (a >= classes)][0]
+            raise fail(IndexError, f"f1_score: class {wrong} of the {what}", expected=f"0 to {classes - 1}")
     hits, predicted, there = (np.bincount(a, minlength=classes)[:classes] for a in (t[p == t], p, t))
     return 2 * hits / np.maximum(predicted + there, 1)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, fail
+from ..errors import DTypeError, ShapeError, fail
 from ..ops.core import as_tensor, cast
 from ..ops.create import tensor
 from ..ops.elementwise import where
@@ -29,14 +29,16 @@ from ..ops.reduce import max as max_of
 from ..ops.shape import stack
 from ..scope import no_grad, steps
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
-from .cells import ACTIVATIONS, GRUCell
+from .cell import ACTIVATIONS
+from .cells import GRUCell
 from .crf import CRF
-from .decoding import Decoded, Hypothesis, beam_search, greedy, sample
+from .decoding import Decoded, Hypothesis, beam_search, check_tokens, greedy, sample
 from .init import Seed, generator_of
 from .layers import Dropout, Embedding, Linear
-from .module import Module
-from .recurrent import GRU, LSTM, RNN, Recurrent, RecurrentOutput
+from .module import Module, entered
+from .recurrent import GRU, LSTM, RNN, Recurrent
 from .sequences import sequence_mask
+from .unrolling import RecurrentOutput
 
 __all__ = ["LanguageModel", "ManyToMany", "ManyToOne", "OneToMany", "OneToOne"]
 
@@ -49,10 +51,19 @@ def _layers(name: str, kind: str, *sizes: Any, **options: Any) -> Recurrent:
     return KINDS[kind](*sizes, **options)
 
 
-def _mask(xs: Tensor, lengths: Any, mask: Any) -> Tensor | None:
+def _sequences(name: str, xs: Any, lengths: Any, mask: Any, tokens: bool) -> tuple[Tensor, Tensor | None]:
+    """A batch of tokens or of floats, and which of the steps are there."""
+    xs = as_tensor(xs)
+    if xs.ndim != (2 if tokens else 3):
+        expected = "tokens (batch, time)" if tokens else "(batch, time, features); for tokens make it with vocabulary="
+        raise fail(ShapeError, f"{name}, {describe(xs)}", expected=expected)
+    if tokens and xs.dtype.kind not in "iu":
+        raise fail(DTypeError, f"{name}, {describe(xs)}", expected="tokens, which are integers", got=str(xs.dtype))
+    if lengths is not None and mask is not None:
+        raise TypeError(f"{name}: lengths and mask say the same; give one of them")
     if lengths is None:
-        return None if mask is None else as_tensor(mask)
-    return sequence_mask(lengths, xs.shape[1])
+        return xs, None if mask is None else as_tensor(mask)
+    return xs, sequence_mask(lengths, xs.shape[1])
 
 
 class OneToOne(Module):
@@ -116,21 +127,23 @@ class _Reader(Module):
         self.embedding: Embedding | None = None
         if vocabulary is not None:
             self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
-        self.layers = _layers(
+        self.recurrent = _layers(
             type(self).__name__, cell, features, hidden, num_layers, bidirectional=bidirectional, dropout=dropout,
             generator=generator, dtype=dtype,
         )  # fmt: skip
         self.drop = Dropout(dropout, generator=generator)
         self.readout = Linear(hidden * (1 + bidirectional), classes, generator=generator, dtype=dtype)
 
-    def read(self, xs: Any, mask: Tensor | None, state: Any = None) -> RecurrentOutput:
+    def read(self, xs: Tensor, mask: Tensor | None, state: Any = None) -> RecurrentOutput:
         """Outputs of the layers for a batch."""
-        xs = as_tensor(xs)
         if self.embedding is not None:
             if mask is not None:  # what stands behind the ends need not be a token
                 xs = where(mask, xs, 0)
             xs = self.embedding(xs)
-        return self.layers(self._dropped(xs), state, mask=mask)
+        return self.recurrent(self._dropped(xs), state, mask=mask)
+
+    def _sequences(self, xs: Any, lengths: Any, mask: Any) -> tuple[Tensor, Tensor | None]:
+        return _sequences(type(self).__name__, xs, lengths, mask, tokens=self.embedding is not None)
 
     def _dropped(self, x: Tensor) -> Tensor:
         return self.drop(x) if self.drop.p else x
@@ -171,7 +184,7 @@ class ManyToOne(_Reader):
 
     def forward(self, xs: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:
         """Logits (batch, classes)."""
-        there = _mask(as_tensor(xs), lengths, mask)
+        xs, there = self._sequences(xs, lengths, mask)
         return self.readout(self._dropped(self._pooled(self.read(xs, there), there)))
 
     def _pooled(self, out: RecurrentOutput, mask: Tensor | None) -> Tensor:
@@ -230,20 +243,21 @@ class ManyToMany(_Reader):
 
     def forward(self, xs: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:
         """Logits (batch, time, classes); with a CRF the scores that it gets."""
-        there = _mask(as_tensor(xs), lengths, mask)
+        xs, there = self._sequences(xs, lengths, mask)
         return self.readout(self._dropped(self.read(xs, there).outputs))
 
     def loss(self, xs: Any, target: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:
         """Cross-entropy of the tags (batch, time): its mean over all steps; with a CRF over all sequences."""
-        there = _mask(as_tensor(xs), lengths, mask)
+        xs, there = self._sequences(xs, lengths, mask)
         logits = self(xs, mask=there)
         if self.crf is not None:
-            return self.crf(logits, target, mask=there)
+            with entered(self):
+                return self.crf(logits, target, mask=there)
         return cross_entropy(logits, target, mask=there)
 
     def predict(self, xs: Any, *, lengths: Any = None, mask: Any = None, padding: int = -1) -> Tensor:
         """The most probable tags (batch, time): of each step, or with a CRF of the whole sequence."""
-        there = _mask(as_tensor(xs), lengths, mask)
+        xs, there = self._sequences(xs, lengths, mask)
         with no_grad():
             logits = self(xs, mask=there)
             if self.crf is not None:
@@ -285,6 +299,7 @@ class OneToMany(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
+        check_tokens("OneToMany", vocabulary, start=start, end=end)
         generator = generator_of(generator)
         self.begin = Linear(in_features, hidden, generator=generator, dtype=dtype)
         self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
@@ -299,17 +314,20 @@ class OneToMany(Module):
 
     def state_of(self, x: Any) -> Tensor:
         """The initial state that stands for a vector."""
+        x, expected = as_tensor(x), self.begin.W.shape[0]
+        if x.ndim != 2 or x.shape[1] != expected:
+            raise fail(ShapeError, f"OneToMany: vectors {describe(x)}", expected=f"(batch, {expected})")
         return ACTIVATIONS["tanh"](self.begin(x)).named("h0")
 
     def forward(self, x: Any, target: Any, *, lengths: Any = None) -> Tensor:
         """Logits (batch, time, vocabulary) of each token of the target, given those before it."""
-        target = as_tensor(target)
-        if target.ndim != 2:
-            raise fail(ShapeError, f"OneToMany: target {describe(target)}", expected="tokens (batch, time)")
-        if lengths is not None:
-            target = where(sequence_mask(lengths, target.shape[1]), target, 0)
+        target, there = _sequences("OneToMany: target", target, lengths, None, tokens=True)
         state, logits = self.state_of(x), []
-        before = tensor(np.full(target.shape[0], self.start, np.int64))
+        if not target.shape[1] or len(target) != len(state):
+            expected = f"({len(state)}, time), as many sequences as vectors, with at least one step"
+            raise fail(ShapeError, f"OneToMany: target {describe(target)}", expected=expected)
+        before = tensor(np.full(len(target), self.start, np.int64))
+        target = target if there is None else where(there, target, 0)
         for t in steps(target.shape[1]):
             y, state = self.step(before, state)
             logits.append(y)
@@ -318,8 +336,7 @@ class OneToMany(Module):
 
     def loss(self, x: Any, target: Any, *, lengths: Any = None) -> Tensor:
         """Cross-entropy of the target, its mean over all tokens that are there."""
-        target = as_tensor(target)
-        there = None if lengths is None else sequence_mask(lengths, target.shape[1])
+        target, there = _sequences("OneToMany: target", target, lengths, None, tokens=True)
         return cross_entropy(self(x, target, lengths=lengths), target, mask=there)
 
     def generate(self, x: Any, *, max_steps: int, beam: int | None = None) -> Decoded | list[list[Hypothesis]]:
@@ -369,7 +386,7 @@ class LanguageModel(Module):
     ) -> None:
         generator = generator_of(generator)
         self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
-        self.layers = _layers(
+        self.recurrent = _layers(
             "LanguageModel", cell, features, hidden, num_layers, dropout=dropout, generator=generator, dtype=dtype
         )
         self.drop = Dropout(dropout, generator=generator)
@@ -379,14 +396,13 @@ class LanguageModel(Module):
 
     def initial_state(self, batch: int) -> list[Any]:
         """The initial state of every layer."""
-        return self.layers.initial_state(batch)
+        return self.recurrent.initial_state(batch)
 
     def forward(self, tokens: Any, state: Any = None, *, lengths: Any = None, mask: Any = None) -> tuple[Tensor, Any]:
         """Logits (batch, time, vocabulary) of the token after each, and the state to go on from."""
-        tokens = as_tensor(tokens)
-        there = _mask(tokens, lengths, mask)
+        tokens, there = _sequences("LanguageModel", tokens, lengths, mask, tokens=True)
         xs = self.embedding(tokens if there is None else where(there, tokens, 0))
-        out = self.layers(self._dropped(xs), state, mask=there)
+        out = self.recurrent(self._dropped(xs), state, mask=there)
         y = self._dropped(out.outputs)
         if self.readout is not None:
             return self.readout(y), out.state
@@ -399,8 +415,7 @@ class LanguageModel(Module):
         self, tokens: Any, target: Any, state: Any = None, *, lengths: Any = None, mask: Any = None
     ) -> tuple[Tensor, Any]:
         """Cross-entropy of the next tokens (batch, time), in nats, and the state; its exponential is the perplexity."""
-        tokens = as_tensor(tokens)
-        there = _mask(tokens, lengths, mask)
+        tokens, there = _sequences("LanguageModel", tokens, lengths, mask, tokens=True)
         logits, after = self(tokens, state, mask=there)
         return cross_entropy(logits, target, mask=there), after
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..effects import set_grad
 from ..errors import ShapeError, fail
-from ..scope import current, scope
+from ..scope import current, scope, using
 from ..tensor import Tensor
 
-__all__ = ["Module"]
+__all__ = ["Module", "entered"]
 
 
 class Module:
@@ -20,7 +20,8 @@ class Module:
 
     Parameters are the attributes made by ``tg.parameter``, also inside plain lists, tuples and dicts, in the order in
     which they were set; other tensors are saved with them but not trained. They are named after their attributes, and
-    what ``forward`` computes is recorded in a scope named after the module.
+    what ``forward`` computes is recorded in a scope of the module, named after the attribute too: ``layer1`` for the
+    second one of ``self.layers``.
 
     Examples
     --------
@@ -45,7 +46,7 @@ class Module:
             if isinstance(child, Tensor) and child.name is None and child.is_leaf:
                 child.named(path)
             elif isinstance(child, Module) and child._name is None:
-                object.__setattr__(child, "_name", path.replace(".", ""))
+                object.__setattr__(child, "_name", _singular(path))
         object.__setattr__(self, attribute, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,10 +54,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method: define one that takes its inputs")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        effects = current().tracing
-        if effects is not None:
-            effects.modules[id(self)] = self
-        with scope(self._name or type(self).__name__.lower()):
+        with entered(self):
             return self.forward(*args, **kwargs)
 
     # What it holds --------------------------------------------------------------------------------------------------
@@ -166,6 +164,38 @@ class Module:
             label = f"{path.rpartition('.')[2]}: " if path else ""
             lines.append("  " * depth + f"{label}{type(module).__name__}({', '.join(tensors)})")
         return "\n".join(lines)
+
+
+def entered(called: Any, name: str | None = None) -> using:
+    """The scope of what a module, or anything else that is called, computes in the block.
+
+    It has the name that is given here, that of the attribute which holds the module, or that of its kind.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> cell = tg.nn.RNNCell(2, 3)
+    >>> with tg.nn.module.entered(cell, "layer0"):
+    ...     y = cell.from_input(tg.ones((1, 2)))
+    >>> y.scope
+    ('layer0',)
+    """
+    effects = current().tracing
+    if effects is not None and isinstance(called, Module):
+        effects.modules[id(called)] = called
+    own = called._name if isinstance(called, Module) else None
+    return scope(name or own or _kind(called))
+
+
+def _singular(path: str) -> str:
+    """``layer0`` for ``layers.0``, ``norm`` for ``parts.norm``: what one of several is called."""
+    several, _, key = path.rpartition(".")
+    return several.removesuffix("s") + key if key.isdigit() else key
+
+
+def _kind(called: Any) -> str:
+    found = getattr(called, "__name__", type(called).__name__).lower()
+    return found if found.isidentifier() else "cell"  # a lambda is called <lambda>
 
 
 def _children(attribute: str, value: Any) -> Iterator[tuple[str, Any]]:

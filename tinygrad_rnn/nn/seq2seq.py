@@ -17,13 +17,14 @@ from ..ops.shape import concatenate, stack
 from ..scope import no_grad, steps
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
 from .attention import AdditiveAttention, MultiplicativeAttention
-from .decoding import Hypothesis, beam_search, greedy
+from .cell import inside
+from .decoding import Hypothesis, beam_search, check_tokens, greedy
 from .init import Seed, generator_of
 from .layers import Embedding, Linear
-from .module import Module
-from .recurrent import unroll
+from .module import Module, entered
 from .sequences import sequence_mask
 from .state import leaves_of, mapped_state
+from .unrolling import unroll
 
 __all__ = ["EncoderDecoder", "EncoderDecoderOutput", "Translation"]
 
@@ -116,12 +117,15 @@ class _Decoder(Module):
         """What is known of the source at every step."""
         if self.attention is None:
             return {}
-        known = {"keys": outputs, "projected": self.attention.precompute(outputs)}
+        with entered(self.attention):
+            known = {"keys": outputs, "projected": self.attention.precompute(outputs)}
         return known if mask is None else {**known, "mask": mask}
 
     def step(self, tokens: Tensor, state: State, memory: dict[str, Tensor]) -> tuple[Tensor, State, Tensor | None]:
         """Logits for the next token, the state after, and the weights of the attention."""
-        y, state = self.cell(self.embedding(tokens).named("x"), state)
+        x = self.embedding(tokens).named("x")
+        with entered(self.cell):
+            y, state = inside(self.cell)(x, state)
         weights = None
         if self.attention is not None:
             context, weights = self.attention(y, **memory)
@@ -175,7 +179,8 @@ class EncoderDecoder(Module):
     hidden : int
     cell : class or function
         Makes a cell: ``cell(input, hidden, generator=generator)``, with outputs of size `hidden`. Its state may be any
-        nesting of tensors (batch, ...).
+        nesting of tensors (batch, ...). Layers of one direction are a cell too, for a deep encoder and decoder:
+        ``cell=functools.partial(nn.LSTM, num_layers=2)``.
     attention : "additive", "multiplicative", or None
     bidirectional : bool
         Whether the encoder has a second cell that reads from the end; the states of both are joined by
@@ -222,7 +227,7 @@ class EncoderDecoder(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
-        _check_ids(start, end, target_vocabulary)
+        check_tokens("EncoderDecoder", target_vocabulary, start=start, end=end)
         generator = generator_of(generator)
         own: dict[str, Any] = {"generator": generator, "dtype": dtype}
         of_cell = own if np.dtype(dtype) != DEFAULT_FLOAT else {"generator": generator}
@@ -342,14 +347,6 @@ def _attention(kind: str | None, hidden: int, keys: int, own: dict[str, Any]) ->
     if kind == "multiplicative":
         return MultiplicativeAttention(hidden, keys, **own)
     raise ValueError(f"EncoderDecoder: attention must be 'additive', 'multiplicative' or None, got {kind!r}")
-
-
-def _check_ids(start: int, end: int, vocabulary: int) -> None:
-    for what, token in (("start", start), ("end", end)):
-        if not 0 <= token < vocabulary:
-            raise ValueError(
-                f"EncoderDecoder: {what} must be a token of the target's vocabulary, 0 to {vocabulary - 1}, got {token}"
-            )
 
 
 def _tokens(what: str, tokens: Any) -> Tensor:

@@ -48,7 +48,10 @@ def pad_sequences(sequences: Sequence[Any], *, value: float = 0, steps: int | No
     arrays = [as_array(s.data if isinstance(s, Tensor) else s) for s in sequences]
     if not arrays:
         raise fail(ShapeError, "pad_sequences: there are no sequences", expected="at least one")
-    longest = max(len(a) if a.ndim else 0 for a in arrays)
+    for k, a in enumerate(arrays):
+        if not a.ndim:
+            raise fail(ShapeError, f"pad_sequences: sequence {k}", expected="(time, ...)", got="a number")
+    longest = max(map(len, arrays))
     count = longest if steps is None else steps
     full = [a for a in arrays if len(a)] or arrays  # an empty list has lost its features
     features, dtype = full[0].shape[1:], np.result_type(*(a.dtype for a in full))

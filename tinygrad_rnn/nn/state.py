@@ -8,7 +8,7 @@ from typing import Any
 from ..graph import flattened, rebuilt
 from ..tensor import Tensor
 
-__all__ = ["initial_state_of", "leaves_of", "mapped_state"]
+__all__ = ["initial_state_of", "leaves_of", "mapped_state", "named_leaves"]
 
 
 def initial_state_of(cell: Any, batch: int) -> Any:
@@ -43,6 +43,32 @@ def leaves_of(state: Any) -> list[Tensor]:
     listed: list[Tensor] = []
     flattened(state, listed, "state")
     return listed
+
+
+def named_leaves(state: Any) -> dict[str, Tensor]:
+    """The tensors of a nested state by the way to them: keys, fields or positions; "state" for a single one.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> list(tg.nn.state.named_leaves(tg.nn.LSTMCell(2, 3).initial_state(1)))
+    ['h', 'c']
+    >>> list(tg.nn.state.named_leaves({"h": tg.zeros(1), "past": (tg.zeros(1), tg.zeros(1))}))
+    ['h', 'past.0', 'past.1']
+    """
+    return dict(zip(_ways(state), leaves_of(state), strict=True))
+
+
+def _ways(state: Any) -> list[str]:
+    if isinstance(state, Tensor):
+        return ["state"]
+    if isinstance(state, dict):
+        parts = {str(k): v for k, v in state.items()}
+    else:
+        parts = dict(zip(getattr(state, "_fields", map(str, range(len(state)))), state, strict=True))
+    return [
+        k if isinstance(v, Tensor) else f"{k}.{way}" for k, v in parts.items() if v is not None for way in _ways(v)
+    ]
 
 
 def mapped_state(fn: Callable[..., Tensor], *states: Any) -> Any:

@@ -18,12 +18,12 @@ from ..ops.create import zeros
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.reduce import sum as sum_of
 from ..ops.shape import concatenate, expand_dims, reshape, split, stack
-from ..scope import scope, steps, timestep
+from ..scope import steps, timestep
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
 from .init import Seed, generator_of
 from .layers import Embedding
-from .module import Module
+from .module import Module, entered
 
 __all__ = [
     "ChildSumTreeLSTMCell", "Level", "RecursiveCell", "Schedule", "TreeLSTMCell", "TreeNetwork", "TreeOutput",
@@ -478,8 +478,8 @@ class TreeNetwork(Module):
         self._check(plan)
         nothing = (zeros((1, self.hidden), self.embedding.E.dtype),)
         states = {ABSENT: nothing * (1 if isinstance(self.cell, RecursiveCell) else 2)}
-        with timestep(0), scope("leaf"):
-            states[0] = _parts(self.cell.leaf(self.embedding(plan.tokens)))
+        with timestep(0):
+            states[0] = self._leaves(plan.tokens)
         for t in steps(len(plan.levels), start=1):
             states[t] = self._composed(tuple(_collect(states, plan.levels[t - 1])))
         everything = [states[t][0] for t in range(len(states) - 1)]
@@ -501,7 +501,7 @@ class TreeNetwork(Module):
         waiting: list[tuple[Tensor, ...]] = []  # states of nodes whose parents are still to come
         for node in _postorder(tree):
             if _is_leaf(node):
-                state = _parts(self.cell.leaf(self.embedding([node])))
+                state = self._leaves([node])
             else:
                 children = waiting[-len(node) :]
                 del waiting[-len(node) :]
@@ -509,6 +509,11 @@ class TreeNetwork(Module):
             waiting.append(state)
             done.append(state[0])
         return concatenate(done)
+
+    def _leaves(self, tokens: Any) -> tuple[Tensor, ...]:
+        x = self.embedding(tokens)
+        with entered(self.cell):
+            return _parts(self.cell.leaf(x))
 
     def _composed(self, children: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return _parts(self.cell(children if len(children) > 1 else children[0]))

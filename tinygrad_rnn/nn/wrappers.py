@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import ShapeError, fail
 from ..graph import flattened, rebuilt
 from ..ops.core import as_tensor
 from ..ops.create import tensor
 from ..ops.neural import dropout
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
-from .cells import Activation, activation_of
+from .cell import Activation, Stepped, activation_of, stepped
 from .init import Seed, generator_of
-from .module import Module
+from .module import Module, entered
 from .state import initial_state_of, leaves_of
 
 __all__ = ["DeepTransition", "DroppedState", "Residual", "VariationalDropout", "Zoneout"]
@@ -29,7 +30,20 @@ class _Wrapper(Module):
 
     def initial_state(self, batch: int) -> Any:
         """That of the cell inside."""
-        return initial_state_of(self.cell, batch)
+        with entered(self.cell, "cell"):
+            return initial_state_of(self.cell, batch)
+
+    def step(self, x: Any, state: Any) -> Stepped:
+        """One step, with what the cell inside shows of it."""
+        raise NotImplementedError(f"{type(self).__name__} has no step method")
+
+    def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
+        y, state, _ = self.step(x, state)
+        return y, state
+
+    def _inner(self, x: Any, state: Any) -> Stepped:
+        with entered(self.cell, "cell"):
+            return stepped(self.cell, x, state)
 
 
 class DroppedState(NamedTuple):
@@ -74,18 +88,18 @@ class VariationalDropout(_Wrapper):
 
     def initial_state(self, batch: int) -> DroppedState:
         """The cell's own with a mask, drawn anew on each call."""
-        state = initial_state_of(self.cell, batch)
+        state = super().initial_state(batch)
         hidden = leaves_of(state)[0]
         ones = tensor(np.ones(hidden.shape, hidden.dtype))
         mask = dropout(ones, self.p, generator=self.generator) if self.training and self.p else ones
         return DroppedState(state, mask.named("mask"))
 
-    def forward(self, x: Any, state: DroppedState) -> tuple[Tensor, DroppedState]:
+    def step(self, x: Any, state: DroppedState) -> Stepped:
         inner, mask = state
         parts = leaves_of(inner)
         structure = flattened(inner, [], "state")
-        y, after = self.cell(x, rebuilt(structure, iter([parts[0] * mask, *parts[1:]])))
-        return y, DroppedState(after, mask)
+        y, after, gates = self._inner(x, rebuilt(structure, iter([parts[0] * mask, *parts[1:]])))
+        return Stepped(y, DroppedState(after, mask), gates)
 
 
 class Zoneout(_Wrapper):
@@ -112,15 +126,16 @@ class Zoneout(_Wrapper):
             raise ValueError(f"Zoneout: p must lie between 0 and 1, got {p}")
         self.cell, self.p, self.generator = cell, shares, generator_of(generator)
 
-    def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
-        y, after = self.cell(x, state)
+    def step(self, x: Any, state: Any) -> Stepped:
+        y, after, gates = self._inner(x, state)
         before, now = leaves_of(state), leaves_of(after)
         shares = self.p * len(now) if len(self.p) == 1 else self.p
         if len(shares) != len(now):
             raise ValueError(f"Zoneout: {len(shares)} probabilities for a state of {len(now)} tensors")
         kept = [self._kept(q, as_tensor(a), b) for q, a, b in zip(shares, before, now, strict=True)]
-        outputs = [k for k, b in zip(kept, now, strict=True) if b is y]
-        return outputs[0] if outputs else y, rebuilt(flattened(after, [], "state"), iter(kept))
+        instead = dict(zip(map(id, now), kept, strict=True))
+        gates = {name: instead.get(id(t), t) for name, t in gates.items()}
+        return Stepped(instead.get(id(y), y), rebuilt(flattened(after, [], "state"), iter(kept)), gates)
 
     def _kept(self, p: float, before: Tensor, now: Tensor) -> Tensor:
         if not p:
@@ -145,9 +160,15 @@ class Residual(_Wrapper):
     def __init__(self, cell: Any) -> None:
         self.cell = cell
 
-    def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
-        y, state = self.cell(x, state)
-        return y + x, state
+    def step(self, x: Any, state: Any) -> Stepped:
+        x = as_tensor(x)
+        y, state, gates = self._inner(x, state)
+        if y.shape != x.shape:
+            raise fail(
+                ShapeError, f"Residual: output {y.shape} of {type(self.cell).__name__}",
+                expected=f"{x.shape}, as the input, to be added to it",
+            )  # fmt: skip
+        return Stepped(y + x, state, gates)
 
 
 class DeepTransition(_Wrapper):
@@ -186,15 +207,21 @@ class DeepTransition(_Wrapper):
         if depth < 1:
             raise ValueError(f"DeepTransition: depth must be at least 1, got {depth}")
         self.cell, self.skip, self.g = cell, bool(skip), activation_of("DeepTransition", activation)
-        n, generator = leaves_of(initial_state_of(cell, 1))[0].shape[-1], generator_of(generator)
+        state, generator = initial_state_of(cell, 1), generator_of(generator)
+        if not isinstance(state, Tensor):
+            raise ValueError(
+                f"DeepTransition: expected a cell whose state is one tensor, its output, as RNNCell and GRUCell have; "
+                f"the state of {type(cell).__name__} is a {type(state).__name__}"
+            )
+        n = state.shape[-1]
         bound = 1 / np.sqrt(n)
         self.W = [init.uniform((n, n), bound, generator, dtype) for _ in range(depth)]
         self.b = [init.zeros((n,), dtype) for _ in range(depth)]
 
-    def forward(self, x: Any, state: Any) -> tuple[Tensor, Tensor]:
-        h, _ = self.cell(x, state)
+    def step(self, x: Any, state: Any) -> Stepped:
+        h, _, gates = self._inner(x, state)
         for W, b in zip(self.W, self.b, strict=True):
             deeper = self.g(h @ W + b)
             h = deeper + h if self.skip else deeper
         h = h.named("h")
-        return h, h
+        return Stepped(h, h, gates | {"h": h})
