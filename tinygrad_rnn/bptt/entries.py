@@ -1,0 +1,264 @@
+"""Where in time gradients leave the losses, and where they enter tensors: one backward walk that keeps both apart.
+
+A cotangent enters a weight in the time step of the operation that uses it. What is done to a weight outside of time
+steps (a slice of it, its transpose, the embedding of a whole sequence) is part of the weight as it were: what counts is
+the step in which its result is used. So the graph falls into two parts: the *body*, where rows of cotangents for all
+outputs run together, and the *roots*, nodes outside of time between the body and the tensors asked for, where what
+entered in each step goes on by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+import numpy as np
+
+from ..grad.reverse import dependent
+from ..tensor import CONSTANT, LITERAL, Tensor
+from .rows import Factors, Rows, Sums, spread, total
+
+__all__ = ["Entries"]
+
+Entered = Callable[[int | None, Tensor, list[Rows]], None]
+Visit = Callable[[Tensor, Rows], None]
+
+
+class Entries:
+    """The parts of the gradient of some losses with respect to some tensors, by the step that they enter in.
+
+    Attributes
+    ----------
+    times : list of int or None
+        Steps in which something enters one of the targets, in order; None, the last, is outside of all.
+    columns : list
+        What rows of cotangents stand for: numbers of the losses, or, for a single loss that is `split`, the steps that
+        its terms come from, and None for what comes from no step.
+    """
+
+    def __init__(
+        self, losses: Sequence[Tensor], targets: Sequence[Tensor], *, split: bool = False, watch: Iterable[Tensor] = ()
+    ) -> None:
+        self.losses, self.targets = list(losses), list(targets)
+        self.wanted = {t.serial for t in self.targets}
+        watched = {t.serial for t in watch}
+        self.nodes, active = dependent(self.losses, self.wanted | watched)
+        self.active = sorted(s for s in active if type(self.nodes[s].op.vjp) is not str or not self.nodes[s].inputs)
+        self.roots = self._roots()
+        self.last = self._last_uses()
+        self.body = self._body(watched)
+        self.times = sorted((t for t in self.last if t is not None)) + [None] * self._outside()
+        self.spine = self._spine() if split else set()
+        self.columns: list[int | None] = self._exits() if split else list(range(len(self.losses)))
+        self.split = split
+        self._column: dict[int | None, int] = {c: k for k, c in enumerate(self.columns)}
+
+    @property
+    def reached(self) -> bool:
+        """Whether the losses depend on all targets."""
+        return all(t.serial in self.roots for t in self.targets)
+
+    # What there is --------------------------------------------------------------------------------------------------
+
+    def _roots(self) -> set[int]:
+        roots = self.wanted & self.nodes.keys()
+        for serial in self.active:
+            node = self.nodes[serial]
+            if node.time is None and any(t.serial in roots for t in node.inputs):
+                roots.add(serial)
+        return roots
+
+    def _last_uses(self) -> dict[int, int]:
+        """For each time step the first node of it that uses a root: the last one that a walk back comes to."""
+        last: dict[int, int] = {}
+        for serial in self.active:
+            node = self.nodes[serial]
+            if node.time is not None and any(t.serial in self.roots for t in node.inputs):
+                last.setdefault(node.time, serial)
+        return last
+
+    def _outside(self) -> bool:
+        return any(loss.serial in self.roots for loss in self.losses)
+
+    def _body(self, watched: set[int]) -> set[int]:
+        """Nodes whose cotangents something in a time step, or something that is watched, depends on."""
+        body = watched & self.nodes.keys()
+        for serial in self.active:
+            node = self.nodes[serial]
+            uses_root = node.time is not None and any(t.serial in self.roots for t in node.inputs)
+            if uses_root or any(t.serial in body for t in node.inputs):
+                body.add(serial)
+        return body
+
+    # What leaves the loss -------------------------------------------------------------------------------------------
+
+    def _spine(self) -> set[int]:
+        """The single loss and the partial sums that it is the sum of, whatever step they were added up in."""
+        spine, stack = {self.losses[0].serial}, [self.losses[0]]
+        while stack:
+            node = stack.pop()
+            for t in _terms(node):
+                if t.serial not in spine and t.size == 1:
+                    spine.add(t.serial)
+                    stack.append(t)
+        return {s for s in spine if s == self.losses[0].serial or _terms(self.nodes.get(s))}
+
+    def _exits(self) -> list[int | None]:
+        """Steps in which a path from the loss back first comes to an operation of a step."""
+        free, times, outside, active = set(self.spine), set(), False, set(self.active)
+        for serial in reversed(self.active):
+            node = self.nodes[serial]
+            for t in node.inputs if serial in free else ():
+                if t.serial not in active:
+                    continue
+                if self._leaves(t):
+                    times.add(t.time)
+                else:
+                    free.add(t.serial)
+                    outside = outside or (t.serial in self.roots)
+        outside = outside or self.losses[0].serial in self.roots
+        return [*sorted(t for t in times if t is not None), *([None] if outside or not times else [])]
+
+    def _leaves(self, t: Tensor) -> bool:
+        return t.time is not None and t.serial not in self.spine
+
+    # The walk -------------------------------------------------------------------------------------------------------
+
+    def walk(self, entered: Entered, visit: Visit | None = None, window: tuple[int, int] | None = None) -> None:
+        """Call ``entered(time, target, pieces)`` for all that enters, and ``visit(node, rows)`` at nodes of the body.
+
+        Only columns within `window` are computed.
+        """
+        _Walk(self, entered, visit, window or (0, len(self.columns))).run()
+
+    def largest(self) -> int:
+        """How many bytes a cotangent takes at most in the body, and those that enter all together in the roots."""
+        body = max((self.nodes[s].size * self.nodes[s].dtype.itemsize for s in self.body), default=1)
+        roots = [self.nodes[s].size * self.nodes[s].dtype.itemsize for s in self.roots - self.wanted]
+        return max(body, max(roots, default=1), 1)
+
+
+class _Walk:
+    def __init__(self, entries: Entries, entered: Entered, visit: Visit | None, window: tuple[int, int]) -> None:
+        self.entries, self.entered, self.visit, self.window = entries, entered, visit, window
+        self.flowing = Sums()
+        self.entering: dict[int | None, Sums] = {}
+        self.unplaced = len(entries.columns)  # the row of what comes from the loss and has not met a time step yet
+
+    def run(self) -> None:
+        entries = self.entries
+        done = {serial: time for time, serial in entries.last.items()}
+        self._seed()
+        self._finish(None)
+        for serial in sorted(entries.body, reverse=True):
+            node = entries.nodes[serial]
+            g = self.flowing.take(node)
+            if g is not None:
+                if self.visit is not None:
+                    self.visit(node, g)
+                self._spread(node, g)
+            if serial in done:
+                self._finish(done[serial])
+
+    def _seed(self) -> None:
+        for k, loss in enumerate(self.entries.losses):
+            column = self.unplaced if self.entries.split else k
+            rows = Rows(column, np.ones((1, *loss.shape), loss.dtype))
+            if loss.serial in self.entries.body and (self.entries.split or self.window[0] <= k < self.window[1]):
+                self.flowing.add(loss, rows)
+            if loss.serial in self.entries.roots:
+                self._enter(None, loss, rows)
+
+    def _spread(self, node: Tensor, g: Rows) -> None:
+        """Pass cotangents on within the body, and from a time step into the roots."""
+        entries = self.entries
+        wanted = [i for i, t in enumerate(node.inputs) if t.serial in entries.body or self._crosses(node, t)]
+        for i, part in spread(node, g.values, wanted):
+            t, rows = node.inputs[i], Rows(g.start, part)
+            if self._crosses(node, t):
+                self._enter(node.time, t, rows)
+            if t.serial in entries.body:
+                for placed in self._placed(t, rows):
+                    self.flowing.add(t, placed)
+
+    def _crosses(self, node: Tensor, t: Tensor) -> bool:
+        return node.time is not None and t.serial in self.entries.roots
+
+    def _placed(self, t: Tensor, rows: Rows) -> list[Rows]:
+        """Where a time step is met, what came from the loss without one is its own."""
+        entries = self.entries
+        if not entries.split or rows.stop <= self.unplaced or not entries._leaves(t):
+            return [rows]
+        known = [Rows(rows.start, rows.between(rows.start, self.unplaced))] if rows.start < self.unplaced else []
+        column = entries._column[t.time]
+        if not self.window[0] <= column < self.window[1]:
+            return known
+        return [*known, Rows(column, rows.between(self.unplaced, rows.stop))]
+
+    # The roots --------------------------------------------------------------------------------------------------------
+
+    def _enter(self, time: int | None, t: Tensor, rows: Rows) -> None:
+        for kept in self._columns(rows):
+            self.entering.setdefault(time, Sums()).add(t, kept)
+
+    def _columns(self, rows: Rows) -> list[Rows]:
+        """With the row of what met no time step as the column None, the last."""
+        if not self.entries.split or rows.stop <= self.unplaced:
+            return [rows] if self.entries.split or self._inside(rows) else []
+        none = self.entries._column.get(None)
+        known = [Rows(rows.start, rows.between(rows.start, self.unplaced))] if rows.start < self.unplaced else []
+        if none is None or not self.window[0] <= none < self.window[1]:
+            return known
+        return [*known, Rows(none, rows.between(self.unplaced, rows.stop))]
+
+    def _inside(self, rows: Rows) -> bool:
+        return rows.start < self.window[1] and rows.stop > self.window[0]
+
+    def _finish(self, time: int | None) -> None:
+        """Follow what entered in a time step through the roots to the targets."""
+        sums = self.entering.pop(time, None)
+        if sums is None:
+            return
+        entries = self.entries
+        waiting = [-serial for serial in sums.parts]
+        heapify(waiting)
+        while waiting:
+            node = entries.nodes[-heappop(waiting)]
+            pieces = sums.pieces(node)
+            if node.serial in entries.wanted:
+                self.entered(time, node, pieces)
+            wanted = [i for i, t in enumerate(node.inputs) if t.serial in entries.roots]
+            g = total(node, pieces) if wanted else Rows(0, ())
+            for i, part in spread(node, g.values, wanted) if wanted else ():
+                t = node.inputs[i]
+                if t.serial not in sums.parts:
+                    heappush(waiting, -t.serial)
+                sums.add(t, Rows(g.start, part))
+
+
+def _terms(node: Tensor | None) -> tuple[Tensor, ...]:
+    """Inputs that a node with one value is the sum of, up to constant factors outside of time; none for others."""
+    if node is None or node.size != 1:
+        return ()
+    name, constant = node.op.name, [t.op in (CONSTANT, LITERAL) for t in node.inputs]
+    if name in ("add", "subtract"):
+        return node.inputs
+    if node.time is None and name in ("negative", "cast", "reshape", "sum", "mean"):
+        return node.inputs
+    if node.time is None and name == "multiply" and any(constant):
+        return tuple(t for t, fixed in zip(node.inputs, constant, strict=True) if not fixed)
+    return node.inputs[:1] if node.time is None and name == "divide" and constant[1] else ()
+
+
+def norms_of(t: Tensor, pieces: list[Rows], columns: int, room: int) -> np.ndarray:
+    """Frobenius norms (columns,) of the sums of `pieces`, never more than `room` bytes of them at a time."""
+    norms = np.zeros(columns)
+    if len(pieces) == 1 and type(pieces[0].values) is Factors and len(pieces[0].values.a) == 1:
+        a, g = pieces[0].values  # an outer product: the product of the norms
+        norms[pieces[0].start : pieces[0].stop] = np.linalg.norm(a) * np.linalg.norm(g[:, 0], axis=-1)
+        return norms
+    first, last = min(p.start for p in pieces), max(p.stop for p in pieces)
+    many = max(1, room // max(1, t.size * t.dtype.itemsize))
+    for start in range(first, last, many):
+        stop = min(last, start + many)
+        norms[start:stop] = np.linalg.norm(total(t, pieces, (start, stop)).values.reshape(stop - start, -1), axis=1)
+    return norms
