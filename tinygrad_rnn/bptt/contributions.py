@@ -74,7 +74,7 @@ class Contributions:
         head = ["enters at"] + [_called(j) for j in self.outputs]
         lines = [[_called(i), *(f"{n:.3g}" for n in row)] for i, row in zip(self.times, self.norms, strict=True)]
         widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-        return "\n".join("  ".join(text.rjust(n) for text, n in zip(line, widths, strict=True)) for line in [head, *lines])
+        return "\n".join("  ".join(t.rjust(n) for t, n in zip(line, widths, strict=True)) for line in [head, *lines])
 
 
 def contributions(
