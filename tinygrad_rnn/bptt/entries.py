@@ -16,6 +16,7 @@ import numpy as np
 from ..grad.reverse import dependent
 from ..tensor import CONSTANT, LITERAL, Tensor
 from .rows import Factors, Rows, Sums, spread, total
+from .slices import spread_pieces
 
 __all__ = ["Entries"]
 
@@ -188,11 +189,11 @@ class _Walk:
         entries = self.entries
         if not entries.split or rows.stop <= self.unplaced or not entries._leaves(t):
             return [rows]
-        known = [Rows(rows.start, rows.between(rows.start, self.unplaced))] if rows.start < self.unplaced else []
+        known = [rows.between(rows.start, self.unplaced)] if rows.start < self.unplaced else []
         column = entries._column[t.time]
         if not self.window[0] <= column < self.window[1]:
             return known
-        return [*known, Rows(column, rows.between(self.unplaced, rows.stop))]
+        return [*known, Rows(column, rows.between(self.unplaced, rows.stop).values)]
 
     # The roots --------------------------------------------------------------------------------------------------------
 
@@ -205,10 +206,10 @@ class _Walk:
         if not self.entries.split or rows.stop <= self.unplaced:
             return [rows] if self.entries.split or self._inside(rows) else []
         none = self.entries._column.get(None)
-        known = [Rows(rows.start, rows.between(rows.start, self.unplaced))] if rows.start < self.unplaced else []
+        known = [rows.between(rows.start, self.unplaced)] if rows.start < self.unplaced else []
         if none is None or not self.window[0] <= none < self.window[1]:
             return known
-        return [*known, Rows(none, rows.between(self.unplaced, rows.stop))]
+        return [*known, Rows(none, rows.between(self.unplaced, rows.stop).values)]
 
     def _inside(self, rows: Rows) -> bool:
         return rows.start < self.window[1] and rows.stop > self.window[0]
@@ -227,12 +228,11 @@ class _Walk:
             if node.serial in entries.wanted:
                 self.entered(time, node, pieces)
             wanted = [i for i, t in enumerate(node.inputs) if t.serial in entries.roots]
-            g = total(node, pieces) if wanted else Rows(0, ())
-            for i, part in spread(node, g.values, wanted) if wanted else ():
+            for i, rows in spread_pieces(node, pieces, wanted) if wanted else ():
                 t = node.inputs[i]
                 if t.serial not in sums.parts:
                     heappush(waiting, -t.serial)
-                sums.add(t, Rows(g.start, part))
+                sums.add(t, rows)
 
 
 def _terms(node: Tensor | None) -> tuple[Tensor, ...]:
@@ -253,8 +253,8 @@ def norms_of(t: Tensor, pieces: list[Rows], columns: int, room: int) -> np.ndarr
     """Frobenius norms (columns,) of the sums of `pieces`, never more than `room` bytes of them at a time."""
     norms = np.zeros(columns)
     if len(pieces) == 1 and type(pieces[0].values) is Factors and len(pieces[0].values.a) == 1:
-        a, g = pieces[0].values  # an outer product: the product of the norms
-        norms[pieces[0].start : pieces[0].stop] = np.linalg.norm(a) * np.linalg.norm(g[:, 0], axis=-1)
+        outer = pieces[0].values  # its norm is the product of the norms
+        norms[pieces[0].start : pieces[0].stop] = np.linalg.norm(outer.a) * np.linalg.norm(outer.g[:, 0], axis=-1)
         return norms
     first, last = min(p.start for p in pieces), max(p.stop for p in pieces)
     many = max(1, room // max(1, t.size * t.dtype.itemsize))

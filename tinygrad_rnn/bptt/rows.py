@@ -8,6 +8,7 @@ from the outputs before it, which is causality, and half of the work.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,36 +20,57 @@ from ..ops.linalg import Product
 from ..ops.shape import reduced_shape
 from ..tensor import Tensor, leaf
 
-__all__ = ["Factors", "Rows", "Sums", "spread"]
+__all__ = ["Factors", "Places", "Rows", "Sums", "spread", "total"]
 
 
-class Factors(NamedTuple):
+@dataclass(slots=True)
+class Factors:
     """Cotangents ``a.T @ g[k]`` of a weight, not multiplied out: `a` is (rows, in), `g` is (count, rows, out)."""
 
     a: np.ndarray
     g: np.ndarray
 
-    def __len__(self) -> int:  # type: ignore[override]
-        return len(self.g)
+    def add_to(self, target: np.ndarray, start: int, stop: int) -> None:
+        target += np.matmul(self.a.T, self.g[start:stop])
 
-    def between(self, start: int, stop: int) -> np.ndarray:
-        return np.matmul(self.a.T, self.g[start:stop])
+
+@dataclass(slots=True)
+class Places:
+    """Cotangents that are zero but for a slice of each axis: `g` is (count, *what the slices cut out)."""
+
+    index: tuple[slice, ...]
+    g: np.ndarray
+
+    def add_to(self, target: np.ndarray, start: int, stop: int) -> None:
+        target[(slice(None), *self.index)] += self.g[start:stop]
 
 
 class Rows(NamedTuple):
     """Cotangents number `start`, `start` + 1 and so on of one tensor; all others are zero."""
 
     start: int
-    values: Any  # array (count, *shape), or Factors
+    values: Any  # array (count, *shape), Factors, or Places
 
     @property
     def stop(self) -> int:
-        return self.start + (len(self.values.g) if type(self.values) is Factors else len(self.values))
+        return self.start + len(self.values if type(self.values) is np.ndarray else self.values.g)
 
-    def between(self, start: int, stop: int) -> np.ndarray:
+    def between(self, start: int, stop: int) -> Rows:
         """Those from `start` to `stop`, all of which must be there."""
-        first, last = start - self.start, stop - self.start
-        return self.values.between(first, last) if type(self.values) is Factors else self.values[first:last]
+        first, last, values = start - self.start, stop - self.start, self.values
+        if type(values) is np.ndarray:
+            return Rows(start, values[first:last])
+        return Rows(start, replace(values, g=values.g[first:last]))
+
+    def add_to(self, target: np.ndarray, start: int, stop: int) -> None:
+        """Add those from `start` to `stop` to an array of that many."""
+        first, last = max(start, self.start), min(stop, self.stop)
+        if first < last:
+            into = target[first - start : last - start]
+            if type(self.values) is np.ndarray:
+                into += self.values[first - self.start : last - self.start]
+            else:
+                self.values.add_to(into, first - self.start, last - self.start)
 
 
 class Sums:
@@ -71,15 +93,13 @@ class Sums:
 
 
 def total(t: Tensor, pieces: list[Rows], window: tuple[int, int] | None = None) -> Rows:
-    """The sum of `pieces`, each of which may have other rows; of the rows within `window`, if there is one."""
+    """The sum of `pieces`, each of which may have other rows, as an array; of the rows within `window`, if given."""
     start, stop = window or (min(p.start for p in pieces), max(p.stop for p in pieces))
-    if len(pieces) == 1 and (pieces[0].start, pieces[0].stop) == (start, stop):
-        return Rows(start, pieces[0].between(start, stop))
+    if len(pieces) == 1 and type(pieces[0].values) is np.ndarray and (pieces[0].start, pieces[0].stop) == (start, stop):
+        return pieces[0]
     values = np.zeros((stop - start, *t.shape), t.dtype)
     for piece in pieces:
-        first, last = max(start, piece.start), min(stop, piece.stop)
-        if first < last:
-            values[first - start : last - start] += piece.between(first, last)
+        piece.add_to(values, start, stop)
     return Rows(start, values)
 
 
@@ -87,7 +107,7 @@ def total(t: Tensor, pieces: list[Rows], window: tuple[int, int] | None = None) 
 
 
 def spread(node: Tensor, g: np.ndarray, wanted: list[int]) -> Iterator[tuple[int, Any]]:
-    """What inputs `wanted` of `node` get for its cotangents `g` (count, *shape): arrays (count, *input), or Factors."""
+    """What inputs `wanted` of `node` get for its cotangents `g` (count, *shape), in a form that Rows take."""
     rule = BATCHED.get(node.op.name)
     with np.errstate(all="ignore"):
         if node.op.kernels is not None and type(node.op.vjp) is tuple:
@@ -95,7 +115,7 @@ def spread(node: Tensor, g: np.ndarray, wanted: list[int]) -> Iterator[tuple[int
         elif rule is not None:
             for i in wanted:
                 part = rule(i, g, node, *node.inputs, **node.params)
-                yield i, part if type(part) is Factors else _folded(part, node.inputs[i].shape)
+                yield i, folded(part, node.inputs[i].shape) if type(part) is np.ndarray else part
         else:
             yield from _one_by_one(node, g, wanted)
 
@@ -103,10 +123,13 @@ def spread(node: Tensor, g: np.ndarray, wanted: list[int]) -> Iterator[tuple[int
 def _elementwise(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
     """The Jacobian of an elementwise operation is diagonal: its gradient rule at ones, times any cotangent."""
     rule: Any = node.op.vjp[i]  # type: ignore[index]
-    if rule is not passes:
-        slope = through(node, i, rule, np.ones(node.shape, g.dtype))
-        g = g * (slope.data if type(slope) is Tensor else slope)
-    return _folded(g, node.inputs[i].shape)
+    return folded(g if rule is passes else g * slope(node, i, g.dtype), node.inputs[i].shape)
+
+
+def slope(node: Tensor, i: int, dtype: np.dtype) -> np.ndarray:
+    """The derivative of an elementwise operation by input `i`, entry by entry."""
+    found = through(node, i, node.op.vjp[i], np.ones(node.shape, dtype))  # type: ignore[index]
+    return np.broadcast_to(found.data if type(found) is Tensor else found, node.shape)
 
 
 def _one_by_one(node: Tensor, g: np.ndarray, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -138,10 +161,10 @@ def _put(target: np.ndarray, part: Any) -> None:
     if type(part) is Product:
         part = part.a.swapaxes(0, 1) @ part.g
     array = part.data if type(part) is Tensor else np.asarray(part)
-    target += _folded(array[None], target.shape[1:])
+    target += folded(array[None], target.shape[1:])
 
 
-def _folded(part: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
+def folded(part: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
     """Sum over the axes that broadcasting added or stretched; the first one has the rows."""
     shape = part.shape[1:]
     if shape == target:
@@ -158,9 +181,35 @@ def _after(shape: tuple[int, ...], axes: tuple[int, ...], lead: int) -> tuple[in
 # Rules for all cotangents at once, of the operations that a recurrent network has in every step -------------------------
 
 
-def _placed(i: int, g: np.ndarray, y: Tensor, x: Tensor, index: Any) -> np.ndarray:
+def _placed(i: int, g: np.ndarray, y: Tensor, x: Tensor, index: Any) -> Any:
+    parts = index if type(index) is tuple else (index,)
+    if all(isinstance(part, int | slice) for part in parts):
+        slices = tuple(_as_slice(part, n) for part, n in zip(parts, x.shape))
+        return Places(slices, g.reshape(len(g), *cut(x.shape, slices)))
     out = np.zeros((len(g), *x.shape), g.dtype)
-    out[(slice(None), *(index if type(index) is tuple else (index,)))] = g
+    out[(slice(None), *parts)] = g
+    return out
+
+
+def _as_slice(part: int | slice, size: int) -> slice:
+    return part if isinstance(part, slice) else slice(part % size, part % size + 1)
+
+
+def cut(shape: tuple[int, ...], slices: tuple[slice, ...]) -> tuple[int, ...]:
+    """The shape of what slices cut out."""
+    return (*(len(range(n)[part]) for n, part in zip(shape, slices)), *shape[len(slices) :])
+
+
+def gathered(g: np.ndarray, x: Tensor, arrays: tuple[np.ndarray, ...], index: Any) -> np.ndarray:
+    """Cotangents of a table `x` that was indexed with integer arrays."""
+    out = np.zeros((len(g), *x.shape), g.dtype)
+    if len(index) == len(arrays) == 1 and arrays[0].size < len(g):  # rows of a table
+        flat = g.reshape(len(g), -1, *x.shape[1:])
+        for k, row in enumerate(arrays[0].reshape(-1)):
+            out[:, row] += flat[:, k]
+        return out
+    for target, part in zip(out, g, strict=True):
+        add_at(target, index, arrays, part)
     return out
 
 
@@ -184,7 +233,7 @@ def _matmul(i: int, g: np.ndarray, y: Tensor, left: Tensor, right: Tensor) -> An
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     g = g.reshape(len(g), *lead, a.shape[-2], b.shape[-1])
     if i == 0:
-        part = _times(g, b)
+        part = times(g, b)
         return part if left.ndim > 1 else part[..., 0, :]
     if right.ndim == 2:
         return Factors(a.reshape(-1, a.shape[-1]), g.reshape(len(g), -1, g.shape[-1]))
@@ -192,7 +241,7 @@ def _matmul(i: int, g: np.ndarray, y: Tensor, left: Tensor, right: Tensor) -> An
     return part if right.ndim > 1 else part[..., 0]
 
 
-def _times(g: np.ndarray, b: np.ndarray) -> np.ndarray:
+def times(g: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``g @ b.T`` for stacks of matrices; as a single product where there is one `b`."""
     if b.ndim > 2:
         return np.matmul(g, b.swapaxes(-1, -2))
@@ -206,6 +255,7 @@ BATCHED: dict[str, Callable[..., Any]] = {
     "concatenate": _part_of_join,
     "stack": lambda i, g, y, *inputs, axis: g[(slice(None),) * (axis + 1) + (i,)],
     "slice": _placed,
+    "index": lambda i, g, y, x, *indices, index: gathered(g, x, tuple(t.data for t in indices), index),
     "sum": lambda i, g, y, x, axis, keepdims: _unreduced(g, x, axis),
     "mean": _mean,
     "cast": lambda i, g, y, x, dtype: g.astype(x.dtype),
