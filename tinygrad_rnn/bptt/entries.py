@@ -50,8 +50,8 @@ class Entries:
         self.times = sorted((t for t in self.last if t is not None)) + [None] * self._outside()
         self.spine = self._spine() if split else set()
         self.columns: list[int | None] = self._exits() if split else list(range(len(self.losses)))
+        self.position = {column: k for k, column in enumerate(self.columns)}
         self.split = split
-        self._column: dict[int | None, int] = {c: k for k, c in enumerate(self.columns)}
 
     @property
     def reached(self) -> bool:
@@ -73,7 +73,7 @@ class Entries:
         last: dict[int, int] = {}
         for serial in self.active:
             node = self.nodes[serial]
-            if node.time is not None and any(t.serial in self.roots for t in node.inputs):
+            if node.time is not None and self._uses_root(node):
                 last.setdefault(node.time, serial)
         return last
 
@@ -85,8 +85,7 @@ class Entries:
         body = watched & self.nodes.keys()
         for serial in self.active:
             node = self.nodes[serial]
-            uses_root = node.time is not None and any(t.serial in self.roots for t in node.inputs)
-            if uses_root or any(t.serial in body for t in node.inputs):
+            if (node.time is not None and self._uses_root(node)) or any(t.serial in body for t in node.inputs):
                 body.add(serial)
         return body
 
@@ -94,30 +93,32 @@ class Entries:
 
     def _spine(self) -> set[int]:
         """The single loss and the partial sums that it is the sum of, whatever step they were added up in."""
-        spine, stack = {self.losses[0].serial}, [self.losses[0]]
+        spine: set[int] = set()
+        stack = [self.losses[0]]
         while stack:
             node = stack.pop()
-            for t in _terms(node):
-                if t.serial not in spine and t.size == 1:
-                    spine.add(t.serial)
-                    stack.append(t)
-        return {s for s in spine if s == self.losses[0].serial or _terms(self.nodes.get(s))}
+            if node.serial not in spine and _terms(node):
+                spine.add(node.serial)
+                stack += [t for t in _terms(node) if t.size == 1]
+        return spine
 
     def _exits(self) -> list[int | None]:
         """Steps in which a path from the loss back first comes to an operation of a step."""
-        free, times, outside, active = set(self.spine), set(), False, set(self.active)
+        free, times, active = {self.losses[0].serial}, set(), set(self.active)
         for serial in reversed(self.active):
             node = self.nodes[serial]
-            for t in node.inputs if serial in free else ():
-                if t.serial not in active:
-                    continue
-                if self._leaves(t):
-                    times.add(t.time)
-                else:
-                    free.add(t.serial)
-                    outside = outside or (t.serial in self.roots)
-        outside = outside or self.losses[0].serial in self.roots
-        return [*sorted(t for t in times if t is not None), *([None] if outside or not times else [])]
+            if serial not in free:
+                continue
+            if self._leaves(node) or (node.time is not None and self._uses_root(node)):
+                times.add(node.time)
+            if serial in self.wanted:
+                times.add(None)
+            if not self._leaves(node):
+                free.update(t.serial for t in node.inputs if t.serial in active)
+        return [*sorted(t for t in times if t is not None), *([None] if None in times else [])]
+
+    def _uses_root(self, node: Tensor) -> bool:
+        return any(t.serial in self.roots for t in node.inputs)
 
     def _leaves(self, t: Tensor) -> bool:
         return t.time is not None and t.serial not in self.spine
@@ -161,12 +162,14 @@ class _Walk:
                 self._finish(done[serial])
 
     def _seed(self) -> None:
-        for k, loss in enumerate(self.entries.losses):
-            column = self.unplaced if self.entries.split else k
-            rows = Rows(column, np.ones((1, *loss.shape), loss.dtype))
-            if loss.serial in self.entries.body and (self.entries.split or self.window[0] <= k < self.window[1]):
-                self.flowing.add(loss, rows)
-            if loss.serial in self.entries.roots:
+        entries = self.entries
+        for k, loss in enumerate(entries.losses):
+            if not entries.split and not self.window[0] <= k < self.window[1]:
+                continue
+            rows = Rows(self.unplaced if entries.split else k, np.ones((1, *loss.shape), loss.dtype))
+            if loss.serial in entries.body:
+                self._flow(loss, rows)
+            if loss.serial in entries.roots:
                 self._enter(None, loss, rows)
 
     def _spread(self, node: Tensor, g: Rows) -> None:
@@ -178,41 +181,28 @@ class _Walk:
             if self._crosses(node, t):
                 self._enter(node.time, t, rows)
             if t.serial in entries.body:
-                for placed in self._placed(t, rows):
-                    self.flowing.add(t, placed)
+                self._flow(t, rows)
 
     def _crosses(self, node: Tensor, t: Tensor) -> bool:
         return node.time is not None and t.serial in self.entries.roots
 
-    def _placed(self, t: Tensor, rows: Rows) -> list[Rows]:
-        """Where a time step is met, what came from the loss without one is its own."""
-        entries = self.entries
-        if not entries.split or rows.stop <= self.unplaced or not entries._leaves(t):
+    def _flow(self, t: Tensor, rows: Rows) -> None:
+        for kept in self._settled(rows, t.time) if self.entries._leaves(t) else [rows]:
+            self.flowing.add(t, kept)
+
+    def _enter(self, time: int | None, t: Tensor, rows: Rows) -> None:
+        for kept in self._settled(rows, time):
+            self.entering.setdefault(time, Sums()).add(t, kept)
+
+    def _settled(self, rows: Rows, time: int | None) -> list[Rows]:
+        """What came from a single loss and had met no time step comes from `time`."""
+        if rows.stop <= self.unplaced:
             return [rows]
         known = [rows.between(rows.start, self.unplaced)] if rows.start < self.unplaced else []
-        column = entries._column[t.time]
+        column = self.entries.position[time]
         if not self.window[0] <= column < self.window[1]:
             return known
         return [*known, Rows(column, rows.between(self.unplaced, rows.stop).values)]
-
-    # The roots --------------------------------------------------------------------------------------------------------
-
-    def _enter(self, time: int | None, t: Tensor, rows: Rows) -> None:
-        for kept in self._columns(rows):
-            self.entering.setdefault(time, Sums()).add(t, kept)
-
-    def _columns(self, rows: Rows) -> list[Rows]:
-        """With the row of what met no time step as the column None, the last."""
-        if not self.entries.split or rows.stop <= self.unplaced:
-            return [rows] if self.entries.split or self._inside(rows) else []
-        none = self.entries._column.get(None)
-        known = [rows.between(rows.start, self.unplaced)] if rows.start < self.unplaced else []
-        if none is None or not self.window[0] <= none < self.window[1]:
-            return known
-        return [*known, Rows(none, rows.between(self.unplaced, rows.stop).values)]
-
-    def _inside(self, rows: Rows) -> bool:
-        return rows.start < self.window[1] and rows.stop > self.window[0]
 
     def _finish(self, time: int | None) -> None:
         """Follow what entered in a time step through the roots to the targets."""
@@ -235,9 +225,9 @@ class _Walk:
                 sums.add(t, rows)
 
 
-def _terms(node: Tensor | None) -> tuple[Tensor, ...]:
+def _terms(node: Tensor) -> tuple[Tensor, ...]:
     """Inputs that a node with one value is the sum of, up to constant factors outside of time; none for others."""
-    if node is None or node.size != 1:
+    if node.size != 1:
         return ()
     name, constant = node.op.name, [t.op in (CONSTANT, LITERAL) for t in node.inputs]
     if name in ("add", "subtract"):

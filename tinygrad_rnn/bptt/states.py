@@ -32,7 +32,8 @@ class States:
         listed = _listed(name, h, layer, graph)
         widths = {len(step) for step in listed}
         if not listed or widths == {0} or len(widths) > 1:
-            raise fail(ShapeError, f"{name}: states", expected="at least one, all of the same make", got=str(len(listed)))
+            got = f"{len(listed)}, of {' and '.join(map(str, sorted(widths)))} tensors" if listed else "none"
+            raise fail(ShapeError, f"{name}: states", expected="at least one, all of the same make", got=got)
         flat = with_values(name, [t for step in listed for t in step], inputs, graph)
         width = len(listed[0])
         self.steps = [tuple(flat[k : k + width]) for k in range(0, len(flat), width)]
@@ -85,7 +86,7 @@ def _reach(outputs: list[Tensor], stop: int) -> list[Tensor]:
 
 
 def _listed(name: str, h: Any, layer: int, graph: Graph | None) -> list[tuple[Tensor, ...]]:
-    if isinstance(h, str) or (graph is not None and isinstance(h, tuple) and all(isinstance(part, str) for part in h)):
+    if isinstance(h, str) or (isinstance(h, tuple) and h and all(isinstance(part, str) for part in h)):
         return _named(name, (h,) if isinstance(h, str) else h, graph)
     if isinstance(h, RecurrentOutput):
         return _from_history(name, h, layer)
@@ -113,21 +114,27 @@ def _side_by_side(name: str, stacked: list[Any]) -> list[tuple[Tensor, ...]]:
     """The tensors that were stacked over time."""
     for t in stacked:
         if not isinstance(t, Tensor) or t.op.name != "stack":
-            got = describe(t) if isinstance(t, Tensor) else type(t).__name__
-            raise fail(TypeError, f"{name}: states", expected="a tensor stacked over time, or a list of states", got=got)
+            raise fail(
+                TypeError, f"{name}: states", expected="a tensor that was stacked over time, or a list of states",
+                got=describe(t) if isinstance(t, Tensor) else type(t).__name__,
+            )  # fmt: skip
     return list(zip(*(t.inputs for t in stacked), strict=True))
 
 
 def _named(name: str, names: tuple[str, ...], graph: Graph | None) -> list[tuple[Tensor, ...]]:
     if graph is None:
-        raise fail(TypeError, f"{name}: states by the name {names[0]!r}", expected="a graph", hint="pass graph=tg.graph(loss)")
+        raise fail(
+            TypeError, f"{name}: states by the name {names[0]!r}", expected="a graph to find them in",
+            hint="pass graph=tg.graph(loss)",
+        )  # fmt: skip
     return list(zip(*(_series(name, path, graph) for path in names), strict=True))
 
 
 def _series(name: str, path: str, graph: Graph) -> list[Tensor]:
     """Tensors of a name, with the end of their scope path before it where there are several, by time step."""
     *scope, last = path.split("/")
-    found = [t for t in graph.by_name(last) if t.time is not None and t.scope[len(t.scope) - len(scope) :] == tuple(scope)]
+    everywhere = [t for t in graph.by_name(last) if t.time is not None]
+    found = [t for t in everywhere if not scope or t.scope[-len(scope) :] == tuple(scope)]
     found.sort(key=lambda t: t.time or 0)
     times = [t.time for t in found]
     if not found or len(set(times)) < len(times):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,15 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method: define one that takes its inputs")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._scoped(self.forward, *args, **kwargs)
+
+    def _scoped(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the module in its scope, and tell a function that is traced that the module takes part."""
         effects = current().tracing
         if effects is not None:
             effects.modules[id(self)] = self
         with scope(self._name or type(self).__name__.lower()):
-            return self.forward(*args, **kwargs)
+            return method(*args, **kwargs)
 
     # What it holds --------------------------------------------------------------------------------------------------
 

@@ -144,7 +144,7 @@ def _run(
     for t in reversed(range(count)) if reverse else range(count):
         with timestep(t):
             if history and hasattr(cell, "step"):
-                y, after, seen[t] = cell.step(inputs[t], state)
+                y, after, seen[t] = _stepped(cell, inputs[t], state)
             else:
                 y, after = cell(inputs[t], state)
             if inputs.mask is not None:
@@ -153,6 +153,11 @@ def _run(
                 after = mapped_state(lambda new, old, keep=keep: masked(keep, new, as_tensor(old)), after, state)
         outputs[t], state = y, after
     return outputs, state, seen
+
+
+def _stepped(cell: Any, x: Any, state: Any) -> Any:
+    """A step with its gates, in the scope of the cell, as when it is called."""
+    return cell._scoped(cell.step, x, state) if isinstance(cell, Module) else cell.step(x, state)
 
 
 def _joined(seen: list[dict[str, Tensor]], axis: int) -> dict[str, Tensor]:
