@@ -126,6 +126,8 @@ class Flow:
     def heatmap(self, ax: Any = None) -> Any:
         """Draw the norms over time on a logarithmic scale, a row for each quantity; needs matplotlib.
 
+        Zeros, and what is not there, stay white.
+
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
@@ -135,15 +137,17 @@ class Flow:
         -------
         matplotlib.axes.Axes
         """
+        rows = {s.name: s.norms for s in self.series.values() if not np.isnan(s.norms).all()}
         if ax is None:
             from matplotlib.figure import Figure
 
-            ax = Figure(figsize=(8, 0.6 + 0.3 * len(self.series)), layout="constrained").add_subplot()
-        norms = np.stack([s.norms for s in self.series.values()])
+            ax = Figure(figsize=(8, 0.9 + 0.25 * len(rows)), layout="constrained").add_subplot()
         with np.errstate(divide="ignore"):
-            shown = np.ma.masked_invalid(np.log10(norms))
-        image = ax.imshow(shown, aspect="auto", interpolation="nearest", extent=_extent(self.times, len(norms)))
-        ax.set_yticks(range(len(norms)), [s.name for s in self.series.values()])
+            shown = np.ma.masked_invalid(np.log10(np.stack(list(rows.values()))))
+        image = ax.imshow(shown, aspect="auto", interpolation="nearest")
+        ax.set_yticks(range(len(rows)), list(rows))
+        ticks = np.unique(np.linspace(0, len(self.times) - 1, min(11, len(self.times))).round().astype(int))
+        ax.set_xticks(ticks, [str(self.times[k]) for k in ticks])
         ax.set_xlabel("time step")
         ax.figure.colorbar(image, ax=ax, label="log₁₀ of the gradient's norm")
         return ax
@@ -359,7 +363,3 @@ def aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = [[line[0].ljust(widths[0]), *(t.rjust(n) for t, n in zip(line[1:], widths[1:], strict=True))] for line in lines]
     return "\n".join("  ".join(row).rstrip() for row in rows)
-
-
-def _extent(times: Sequence[int], rows: int) -> tuple[float, float, float, float]:
-    return times[0] - 0.5, times[-1] + 0.5, rows - 0.5, -0.5
