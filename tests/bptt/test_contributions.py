@@ -170,15 +170,17 @@ def test_ways_to_add_up_losses_are_one(seed):
 def sequence(W, V, how):
     """h_t = tanh(x_t W + h_{t-1} V) with W used at once for all steps, in several ways."""
     x = tg.tensor(inputs(0, 2, 4, 3))
+    a, cut, pieces = x @ W, tg.concatenate([W[:1], W[1:]]), tg.stack([x[:, t] @ W for t in range(4)])
+    first, scaled = a.swapaxes(0, 1), a * 2 / 2 + W[0, 0] * 0
     drive = {
         "in the step": lambda t: x[:, t] @ W,
-        "one product": lambda t, a=x @ W: a[:, t],
-        "time first": lambda t, a=(x @ W).swapaxes(0, 1): a[t],
-        "elementwise": lambda t, a=(x @ W) * 2 / 2 + W[0, 0] * 0: a[:, t],
-        "steps and slices": lambda t, a=x @ W: a[:, t : t + 1].sum(1),
-        "ellipsis": lambda t, a=x @ W: a[..., t, :],
-        "summed weight": lambda t, a=tg.concatenate([W[:1], W[1:]]): x[:, t] @ a,
-        "stacked": lambda t, a=tg.stack([x[:, t] @ W for t in range(4)]): a[t],
+        "one product": lambda t: a[:, t],
+        "time first": lambda t: first[t],
+        "elementwise": lambda t: scaled[:, t],
+        "steps and slices": lambda t: a[:, t : t + 1].sum(1),
+        "ellipsis": lambda t: a[..., t, :],
+        "weight put together": lambda t: x[:, t] @ cut,
+        "stacked": lambda t: pieces[t],
     }[how]
     h, losses = tg.zeros((2, 2), np.float64), []
     for t in tg.steps(4):
@@ -187,7 +189,7 @@ def sequence(W, V, how):
     return losses
 
 
-HOWS = ["one product", "time first", "elementwise", "steps and slices", "ellipsis", "summed weight", "stacked"]
+HOWS = ["one product", "time first", "elementwise", "steps and slices", "ellipsis", "weight put together", "stacked"]
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -8,7 +8,7 @@ from hypothesis import given
 
 import tinygrad_rnn as tg
 from tests.bptt.nets import SEEDS, cells, inputs
-from tinygrad_rnn.bptt.flow import decay, said
+from tinygrad_rnn.bptt.words import decay, said
 
 
 def decaying(factor, steps=8, last_only=True):
@@ -94,6 +94,15 @@ def test_a_network_without_names():
     found = tg.bptt.flow(h.sum())
     assert [(s.name, s.kind) for s in found.series.values()] == [("state", "state"), ("parameter", "weight")]
     assert not np.isnan(found.series["state"].norms).any(), "the last one too, which no step reads"
+
+
+def test_a_weight_and_a_state_may_have_one_name():
+    w, h = tg.parameter(0.5, name="h"), tg.tensor(1.0)
+    for _ in tg.steps(3):
+        h = (h * w).named("h")
+    found = tg.bptt.flow(h)
+    assert {n: s.kind for n, s in found.series.items()} == {"h": "state", "h_2": "weight"}
+    assert found.weights == {"h_2": 0.75}
 
 
 def test_layers_directions_and_paths_of_a_module():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from ..ops.neural import cross_entropy
 from ..optim import Adam, clip_grad_norm
 from ..scope import no_grad
 from ..tensor import Tensor
-from .flow import aligned, flow, number, said
+from .flow import flow
 from .task import LongTermDependency
+from .words import aligned, decay, number, said
 
 __all__ = ["Comparison", "Remedy", "compare"]
 
@@ -36,8 +36,8 @@ class Remedy:
     ----------
     name : str
     before, after : array (length,)
-        Norm of the gradient at the state d steps before the last, as a share of that at the last, by d; before and
-        after training.
+        Norm of the gradient at the states (h and c of an LSTM together) d steps before the end, as a share of that at
+        the end, by d; before and after training.
     rate : float
         Factor per step back, before training.
     accuracy : float
@@ -78,7 +78,8 @@ class Comparison:
         lines = [["", *(f"d={d}" for d in distances), "accuracy", "learned", "at first the gradient"]]
         for r in self.remedies.values():
             learned = "never" if r.learned_at is None else f"at {r.learned_at}"
-            lines.append([r.name, *(number(r.before[d]) for d in distances), f"{r.accuracy:.0%}", learned, said(r.rate)])
+            reach = [number(r.before[d]) for d in distances]
+            lines.append([r.name, *reach, f"{r.accuracy:.0%}", learned, said(r.rate)])
         return aligned(lines)
 
     def plot(self, ax: Any = None) -> Any:
@@ -102,7 +103,7 @@ class Comparison:
             ax.semilogy(np.where(r.before > 0, r.before, np.nan), color=f"C{k}", label=label)
             ax.semilogy(np.where(r.after > 0, r.after, np.nan), color=f"C{k}", linestyle=":")
         ax.set_xlabel("steps back from the end")
-        ax.set_ylabel("norm of the gradient at the state, of that at the last")
+        ax.set_ylabel("norm of the gradient at the state, as a share of that at the end")
         ax.set_title(repr(self.task))
         ax.legend()
         return ax
@@ -245,16 +246,9 @@ def _accuracy(reader: _Reader, xs: np.ndarray, target: np.ndarray) -> float:
 
 
 def _by_distance(reader: _Reader, probe: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, float]:
-    """How the gradient at the state changes with the distance from the end, and its factor per step.
-
-    Of a state in several tensors, as (h, c), and of several layers, that counts which reaches farthest.
-    """
+    """How the gradient at the states, all together, changes with the distance from the end, and its factor per step."""
     states = flow(reader, probe).of("state")
     if not states:
         raise fail(ValueError, "compare: a model carries no state from step to step", expected="a recurrent cell")
-    best = max(states, key=lambda s: -math.inf if math.isnan(s.rate) else s.rate)
-    assert best.distances is not None
-    assert best.reach is not None
-    order = np.argsort(best.distances)
-    reach = np.nan_to_num(best.reach[order])
-    return reach / reach[0] if reach[0] else reach, best.rate
+    norms = np.sqrt(sum(np.nan_to_num(s.norms) ** 2 for s in states))[::-1]
+    return norms / (norms[0] or 1.0), decay(norms, np.arange(len(norms)))

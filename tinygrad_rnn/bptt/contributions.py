@@ -14,6 +14,7 @@ from ..tensor import Tensor, describe
 from .entries import Entries, norms_of
 from .replay import with_values
 from .rows import Rows, total
+from .words import aligned
 
 __all__ = ["Contributions", "contributions"]
 
@@ -71,14 +72,17 @@ class Contributions:
 
     def __str__(self) -> str:
         """A table of the norms: a line for each time step, a column for each output."""
-        head = ["enters at"] + [_called(j) for j in self.outputs]
-        lines = [[_called(i), *(f"{n:.3g}" for n in row)] for i, row in zip(self.times, self.norms, strict=True)]
-        widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-        return "\n".join("  ".join(t.rjust(n) for t, n in zip(line, widths, strict=True)) for line in [head, *lines])
+        lines = [["enters at", *map(_called, self.outputs)]]
+        lines += [[_called(i), *(f"{n:.3g}" for n in row)] for i, row in zip(self.times, self.norms, strict=True)]
+        return aligned(lines)
 
 
 def contributions(
-    losses: Tensor | Sequence[Tensor] | Graph, weight: Tensor, *, norms: bool = False, inputs: Sequence[Any] | None = None
+    losses: Tensor | Sequence[Tensor] | Graph,
+    weight: Tensor,
+    *,
+    norms: bool = False,
+    inputs: Sequence[Any] | None = None,
 ) -> Contributions:
     """The gradient of a weight as a sum over two indices, ``∇L = Σ_j Σ_i (∇L)_{i,j}``.
 
@@ -127,9 +131,9 @@ def contributions(
     True
     >>> print(tg.bptt.contributions(sum(losses), w, norms=True))
     enters at  0  1  2
-            0  8  4  2
-            1  0  4  2
-            2  0  0  2
+    0          8  4  2
+    1          0  4  2
+    2          0  0  2
     """
     split = isinstance(losses, Tensor) or (isinstance(losses, Graph) and len(losses.outputs) == 1)
     listed, weight = _arguments(losses, weight, inputs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
+
 import numpy as np
 
 from ..grad.reverse import dependent
@@ -47,7 +48,7 @@ class Entries:
         self.roots = self._roots()
         self.last = self._last_uses()
         self.body = self._body(watched)
-        self.times = sorted((t for t in self.last if t is not None)) + [None] * self._outside()
+        self.times = sorted(t for t in self.last if t is not None) + [None] * self._outside()
         self.spine = self._spine() if split else set()
         self.columns: list[int | None] = self._exits() if split else list(range(len(self.losses)))
         self.position = {column: k for k, column in enumerate(self.columns)}

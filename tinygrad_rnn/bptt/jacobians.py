@@ -210,10 +210,11 @@ def lyapunov_exponents(
 
 
 def jacobian_bound(cell: RNNCell, lag: Any = 1, *, a: Any = None, slope: float | None = None) -> Any:
-    """An upper bound on the spectral norm of ``∂h_t/∂h_{t-lag}``: ``(γ ‖W_h‖)^lag`` (Pascanu, Mikolov and Bengio, 2013).
+    """An upper bound on the spectral norm of ``∂h_t/∂h_{t-lag}``: ``(γ ‖W_h‖)^lag``.
 
-    γ is the largest slope of the activation: 1 for tanh, relu and identity, 1/4 for the logistic function. With a leak
-    α one step is bounded by ``(1 - α) + α γ ‖W_h‖``. Where the bound is below 1 gradients must vanish.
+    It is that of Pascanu, Mikolov and Bengio (2013). γ is the largest slope of the activation: 1 for tanh, relu and
+    identity, 1/4 for the logistic function. With a leak α one step is bounded by ``(1 - α) + α γ ‖W_h‖``. Where the
+    bound for a step is below 1 gradients must vanish.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ..graph import Graph
 from ..tensor import Tensor
 
-__all__ = ["Quantity", "quantities"]
+__all__ = ["Quantity", "quantities", "unique"]
 
 
 class Quantity(NamedTuple):
@@ -37,11 +37,12 @@ def quantities(graph: Graph) -> list[Quantity]:
     for t in graph.nodes:
         if t.time is not None and t.is_float and not (t.is_leaf and t.name is None):
             groups.setdefault(_key(t), []).append(t)
-    found, taken = [], set()
+    found: list[Quantity] = []
+    taken: set[str] = set()
     for members in groups.values():
         state = any(t.serial in carried for t in members)
         if state or members[0].name is not None:
-            name = _unique("/".join([*members[0].scope, members[0].name or "state"]), taken)
+            name = unique("/".join([*members[0].scope, members[0].name or "state"]), taken)
             kind = "state" if state else "gate" if any(t.requires_grad for t in members) else "input"
             found.append(Quantity(name, kind, members))
     return found
@@ -56,9 +57,10 @@ def _carried(graph: Graph) -> set[int]:
     return {i.serial for i, t in graph.edges if i.time is not None and t.time is not None and i.time != t.time}
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    unique, k = name, 2
-    while unique in taken:
-        unique, k = f"{name}_{k}", k + 1
-    taken.add(unique)
-    return unique
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, with a number if it is taken; it is taken then."""
+    found, k = name, 2
+    while found in taken:
+        found, k = f"{name}_{k}", k + 1
+    taken.add(found)
+    return found

@@ -129,7 +129,8 @@ def _elementwise(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
 def slope(node: Tensor, i: int, dtype: np.dtype) -> np.ndarray:
     """The derivative of an elementwise operation by input `i`, entry by entry."""
     found = through(node, i, node.op.vjp[i], np.ones(node.shape, dtype))  # type: ignore[index]
-    return np.broadcast_to(found.data if type(found) is Tensor else found, node.shape)
+    array = found.data if type(found) is Tensor else np.asarray(found)
+    return array if array.shape == node.shape else np.broadcast_to(array, node.shape)
 
 
 def _one_by_one(node: Tensor, g: np.ndarray, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -178,7 +179,7 @@ def _after(shape: tuple[int, ...], axes: tuple[int, ...], lead: int) -> tuple[in
     return tuple(1 if k + 1 in axes else n for k, n in enumerate(shape) if k >= lead)
 
 
-# Rules for all cotangents at once, of the operations that a recurrent network has in every step -------------------------
+# Rules for all cotangents at once, of what a recurrent network has in every step --------------------------------------
 
 
 def _placed(i: int, g: np.ndarray, y: Tensor, x: Tensor, index: Any) -> Any:

@@ -75,7 +75,8 @@ def remedies(features: int = 1, hidden: int = 32, length: int = 100, *, generato
     >>> list(tg.bptt.remedies())
     ['rnn', 'orthogonal', 'relu', 'leaky', 'skip', 'lstm', 'gru']
     """
-    sizes, options = (features, hidden), {"generator": generator_of(generator)}
+    options: dict[str, Any] = {"generator": generator_of(generator)}
+    sizes = (features, hidden)
     relu = RNNCell(*sizes, activation="relu", **options)
     relu.W_h.assign(np.eye(hidden))
     gru = GRUCell(*sizes, **options)

@@ -157,7 +157,8 @@ def _run(
 
 def _stepped(cell: Any, x: Any, state: Any) -> Any:
     """A step with its gates, in the scope of the cell, as when it is called."""
-    return cell._scoped(cell.step, x, state) if isinstance(cell, Module) else cell.step(x, state)
+    step = cell.step
+    return cell._scoped(step, x, state) if isinstance(cell, Module) else step(x, state)
 
 
 def _joined(seen: list[dict[str, Tensor]], axis: int) -> dict[str, Tensor]:
