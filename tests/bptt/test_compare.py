@@ -85,5 +85,7 @@ def test_layers_lists_and_silence(capsys):
 def test_errors():
     with pytest.raises(ValueError, match="there are no models"):
         tg.bptt.compare([])
+    with pytest.raises(ValueError, match=r"(?s)a learning rate for each of rnn.*rates for lstm"):
+        tg.bptt.compare([tg.nn.RNNCell(1, 2)], lr={"lstm": 0.1})
     with pytest.raises(ValueError, match="batch >= 1; got 10 and 0"):
         tg.bptt.compare([tg.nn.RNNCell(1, 2)], updates=10, batch=0)

@@ -181,6 +181,7 @@ def sequence(W, V, how):
         "ellipsis": lambda t: a[..., t, :],
         "weight put together": lambda t: x[:, t] @ cut,
         "stacked": lambda t: pieces[t],
+        "one feature at a time": lambda t: tg.concatenate([a[:, t, :1], a[:, t, 1:]], 1),
     }[how]
     h, losses = tg.zeros((2, 2), np.float64), []
     for t in tg.steps(4):
@@ -189,7 +190,8 @@ def sequence(W, V, how):
     return losses
 
 
-HOWS = ["one product", "time first", "elementwise", "steps and slices", "ellipsis", "weight put together", "stacked"]
+HOWS = ["one product", "time first", "elementwise", "steps and slices", "ellipsis", "weight put together", "stacked",
+        "one feature at a time"]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -199,6 +201,24 @@ def test_what_is_done_to_a_weight_before_counts_where_it_is_used(how):
     found = contributions(sequence(W, V, how), W)
     assert found.times == expected.times
     np.testing.assert_allclose(found.array, expected.array, rtol=1e-10, atol=1e-13)
+
+
+def test_a_weight_for_each_step_enters_in_its_step():
+    scale, x = tg.parameter(inputs(1, 4, 1)), tg.tensor(inputs(0, 2, 4, 3))
+    scaled, h, losses = x * scale, tg.zeros((2, 3), np.float64), []
+    for t in tg.steps(4):
+        h = tg.tanh(scaled[:, t] + h)
+        losses.append((h * h).sum())
+    found = contributions(losses, scale).array
+    for i in range(4):
+        assert not np.delete(found[i], i, 1).any()
+        assert found[i, i:, i].all()
+
+
+def test_a_unit_that_leaks_is_not_taken_for_a_sum_of_losses():
+    cell = tg.nn.RNNCell(1, 1, leak=0.3, dtype=np.float64, generator=0)
+    found = contributions(tg.nn.unroll(cell, inputs(0, 1, 4, 1)).last.sum(), cell.W_i)
+    assert (found.times, found.outputs) == ((0, 1, 2, 3), (3,))
 
 
 def test_an_embedding_enters_where_its_words_are_read():
@@ -236,6 +256,16 @@ def test_between_two_layers_that_run_one_after_the_other():
         assert found.times == (0, 1, 2)
         assert not np.tril(found.norms, -1).any()
     assert np.triu(contributions(losses, V).norms)[np.triu_indices(3)].all()
+
+
+def test_outputs_that_the_loss_and_a_second_layer_read():
+    first, second = (tg.nn.RNN(2, 2, dtype=np.float64, generator=k) for k in (0, 1))
+    below = first(inputs(0, 2, 3, 2)).outputs
+    above = second(below).outputs
+    for weight in (first.layers[0].W_h, second.layers[0].W_h):
+        found = contributions((above**2).sum() + (below**3).sum(), weight)
+        listed = contributions([(above[:, t] ** 2).sum() + (below[:, t] ** 3).sum() for t in range(3)], weight)
+        np.testing.assert_allclose(found.array, listed.array, rtol=1e-9, atol=1e-13)
 
 
 def test_encoder_and_decoder_have_steps_of_their_own():

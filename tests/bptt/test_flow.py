@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -166,6 +168,12 @@ def test_a_heat_map_has_a_row_for_each_quantity():
     np.testing.assert_allclose(10 ** shown[0], found.series[labels[0]].norms)
     ax.figure.canvas.draw()
     assert found.heatmap(ax.figure.add_subplot()) is not ax
+
+
+def test_plots_say_what_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'tinygrad-rnn\[plots\]'"):
+        tg.bptt.flow(decaying(0.5)).heatmap()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tests.bptt.nets import SEEDS, added, cells, inputs, output, per_step_losses, states_of
-from tinygrad_rnn.bptt.jacobians import _pulled
+from tinygrad_rnn.bptt.chain import pulled
 
 STEPS = 5
 
@@ -161,6 +161,16 @@ def test_a_state_that_is_not_complete_is_walked_through_pair_by_pair():
         tg.bptt.lyapunov_exponents(alone)
 
 
+def test_products_that_overflow_are_not_numbers():
+    states = [tg.ones((1, 1))]
+    for _ in tg.steps(12):
+        states.append(states[-1] * 1e30)
+    norms = tg.bptt.spectral_norms(states)[:, :, 0]
+    np.testing.assert_allclose(norms[10, 0], 1e300, rtol=1e-5)
+    assert np.isnan(norms[12, 0])
+    np.testing.assert_allclose(norms[12, 11], 1e30, rtol=1e-6)
+
+
 def test_without_a_batch():
     W = tg.tensor(inputs(0, 3, 3))
     states = [tg.ones(3, np.float64)]
@@ -277,7 +287,7 @@ def test_many_cotangents_give_what_each_gives(k, seed):
     y = OPERATIONS[k](x)
     cotangents = inputs(seed + 1, 4, *y.shape)
     cotangents[2] = 0
-    (found,) = _pulled((y,), [cotangents], (x,))
+    (found,) = pulled((y,), [cotangents], (x,))
     for g, row in zip(cotangents, found, strict=True):
         np.testing.assert_allclose(row, tg.grad(y, x, g).numpy(), rtol=1e-9, atol=1e-12)
 

@@ -20,6 +20,7 @@ from ..optim import Adam, clip_grad_norm
 from ..scope import no_grad
 from ..tensor import Tensor
 from .flow import flow
+from .plots import new_axes
 from .task import LongTermDependency
 from .words import aligned, decay, number, said
 
@@ -94,10 +95,7 @@ class Comparison:
         -------
         matplotlib.axes.Axes
         """
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(8, 5), layout="constrained").add_subplot()
+        ax = new_axes(8, 5) if ax is None else ax
         for k, r in enumerate(self.remedies.values()):
             label = f"{r.name}: {'does not learn' if r.learned_at is None else f'learns, {r.learned_at} updates'}"
             ax.semilogy(np.where(r.before > 0, r.before, np.nan), color=f"C{k}", label=label)
@@ -165,6 +163,11 @@ def compare(
         raise fail(ValueError, "compare: there are no models", expected="at least one cell or layer")
     if updates < 0 or batch < 1:
         raise ValueError(f"compare: expected updates >= 0 and batch >= 1; got {updates} and {batch}")
+    if isinstance(lr, Mapping) and not named.keys() <= lr.keys():
+        raise fail(
+            ValueError, "compare: lr", expected=f"a learning rate for each of {', '.join(named)}",
+            got=f"rates for {', '.join(lr) or 'none'}",
+        )  # fmt: skip
     seed = int(generator_of(generator).integers(2**32))
     found = {}
     for name, model in named.items():

@@ -15,6 +15,7 @@ from ..graph import Graph, graph
 from ..nn.module import Module
 from ..tensor import Tensor, describe, leaf
 from .entries import Entries
+from .plots import new_axes
 from .quantities import Quantity, quantities, unique
 from .replay import with_values
 from .rows import Rows, total
@@ -139,10 +140,7 @@ class Flow:
         matplotlib.axes.Axes
         """
         rows = {s.name: s.norms for s in self.series.values() if not np.isnan(s.norms).all()}
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(8, 0.9 + 0.25 * len(rows)), layout="constrained").add_subplot()
+        ax = new_axes(8, 0.9 + 0.25 * len(rows)) if ax is None else ax
         with np.errstate(divide="ignore"):
             shown = np.ma.masked_invalid(np.log10(np.stack(list(rows.values()))))
         image = ax.imshow(shown, aspect="auto", interpolation="nearest")

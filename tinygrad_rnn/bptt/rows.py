@@ -7,7 +7,7 @@ from the outputs before it, which is causality, and half of the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from ..ops.elementwise import passes, vanishes
 from ..ops.index import Placed, add_at
 from ..ops.linalg import Product
 from ..ops.shape import reduced_shape
+from ..scope import no_grad
 from ..tensor import Tensor, leaf
 
 __all__ = ["Factors", "Places", "Rows", "Sums", "spread", "total"]
@@ -106,18 +107,16 @@ def total(t: Tensor, pieces: list[Rows], window: tuple[int, int] | None = None) 
 # Rules ----------------------------------------------------------------------------------------------------------------
 
 
-def spread(node: Tensor, g: np.ndarray, wanted: list[int]) -> Iterator[tuple[int, Any]]:
+def spread(node: Tensor, g: np.ndarray, wanted: list[int]) -> list[tuple[int, Any]]:
     """What inputs `wanted` of `node` get for its cotangents `g` (count, *shape), in a form that Rows take."""
     rule = BATCHED.get(node.op.name)
     with np.errstate(all="ignore"):
         if node.op.kernels is not None and type(node.op.vjp) is tuple:
-            yield from ((i, _elementwise(node, i, g)) for i in wanted if node.op.vjp[i] is not vanishes)
-        elif rule is not None:
-            for i in wanted:
-                part = rule(i, g, node, *node.inputs, **node.params)
-                yield i, folded(part, node.inputs[i].shape) if type(part) is np.ndarray else part
-        else:
-            yield from _one_by_one(node, g, wanted)
+            return [(i, _elementwise(node, i, g)) for i in wanted if node.op.vjp[i] is not vanishes]
+        if rule is None:
+            return _one_by_one(node, g, wanted)
+        parts = [(i, rule(i, g, node, *node.inputs, **node.params)) for i in wanted]
+        return [(i, folded(p, node.inputs[i].shape) if type(p) is np.ndarray else p) for i, p in parts]
 
 
 def _elementwise(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
@@ -133,14 +132,14 @@ def slope(node: Tensor, i: int, dtype: np.dtype) -> np.ndarray:
     return array if array.shape == node.shape else np.broadcast_to(array, node.shape)
 
 
-def _one_by_one(node: Tensor, g: np.ndarray, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+def _one_by_one(node: Tensor, g: np.ndarray, wanted: list[int]) -> list[tuple[int, np.ndarray]]:
     """A rule that knows one cotangent only, on all that are not zero."""
     parts = {i: np.zeros((len(g), *node.inputs[i].shape), node.inputs[i].dtype) for i in wanted}
-    for k in range(len(g)):
-        if g[k].any():
+    with no_grad():
+        for k in np.flatnonzero(g.reshape(len(g), -1).any(1)):
             for i, part in _ruled(node, g[k], wanted):
                 _put(parts[i][k : k + 1], part)
-    yield from parts.items()
+    return list(parts.items())
 
 
 def _ruled(node: Tensor, g: np.ndarray, wanted: list[int]) -> list[tuple[int, Any]]:
