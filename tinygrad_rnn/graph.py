@@ -180,7 +180,7 @@ class Graph:
         """
         if len(arrays) != len(self.placeholders):
             raise TypeError(f"graph: expected {len(self.placeholders)} arrays, one per placeholder; got {len(arrays)}")
-        values: dict[int, Any] = {t.serial: _fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
+        values: dict[int, Any] = {t.serial: fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
         compute(self.nodes, values, self._output_serials)
         results = [leaf(values[t.serial], name=t.name) for t in self.outputs]
         return rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
@@ -372,7 +372,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"to_json: cannot write a parameter of type {type(value).__name__}")
 
 
-def _fitting(t: Tensor, value: Any) -> np.ndarray:
+def fitting(t: Tensor, value: Any) -> np.ndarray:
     array = value.data if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype != t.dtype:
         if not np.can_cast(array.dtype, t.dtype, "same_kind") and not (t.is_float and array.dtype.kind in "iub"):

@@ -176,3 +176,10 @@ def test_outputs_and_gradients_equal_pytorchs(activation, layers):
         np.testing.assert_allclose(cell.W_h.grad, getattr(theirs, f"weight_hh_l{k}").grad.numpy().T, rtol=1e-9)
         np.testing.assert_allclose(cell.W_i.grad, getattr(theirs, f"weight_ih_l{k}").grad.numpy().T, rtol=1e-9)
         np.testing.assert_allclose(cell.b.grad, getattr(theirs, f"bias_ih_l{k}").grad.numpy(), rtol=1e-9)
+
+
+def test_a_history_changes_nothing_about_where_operations_are():
+    model = tg.nn.LSTM(2, 3, num_layers=2)
+    xs = np.ones((1, 3, 2), np.float32)
+    plain, seen = (tg.graph(model(xs, history=h).outputs) for h in (False, True))
+    assert list(seen.ids.values()) == list(plain.ids.values())

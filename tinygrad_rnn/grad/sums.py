@@ -20,7 +20,18 @@ from ..ops.index import Placed, add_at, assemble
 from ..ops.linalg import Product
 from ..tensor import Tensor, describe, leaf
 
-__all__ = ["ADD", "Arrays", "Tensors", "Watched"]
+__all__ = ["ADD", "Arrays", "Tensors", "Watched", "through"]
+
+
+def through(node: Tensor, i: int, rule: Any, g: np.ndarray) -> Any:
+    """What input `i` of an elementwise operation gets for the cotangent `g`."""
+    if rule is vanishes:
+        return np.zeros(node.shape, g.dtype)
+    fused = node.op.kernels.rule(i, g.dtype)
+    if fused is None:
+        return rule(leaf(g), node, *node.inputs)
+    kernel, takes = fused
+    return kernel(*[g if k == 0 else node.data if k == 1 else node.inputs[k - 2].data for k in takes])
 
 
 class Arrays:
@@ -44,7 +55,7 @@ class Arrays:
             for i, t in enumerate(inputs):
                 if t.serial in active:
                     rule = rules[i]
-                    self.add(t, g if rule is passes else self._elementwise(node, i, rule, g))
+                    self.add(t, g if rule is passes else through(node, i, rule, g))
             return
         given: tuple[Any, ...]
         if op.plain:  # the rules can do with arrays
@@ -60,15 +71,6 @@ class Arrays:
             for i, part in zip(wanted, rules(wanted, *given, **node.params), strict=True):
                 if part is not None:
                     self.add(inputs[i], part)
-
-    def _elementwise(self, node: Tensor, i: int, rule: Any, g: np.ndarray) -> Any:
-        if rule is vanishes:
-            return np.zeros(node.shape, g.dtype)
-        fused = node.op.kernels.rule(i, g.dtype)
-        if fused is None:
-            return rule(leaf(g), node, *node.inputs)
-        kernel, takes = fused
-        return kernel(*[g if k == 0 else node.data if k == 1 else node.inputs[k - 2].data for k in takes])
 
     def add(self, t: Tensor, part: Any) -> None:
         if type(part) is not np.ndarray:

@@ -1,0 +1,12 @@
+"""Backpropagation through time, looked at: which parts a gradient has, how far it flows, and what helps."""
+
+from .compare import Comparison, Remedy, compare
+from .contributions import Contributions, contributions
+from .flow import Flow, Series, flow
+from .jacobians import jacobian_bound, lyapunov_exponents, singular_values, spectral_norms, state_jacobian
+from .task import LongTermDependency, remedies
+
+__all__ = [
+    "Comparison", "Contributions", "Flow", "LongTermDependency", "Remedy", "Series", "compare", "contributions", "flow",
+    "jacobian_bound", "lyapunov_exponents", "remedies", "singular_values", "spectral_norms", "state_jacobian",
+]  # fmt: skip
