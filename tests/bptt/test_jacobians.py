@@ -128,9 +128,9 @@ def test_names_in_several_layers_need_a_scope():
     model = tg.nn.LSTM(2, 3, 2, dtype=np.float64, generator=0)
     out = model(inputs(0, 1, 3, 2), history=True)
     graph = tg.graph(out.outputs)
-    with pytest.raises(ValueError, match=r"(?s)one in each time step.*several: lstm/layers0/h, lstm/layers1/h"):
+    with pytest.raises(ValueError, match=r"(?s)one in each time step.*several: lstm/layer0/h, lstm/layer1/h"):
         tg.bptt.state_jacobian("h", 2, 0, graph=graph)
-    found = tg.bptt.state_jacobian(("layers1/h", "layers1/c"), 2, 0, graph=graph)
+    found = tg.bptt.state_jacobian(("layer1/h", "layers1/c"), 2, 0, graph=graph)
     np.testing.assert_array_equal(found, tg.bptt.state_jacobian(out, 2, 0, layer=1))
     assert np.abs(found - tg.bptt.state_jacobian(out, 2, 0, layer=0)).max() > 1e-6
 

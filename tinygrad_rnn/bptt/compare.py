@@ -14,7 +14,8 @@ from ..errors import fail
 from ..nn.init import Seed, generator_of
 from ..nn.layers import Linear
 from ..nn.module import Module
-from ..nn.recurrent import Recurrent, unroll
+from ..nn.recurrent import Recurrent
+from ..nn.unrolling import unroll
 from ..ops.neural import cross_entropy
 from ..optim import Adam, clip_grad_norm
 from ..scope import no_grad
