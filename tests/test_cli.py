@@ -287,12 +287,14 @@ class TestFailures:
 
     def test_options_of_draw_are_named_as_here(self, run):
         said = fails(run, 1, "lstm", "--steps", "50", "--view", "unrolled", "--max-nodes", "300")
-        assert re.search(r"\d+ boxes are too many to be read\n.*--max-nodes 300.*--view rolled.*--only first-last", said)
+        assert re.search(r"\d+ boxes are too many to be read\n", said)
+        assert re.search(r"--max-nodes 300; .*--view rolled.*--only first-last", said)
         assert "no time step lies in --only 7-9" in fails(run, 1, "lstm", "--only", "7-9")
         assert "nothing to highlight is called 'q'" in fails(run, 1, "lstm", "--highlight", "q")
 
     def test_every_message_has_two_lines_at_most(self, run):
-        for argv in (["ltsm"], ["lstm", "--max-nodes", "2"], ["own:raises"], ["nowhere:f"], ["lstm", "--show", "flops"]):
+        crowded, idle = ["lstm", "--max-nodes", "2"], ["lstm", "--show", "flops"]
+        for argv in (["ltsm"], crowded, ["own:raises"], ["nowhere:f"], idle):
             assert 1 <= len(run("draw", *argv)[2].splitlines()) <= 2
 
     def test_files_that_cannot_be_written(self, run):
@@ -300,11 +302,11 @@ class TestFailures:
 
     def test_no_renderer(self, run, monkeypatch):
         def save(self, path):
-            raise RuntimeError("draw: no renderer could make the PNG picture: none is installed\n  hint:     pip install")
+            raise RuntimeError("draw: no renderer could make the PNG picture\n  hint:     pip install")
 
         monkeypatch.setattr(viz.Drawing, "save", save)
         said = fails(run, 1, "lstm", "-o", "lstm.png")
-        assert "no renderer could make the PNG picture: none is installed\n  hint: pip install" in said
+        assert "no renderer could make the PNG picture\n  hint: pip install" in said
 
     def test_no_browser(self, run, monkeypatch):
         monkeypatch.setattr(webbrowser, "open", lambda uri: False)
@@ -319,16 +321,9 @@ class TestFailures:
 # The process ----------------------------------------------------------------------------------------------------------
 
 
-def process(*argv, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "tinygrad_rnn", *argv], capture_output=True, text=True, check=False, **options
-    )
-
-
 def test_as_a_process(folder):
-    done = process("draw", "own:unrolled", "-o", "own.dot")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "own.dot\n", "")
-    done = process("draw", "nothing-of-the-kind")
+    command = [sys.executable, "-m", "tinygrad_rnn", "draw", "nothing-of-the-kind"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("python -m tinygrad_rnn: nothing built in")
 

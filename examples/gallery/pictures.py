@@ -50,9 +50,9 @@ CELLS = Section(
             "Two states, so two delays: the hidden state goes back to all gates, the cell state to the sum alone.",
         ),
         Picture(
-            "lstm-backward", "lstm --steps 2 --direction both",
-            "The gradient of the cell state passes from step to step through a product with the forget gate, and "
-            "through no weights: as long as the gate is open it does not vanish.",
+            "lstm-backward", "lstm --steps 3 --level cell --direction both",
+            "Backwards every cell hands the gradients of both its states to the cell before it, and adds its share to "
+            "those of the weights; dashed is what it looks up of the forward pass.",
         ),
         Picture(
             "logistic-lstm", "logistic-lstm --steps 2",
@@ -78,8 +78,8 @@ CELLS = Section(
         ),
         Picture("gru-rolled", "gru --view rolled", "As a loop, with a single delay."),
         Picture(
-            "gru-backward", "gru --steps 2 --direction both",
-            "Backwards there is a way past all weights again: through 1 − z from state to state.",
+            "gru-backward", "gru --steps 3 --level cell --direction both",
+            "The same for a GRU, whose update gate lets gradients past all weights as the forget gate does.",
         ),
         Picture(
             "reset-after-gru", "reset-after-gru --steps 2",
@@ -173,7 +173,7 @@ DEPTH = Section(
         ),
         Picture(
             "bidirectional-rolled", "bidirectional --view rolled",
-            "Rolled up: the delay of the second direction points the other way.",
+            "Rolled up: each direction has a delay of its own.",
         ),
         Picture(
             "both-ends", "both-ends",
@@ -213,6 +213,10 @@ TREES = Section(
             "Where children are summed up there may be any number of them.",
         ),
         Picture(
+            "recursive-backward", "recursive --direction both",
+            "Gradients run from the root to the leaves, and every node adds its share to the weights.",
+        ),
+        Picture(
             "tree-network", "tree-network",
             "How trees of a batch are computed: all nodes of one height together, as if heights were time steps.",
         ),
@@ -238,17 +242,23 @@ GRAPHS = Section(
             "from two sides: from the output of its step, and from the state after it.",
         ),
         Picture(
+            "training-path",
+            "training --highlight t2/L --highlight t2/y --highlight t2/h --highlight t1/h --highlight t0/h",
+            "One of the paths whose products of derivatives add up to the gradient of the weights: from the last loss "
+            "to the first step. There is one for every loss and every step before it.",
+        ),
+        Picture(
             "training-elided", "training --steps 1000 --view elided",
             "A thousand steps: those in the middle are all alike.",
         ),
         Picture(
-            "vanishing", "rnn --steps 12 --view unrolled --show gradnorm",
+            "vanishing", "rnn --steps 8 --show gradnorm --legend",
             "How much the last state depends on earlier ones, as colour: in a simple cell the gradient shrinks by a "
             "factor at each step back.",
         ),
         Picture(
-            "remembering", "lstm --steps 6 --view unrolled --show gradnorm",
-            "In an LSTM, whose forget gate starts half open or more, the gradient lasts longer along the cell state.",
+            "remembering", "lstm --steps 5 --show gradnorm --legend",
+            "In an LSTM, whose forget gate is rather open at first, much of it is still there along the cell state.",
         ),
         Picture(
             "truncated", "truncated",
