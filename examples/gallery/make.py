@@ -29,7 +29,7 @@ STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 figure { margin: 2.5rem 0; }
-figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
+figure img { max-width: 100%; height: auto; border-radius: 6px; }
 figcaption { max-width: 45rem; }
 code { font-size: 0.9em; opacity: 0.8; }
 """

@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from collections import Counter
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def made(tmp_path_factory):
 
 def words(picture):
     """Whatever draws them, the texts of a picture are the same."""
-    return Counter(re.findall(r"<text[^>]*>([^<]*)</text>", picture.read_text(encoding="utf-8")))
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", picture.read_text(encoding="utf-8"))
+    return Counter(" ".join(unescape(t).split()) for t in texts)
 
 
 def test_all_are_there(made):
