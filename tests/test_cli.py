@@ -21,6 +21,7 @@ import tinygrad_rnn as tg
 
 cell = tg.nn.RNNCell(3, 4, generator=0)
 loss = (tg.ones((2, 2)).named("a") * 2).named("loss")
+graph = tg.graph(loss)
 twice = tg.compile(lambda x: x * 2)
 
 class Net(tg.nn.Module):
@@ -151,8 +152,9 @@ class TestOwnCode:
         assert drawn(run, "own:unrolled", "--steps", "3").count("subgraph") == 3
         assert drawn(run, "own:needs_steps").count("subgraph") == 4
 
-    def test_tensors(self, run):
-        assert nodes(drawn(run, "own:loss"))[-1] == "loss"
+    @pytest.mark.parametrize("name", ["loss", "graph"])
+    def test_tensors_and_graphs(self, run, name):
+        assert nodes(drawn(run, f"own:{name}"))[-1] == "loss"
 
     def test_modules_with_inputs_by_shape(self, run):
         assert "(7, 4)" in drawn(run, "own:net", "--input", "7,3")

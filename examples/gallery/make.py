@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from html import escape
 from pathlib import Path
 
@@ -21,17 +20,17 @@ HERE = Path(__file__).parent
 TITLE = "Gallery"
 ABOUT = (
     "Cells, arrangements and graphs of recurrent networks, drawn from what was recorded when they were computed. Each "
-    "picture is made by the command below it; all of them, and this page, by"
+    "picture is made by the command next to it; all of them, and this page, by"
 )
 MAKE = "python examples/gallery/make.py"
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-figure { margin: 2.5rem 0; }
+body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+figure { margin: 2.5rem 0; display: grid; gap: 1rem 2rem; align-items: center; }
+@media (min-width: 60rem) { figure { grid-template-columns: minmax(0, 2fr) minmax(0, 1fr); } }
 figure img { max-width: 100%; height: auto; border-radius: 6px; }
-figcaption { max-width: 45rem; }
-code { font-size: 0.9em; opacity: 0.8; }
+code { font-size: 0.85em; }
 """
 
 
@@ -75,9 +74,6 @@ def make(folder: Path) -> None:
     pictures = [p for section in SECTIONS for p in section.pictures]
     for p in pictures:
         draw(p, folder)
-    for old in folder.glob("*.svg"):
-        if old.stem not in {p.name for p in pictures}:
-            old.unlink()
     write_atomically(folder / "README.md", markdown().encode("utf-8"))
     write_atomically(folder / "index.html", html().encode("utf-8"))
 
@@ -86,4 +82,3 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE, help="folder for pictures and pages")
     make(parser.parse_args().out)
-    sys.exit(0)

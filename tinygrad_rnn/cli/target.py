@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..compile import Compiled, Program
-from ..graph import trace
+from ..graph import Graph, trace
 from ..nn import Module
 from ..tensor import Spec
 from .catalogue import CATALOGUE
@@ -138,7 +138,7 @@ def _attribute(module: ModuleType, where: str, path: str) -> Any:
 
 
 def _is_function(value: Any) -> bool:
-    return callable(value) and not isinstance(value, Module | Compiled | Program)
+    return callable(value) and not isinstance(value, Module | Compiled | Program | Graph)
 
 
 def _of_function(function: Callable[..., Any], name: str, steps: int | None, specs: Sequence[Spec]) -> Target:
