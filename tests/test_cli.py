@@ -315,9 +315,11 @@ class TestFailures:
         code, _, err = run("draw", "gru", "--open")
         assert (code, "no browser could be opened; the picture is gru.svg" in err) == (1, True)
 
-    def test_the_traceback_on_request(self, run):
-        code, _, err = run("draw", "own:raises", "--traceback")
-        assert (code, "Traceback" in err, err.endswith("'key'\n")) == (1, True, True)
+    def test_the_traceback_on_request(self, run, folder):
+        (folder / "broken.py").write_text("1 / 0\n")
+        for what, last in (("own:raises", "'key'"), ("own:wrong_shapes", ".svg"), ("broken:x", "division by zero")):
+            code, _, err = run("draw", what, "--traceback")
+            assert (code, "Traceback" in err, err.endswith(f"{last}\n")) == (1, True, True)
 
 
 # The process ----------------------------------------------------------------------------------------------------------

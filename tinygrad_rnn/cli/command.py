@@ -64,6 +64,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "tinygrad-rnn") -> int:
     try:
         return _list() if args.list else _draw(args)
     except Problem as problem:
+        if args.traceback and problem.__cause__ is not None:
+            traceback.print_exception(problem.__cause__)
         print(f"{prog}: {problem}", file=sys.stderr)
         return problem.code
     except BrokenPipeError:  # the reader has seen enough
@@ -101,7 +103,9 @@ def _add_contents(group: Any) -> None:
         help="shape of an input of a module or function, such as 1,5,3 or 1,5:int64; once for each input",
     )  # fmt: skip
     group.add_argument("--view", choices=get_args(View), default="auto", help="default: auto")
-    group.add_argument("--level", choices=get_args(Level), help="what becomes one box")
+    group.add_argument(
+        "--level", choices=get_args(Level), help="what becomes one box; what is built in comes at the one that suits it"
+    )
     group.add_argument("--direction", choices=("forward", "backward", "both"), help="draw gradients too")
     group.add_argument("--max-nodes", type=_count, default=MAX_NODES, metavar="N", help="refuse to draw more boxes")
 
@@ -177,7 +181,8 @@ def _draw(args: argparse.Namespace) -> int:
     if path is not None:
         print(path)
     if problem is not None:
-        raise Problem(str(problem), "" if path is None else f"the graph so far, and the operation, are in {path}")
+        where = "" if path is None else f"the graph so far, and the operation, are in {path}"
+        raise Problem(str(problem), where) from problem.__cause__
     if args.open and path is not None and not webbrowser.open(path.resolve().as_uri()):
         raise Problem(f"no browser could be opened; the picture is {path}")
     return 0
@@ -193,11 +198,10 @@ def _drawn(args: argparse.Namespace) -> tuple[viz.Drawing, Problem | None]:
     except Problem:
         raise
     except (Exception, SystemExit) as error:
-        if args.traceback:
-            traceback.print_exception(error)
         problem = of_error(error, f"{args.what} raised")
         if not getattr(error, "inputs", ()) and getattr(error, "node", None) is None:
             raise problem from error
+        problem.__cause__ = error
         try:
             return _picture(args, level, error), problem
         except Exception:  # it cannot be drawn either; what matters is the first error
