@@ -130,7 +130,7 @@ def test_names_in_several_layers_need_a_scope():
     graph = tg.graph(out.outputs)
     with pytest.raises(ValueError, match=r"(?s)one in each time step.*several: lstm/layer0/h, lstm/layer1/h"):
         tg.bptt.state_jacobian("h", 2, 0, graph=graph)
-    found = tg.bptt.state_jacobian(("layer1/h", "layers1/c"), 2, 0, graph=graph)
+    found = tg.bptt.state_jacobian(("layer1/h", "layer1/c"), 2, 0, graph=graph)
     np.testing.assert_array_equal(found, tg.bptt.state_jacobian(out, 2, 0, layer=1))
     assert np.abs(found - tg.bptt.state_jacobian(out, 2, 0, layer=0)).max() > 1e-6
 
