@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite, log10
 from typing import Any
 
@@ -121,13 +122,31 @@ def lit(whole: Graph, highlight: Any) -> set[int]:
                 raise fail(ValueError, f"draw: nothing to highlight is called {x!r}",
                            expected="a name or an id of the graph")  # fmt: skip
             found |= named
-        elif hasattr(x, "tensors"):
-            todo += list(x.tensors)
+        elif hasattr(x, "tensors"):  # a path, from its end to its beginning
+            found |= {t.serial for t in x.tensors}
+            for user, source in pairwise(x.tensors):
+                found |= _between(user, source)
         elif isinstance(x, Iterable):
             todo += list(x)
         else:
             raise fail(TypeError, "draw: highlight", expected="tensors, names, or a path", got=type(x).__name__)
     return found
+
+
+def _between(user: Tensor, source: Tensor) -> set[int]:
+    """The nameless nodes by which `user` is computed from `source` without other names on the way."""
+    nameless: dict[int, Tensor] = {}
+    todo = [user]
+    while todo:
+        for t in todo.pop().inputs:
+            if t.serial not in nameless and t is not source and not t.name:
+                nameless[t.serial] = t
+                todo.append(t)
+    reached = {source.serial}
+    for serial, t in sorted(nameless.items()):
+        if any(i.serial in reached for i in t.inputs):
+            reached.add(serial)
+    return reached
 
 
 # From things to graphs ------------------------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tinygrad_rnn.viz.drawing import planned
 from tinygrad_rnn.viz.options import Options
-from tinygrad_rnn.viz.subject import gradients, is_tree, scaled, subject
+from tinygrad_rnn.viz.subject import gradients, is_tree, lit, scaled, subject
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, viz
@@ -173,6 +174,17 @@ class TestOverlays:
         lit = [line for line in dot.splitlines() if "#b34700" in line and " -> " not in line]
         assert {line.split('"')[1] for line in lit if not line.startswith("graph")} == {"t0/c", "t1/c", "t1/h"}
         assert faded
+
+    def test_a_path_is_lit_with_what_lies_between_its_names(self):
+        loss, (_, _, W_h, _) = nets.char_rnn(T=3)
+        h = {t.time: t for t in tg.graph(loss).by_name("h")}
+        path = SimpleNamespace(tensors=(h[2], h[1], W_h))
+        whole = tg.graph(loss)
+        found = {whole.ids[s] for s in lit(whole, path)}
+        assert {"t2/h", "t1/h", "W_h"} < found
+        inside = {i for i in found if i not in ("t2/h", "t1/h", "W_h")}
+        assert {i.split("/")[0] for i in inside} == {"t1", "t2"}
+        assert not any("slice" in i for i in inside)
 
     def test_a_scale_of_numbers(self):
         heat, ends = scaled({1: 1.0, 2: 10.0, 3: 100.0, 4: 0.0, 5: float("inf")})
