@@ -30,7 +30,7 @@ def scene(whole: Graph, options: Options | None = None, overlay: Overlay | None 
     """What to draw of a graph."""
     options, overlay = options or Options(), overlay or Overlay()
     nodes = _directed(whole, options.direction)
-    timeline = Timeline(nodes, timed=options.view != "tree")
+    timeline = Timeline(whole.nodes, nodes, timed=options.view != "tree")
     drawn = items(nodes, {t.serial for t in whole.outputs}, timeline, level_named(options.level))
     steps = columns(options, timeline, drawn)
     mark_padding(steps, nodes, timeline)

@@ -67,6 +67,9 @@ class Grid:
         self.tracks: dict[tuple[str, int], dict[Key, int]] = defaultdict(dict)
         initial = [box for box in scene.boxes if box.beside is not None]
         self.initial = {(box.column, rows.row[box.key]): box for box in reversed(initial)}  # the nearest to the steps
+        self.marks: dict[tuple[int, int], list[Box]] = defaultdict(list)  # of states in a column of a gap, by row
+        for box in sorted((b for b in scene.boxes if b.form == "gap"), key=lambda b: (b.backward, offset[b.key])):
+            self.marks[box.column or 0, rows.row[box.key]].append(box)
         self.side_of: dict[int, Key] = {}
         self.courses = [self._course(link) for link in scene.links]
         # Set by the layout once it is known how many edges run where.
@@ -75,6 +78,7 @@ class Grid:
         self.gap_y: dict[int, float] = {}
         self.band: dict[int, tuple[float, float, float]] = {}
         self.gutter = 0.0
+        self.title_room: dict[int, float] = {}  # by phase, for titles of columns that edges leave no room for
         self.start: list[float] = []  # the left ends of the columns, and one more
         self.inner: list[float] = []  # the widths of the columns
         self.middle: list[float] = []  # where the forward half of each column ends
@@ -94,6 +98,7 @@ class Grid:
         enter = row[b.key] + b.backward
         bus = b.key if a.column is not None and b.column is None else a.beside or a.key
         if link.kind == "delay":
+            bus = ("delay", a.key, link.delay)
             gutter = ("column", (b.column or 0) + b.backward)
             course = self._enter_at_side(Course(leave, enter, gutter, bus), a, b)
         elif a.beside is not None:
@@ -207,7 +212,8 @@ class Grid:
         if box.column is None:
             return False
         if box.form == "gap":
-            return gutter in (box.column, box.column + 1)
+            marks = self.marks[box.column, self.rows.row[box.key]]
+            return (gutter == box.column and marks[0] is box) or (gutter == box.column + 1 and marks[-1] is box)
         if gutter == box.column:
             return not box.backward and self._is_end(box, 0)
         return gutter - 1 == box.column and box.backward == self.both and self._is_end(box, -1)
@@ -228,8 +234,9 @@ class Grid:
             channels.append((kind, number if kind == "band" else 0))
         for channel in channels:
             taken = self.tracks[channel]
-            if len(taken) < _TRACKS:
-                taken.setdefault(course.bus, len(taken))
+            for bus in _with_room(course.bus):
+                if len(taken) < _TRACKS:
+                    taken.setdefault(bus, len(taken))
 
     # Where that is --------------------------------------------------------------------------------------------------
 
@@ -255,6 +262,12 @@ class Grid:
         if kind == "middle":
             return self.start[column] + self.middle[column] + run
         return self.start[column] - self.gutter + run
+
+
+def _with_room(bus: Key) -> list[Key]:
+    """A track, and for marks with a number the ones beside it."""
+    large = isinstance(bus, tuple) and bus[0] == "delay" and bus[2] > 1
+    return [("under", bus), bus, ("over", bus)] if large else [bus]
 
 
 # Points -------------------------------------------------------------------------------------------------------------
