@@ -98,7 +98,7 @@ class _Builder:
             self._at[item] = at
 
     def _is_wanted(self, item: Item) -> bool:
-        return item.node.serial in self._outputs or any(self._at[u] is not None for u in self._users[item])
+        return item.node.serial in self._outputs or any(self._at.get(u) is not None for u in self._users[item])
 
     def _initial(self) -> dict[Item, _At]:
         """Initial states stand left of the first column, or right of the last one where states run leftwards."""
@@ -120,7 +120,7 @@ class _Builder:
             return None
         backward = self._is_backward(item)
         users = [u for u in self._users[item] if u.backward == backward]
-        places = {at if at is None else at.column for at in (self._at[u] for u in users)}
+        places = {at if at is None else at.column for at in (self._at.get(u) for u in users)}
         if len({u.time for u in users}) != 1 or len(places) != 1:
             return None
         column = next(iter(places))

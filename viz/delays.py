@@ -60,7 +60,7 @@ def _shared(curve: Path, marks: list[Box]) -> Iterator[tuple[int, Box]]:
 def _place(link: Link, curve: Path, palette: theme.Palette, room: Room) -> tuple[int, Box]:
     """Which level part of a curve has room for a mark, and the mark: best on the first one, in its middle."""
     mark = _mark(link, palette)
-    size = mark.width + 4, mark.height + 4
+    size = mark.width + 2, mark.height + 2
     far = mark.width / 2 + theme.ARROW + 2
     levels = list(_levels(curve, 2 * far))
     k, x, u = levels[0]

@@ -16,6 +16,7 @@ from ..errors import fail
 from ..scope import Place
 from ..tensor import PARAMETER, Tensor
 from .timeline import PICKS, Timeline, is_folded
+from .topological import topological
 
 __all__ = ["Item", "Items", "Level", "items", "level_named"]
 
@@ -91,11 +92,11 @@ class _Collapse:
                 self._carried[t.serial] = self._with_carried(t)
                 continue
             item = self._item(t)
-            found.pop(item, None)  # a group comes after all that it uses
             found[item] = None
             self._connect(t, item)
         listed = list(found)
-        if self._scopes is not None:
+        if self._scopes is not None:  # what a part of the model uses may come between its members
+            listed = _sorted(listed)
             _choose_heads(listed, self._outputs)
         return Items(listed, self._of)
 
@@ -132,6 +133,14 @@ class _Collapse:
 
     def _with_carried(self, t: Tensor) -> list[Tensor]:
         return [*dict.fromkeys(m for x in t.inputs for m in self._carried.get(x.serial, ())), t]
+
+
+def _sorted(found: Sequence[Item]) -> list[Item]:
+    users: dict[Item, list[Item]] = {item: [] for item in found}
+    for item in found:
+        for i in item.inputs:
+            users[i].append(item)
+    return topological(found, {item: list(item.inputs) for item in found}, users)
 
 
 def _choose_heads(found: Sequence[Item], outputs: Collection[int]) -> None:
@@ -202,6 +211,7 @@ class _Scopes:
         inner = {s[:k] for s in scopes for k in range(len(s))}
         self._innermost = scopes - inner - {()}
         self._shared = len(_shared(scopes)) if level == "layer" else 0
+        self._stage = _stages(nodes)
         self._cut: dict[tuple[tuple[str, ...], bool], tuple[str, ...] | None] = {}
         sizes = Counter(group for t in nodes if (group := self._group(t)) is not None)
         self._large = {group for group, size in sizes.items() if size > 1}
@@ -234,7 +244,18 @@ class _Scopes:
         if cut is None:
             return None
         phase = self._timeline.phase_of(t)
-        return cut, t.place.time, phase, t.place.backward, id(_call(t.place, len(cut))) if cut else None
+        call = id(_call(t.place, len(cut))) if cut else None
+        return cut, t.place.time, phase, t.place.backward, call, self._stage[t.serial]
+
+
+def _stages(nodes: Sequence[Tensor]) -> dict[int, int]:
+    """How often the way to a node went into time steps and out again: a part of the model that does so is several."""
+    stage: dict[int, int] = {}
+    for t in nodes:
+        timed = t.place.time is not None
+        before = (stage[i.serial] + ((i.place.time is not None) != timed) for i in t.inputs if i.serial in stage)
+        stage[t.serial] = max(before, default=int(timed))
+    return stage
 
 
 def _call(place: Place, depth: int) -> Place:

@@ -7,7 +7,7 @@ worst through the gutter beside a column, and along the gap at its target. Edges
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ Point = tuple[float, float]
 Lane = tuple[int, bool, int]
 Gutter = tuple[str, int]  # column, middle, left or right; and at which column
 
-_TRACKS = 10  # so many edges side by side in one gap or gutter; more share
+_TRACKS = 10  # so many edges side by side in one gap or gutter; more share the last one
 _LOOK = 6  # so many rows are looked at for a way straight through
 
 
@@ -70,6 +70,7 @@ class Grid:
         self.marks: dict[tuple[int, int], list[Box]] = defaultdict(list)  # of states in a column of a gap, by row
         for box in sorted((b for b in scene.boxes if b.form == "gap"), key=lambda b: (b.backward, offset[b.key])):
             self.marks[box.column or 0, rows.row[box.key]].append(box)
+        self.arriving = Counter(link.target for link in scene.links)
         self.side_of: dict[int, Key] = {}
         self.courses = [self._course(link) for link in scene.links]
         # Set by the layout once it is known how many edges run where.
@@ -122,13 +123,20 @@ class Grid:
 
     def _straight(self, a: Box, b: Box, leave: int, enter: int, bus: Key) -> Course | None:
         """One gap only, if the way between it and one of the ends is free."""
-        ways = [(enter, a), (leave, b)] if a.column is not None else [(leave, b), (enter, a)]
-        for gap, box in ways:
-            if self._free(box, range(min(leave, enter), max(leave, enter))):
+        ways = [(enter, a, 0.0), (leave, b, self._spread(b))]
+        crossed = range(min(leave, enter), max(leave, enter))
+        for gap, box, spread in ways if a.column is not None else reversed(ways):
+            if self._free(box, crossed, spread):
                 return Course(gap, gap, None, bus)
         return None
 
-    def _free(self, box: Box, rows: range) -> bool:
+    def _spread(self, box: Box) -> float:
+        """How far from the middle of a box edges may enter it."""
+        count = self.arriving[box]
+        return _port_step(box, count) * (count - 1) / 2
+
+    def _free(self, box: Box, rows: range, spread: float = 0.0) -> bool:
+        """Whether nothing stands above (or below) a box in some rows, as far as `spread` from its middle."""
         if box.beside is not None or len(rows) > _LOOK:
             return False
         own = self.rows.lane[box.key]
@@ -138,20 +146,20 @@ class Grid:
             region = self.region[r]
             if region != own[0] and (region % 2 == 0 or box.column is None):
                 return False
-            if self._blocked((region, box.backward, own[2]), r, self.offset[box.key]):
+            if self._blocked((region, box.backward, own[2]), r, self.offset[box.key], spread):
                 return False
         return True
 
-    def _blocked(self, lane: Lane, row: int, x: float) -> bool:
+    def _blocked(self, lane: Lane, row: int, x: float, spread: float) -> bool:
         keys = self.lanes[lane].get(row, []) if lane in self.lanes else []
         if not keys:
             return False
-        n = bisect_left(self.centres[lane][row], x)
-        near = keys[max(n - 1, 0) : n + 1]
-        return any(abs(self.offset[k] - x) < self.width.get(k, theme.DUMMY) / 2 + 5 for k in near)
+        n, m = bisect_left(self.centres[lane][row], x - spread), bisect_left(self.centres[lane][row], x + spread)
+        near = keys[max(n - 1, 0) : m + 1]
+        return any(abs(self.offset[k] - x) < self.width.get(k, theme.DUMMY) / 2 + 5 + spread for k in near)
 
     def _around(self, a: Box, b: Box, leave: int, enter: int, bus: Key) -> Course:
-        leave, enter = self._slid(a, leave, enter), self._slid(b, enter, leave)
+        leave, enter = self._slid(a, leave, enter, 0.0), self._slid(b, enter, leave, self._spread(b))
         crossed = range(min(leave, enter), max(leave, enter))
         gutter = self._gutter(a, b)
         if gutter and gutter[0] == "band":
@@ -167,12 +175,12 @@ class Grid:
             return self._enter_at_side(course, a, b)
         return course
 
-    def _slid(self, box: Box, gap: int, goal: int) -> int:
+    def _slid(self, box: Box, gap: int, goal: int, spread: float) -> int:
         """The gap farthest towards the goal, short of the columns, in reach of a box outside of them."""
         step = 1 if goal > gap else -1
         for _ in range(_LOOK if box.column is None else 0):
             crossed = gap if step > 0 else gap - 1
-            if gap == goal or crossed in self.rows.borders or not self._free(box, range(crossed, crossed + 1)):
+            if gap == goal or crossed in self.rows.borders or not self._free(box, range(crossed, crossed + 1), spread):
                 break
             gap += step
         return gap
@@ -233,9 +241,9 @@ class Grid:
             kind, number = course.gutter
             channels.append((kind, number if kind == "band" else 0))
         for channel in channels:
-            taken = self.tracks[channel]
+            taken, delayed = self.tracks[channel], _is_delay(course.bus)
             for bus in _with_room(course.bus):
-                if len(taken) < _TRACKS:
+                if len(taken) < _TRACKS or delayed:  # whose marks would lie in the way
                     taken.setdefault(bus, len(taken))
 
     # Where that is --------------------------------------------------------------------------------------------------
@@ -264,9 +272,13 @@ class Grid:
         return self.start[column] - self.gutter + run
 
 
+def _is_delay(bus: Key) -> bool:
+    return isinstance(bus, tuple) and bus[0] == "delay"
+
+
 def _with_room(bus: Key) -> list[Key]:
     """A track, and for marks with a number the ones beside it."""
-    large = isinstance(bus, tuple) and bus[0] == "delay" and bus[2] > 1
+    large = isinstance(bus, tuple) and _is_delay(bus) and bus[2] > 1
     return [("under", bus), bus, ("over", bus)] if large else [bus]
 
 
@@ -293,10 +305,15 @@ def _ports(grid: Grid) -> list[float]:
     for entries in arriving.values():
         entries.sort()
         box = grid.scene.links[entries[0][1]].target
-        step = min(12.0, 0.7 * box.width / len(entries))
+        step = _port_step(box, len(entries))
         for k, (_, n) in enumerate(entries):
             ports[n] += step * (k - (len(entries) - 1) / 2)
     return ports
+
+
+def _port_step(box: Box, count: int) -> float:
+    """The distance between so many edges that enter a box side by side."""
+    return min(12.0, 0.7 * box.width / max(count, 1))
 
 
 def _last_x(grid: Grid, link: Link, course: Course | None) -> float:
