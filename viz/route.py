@@ -6,7 +6,7 @@ worst through the gutter beside a column, and along the gap at its target. Edges
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ Lane = tuple[int, bool, int]
 Gutter = tuple[str, int]  # column, middle, left or right; and at which column
 
 _TRACKS = 10  # so many edges side by side in one gap or gutter; more share the last one
-_LOOK = 6  # so many rows are looked at for a way straight through
+_LOOK = 6  # so many rows that hold something are looked at for a way straight through
 
 
 @dataclass(slots=True)
@@ -59,7 +59,9 @@ class Grid:
     ) -> None:
         self.scene, self.rows, self.lanes, self.direct, self.offset = scene, rows, lanes, direct, offset
         self.width = widths(scene)
-        self.region = {r: k for k, (first, last) in rows.regions.items() for r in range(first, last + 1)}
+        self._in_order = sorted(rows.regions)  # from bottom to top
+        self._firsts = [rows.regions[k][0] for k in self._in_order]
+        self.taken = {lane: sorted(r for r, keys in levels.items() if keys) for lane, levels in lanes.items()}
         self.centres = {
             lane: {r: [offset[k] for k in keys] for r, keys in levels.items()} for lane, levels in lanes.items()
         }
@@ -137,28 +139,31 @@ class Grid:
 
     def _free(self, box: Box, rows: range, spread: float = 0.0) -> bool:
         """Whether nothing stands above (or below) a box in some rows, as far as `spread` from its middle."""
-        if box.beside is not None or len(rows) > _LOOK:
+        if box.beside is not None:
             return False
         own = self.rows.lane[box.key]
-        for r in rows:
-            if r in self.rows.borders:
-                continue
-            region = self.region[r]
+        left = _LOOK
+        for region in self._regions(rows):
             if region != own[0] and (region % 2 == 0 or box.column is None):
                 return False
-            if self._blocked((region, box.backward, own[2]), r, self.offset[box.key], spread):
+            lane = region, box.backward, own[2]
+            taken = self.taken.get(lane, [])
+            first, last = bisect_left(taken, rows.start), bisect_left(taken, rows.stop)
+            left -= last - first
+            if left < 0 or any(self._blocked(lane, r, self.offset[box.key], spread) for r in taken[first:last]):
                 return False
         return True
 
     def _blocked(self, lane: Lane, row: int, x: float, spread: float) -> bool:
-        keys = self.lanes[lane].get(row, []) if lane in self.lanes else []
-        if not keys:
-            return False
+        keys = self.lanes[lane][row]
         n, m = bisect_left(self.centres[lane][row], x - spread), bisect_left(self.centres[lane][row], x + spread)
         near = keys[max(n - 1, 0) : m + 1]
         return any(abs(self.offset[k] - x) < self.width.get(k, theme.DUMMY) / 2 + 5 + spread for k in near)
 
     def _around(self, a: Box, b: Box, leave: int, enter: int, bus: Key) -> Course:
+        above = self._rises_between(a, b, enter, bus)
+        if above is not None:
+            return above
         leave, enter = self._slid(a, leave, enter, 0.0), self._slid(b, enter, leave, self._spread(b))
         crossed = range(min(leave, enter), max(leave, enter))
         gutter = self._gutter(a, b)
@@ -174,6 +179,17 @@ class Grid:
                 course.leave = None
             return self._enter_at_side(course, a, b)
         return course
+
+    def _rises_between(self, a: Box, b: Box, enter: int, bus: Key) -> Course | None:
+        """From a step straight up and between the two directions of what stands above it."""
+        region, backward, _ = self.rows.lane[b.key]
+        first = self.rows.regions[region][0]
+        rises = a.column is not None and not a.backward and b.column is None and backward
+        if not rises or region != self.rows.lane[a.key][0] + 1 or (region, False, 0) not in self.lanes:
+            return None
+        if not self._free(a, range(self.rows.row[a.key] + 1, first)):
+            return None
+        return Course(first, enter, ("band", region), bus)
 
     def _slid(self, box: Box, gap: int, goal: int, spread: float) -> int:
         """The gap farthest towards the goal, short of the columns, in reach of a box outside of them."""
@@ -193,9 +209,10 @@ class Grid:
             course.enter = None
         return course
 
-    def _regions(self, rows: range) -> set[int]:
-        spans = self.rows.regions.items()
-        return {k for k, (first, last) in spans if first < rows.stop and last >= rows.start}
+    def _regions(self, rows: range) -> list[int]:
+        first = max(bisect_right(self._firsts, rows.start) - 1, 0)
+        last = bisect_left(self._firsts, rows.stop)
+        return [k for k in self._in_order[first:last] if self.rows.regions[k][1] >= rows.start]
 
     def _gutter(self, a: Box, b: Box) -> Gutter | None:
         """The gutter next to the target, on the side that the edge comes from."""
