@@ -157,7 +157,7 @@ class _Builder:
     def _lines(self, item: Item, at: _At) -> tuple[str, ...]:
         show = self._options.show
         if item.whole is None:
-            return lines_of(item.node, show, self._kind(at.column) == "like")
+            return lines_of(item.node, show, self._kind(at.column) == "like", item.members)
         return titled(item.node, item.whole, item.members, show)
 
     def _phase(self, item: Item, at: _At) -> int:

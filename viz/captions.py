@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,23 +34,30 @@ def label_size(label: str) -> Point:
 
 
 def set_titles(columns: Iterable[Column], room: Room) -> list[Column]:
-    """In the upper border of a frame, as far to the left as is free, else in the lower one; gives those without room."""
+    """In the upper border of the frames, as far to the left as is free, or in the lower one where that has room for
+    more of a row of them; gives those without room."""
     crowded = []
+    rows: dict[int, list[Column]] = defaultdict(list)
     for column in columns:
-        column.title_at = next(_title_places(column, room), (-1.0, -1.0))
-        if column.title_at[0] < 0:
-            crowded.append(column)
-            column.title_at = column.frame[0] + title_width(column.title) / 2, column.frame[3] - theme.BORDER / 2
+        rows[column.region].append(column)
+    for row in rows.values():
+        places = [[_title_place(column, upper, room) for column in row] for upper in (True, False)]
+        first = 0 if places[0].count(None) <= places[1].count(None) else 1
+        for column, *found in zip(row, places[first], places[1 - first]):
+            place = found[0] or found[1]
+            if place is None:
+                crowded.append(column)
+                place = column.frame[0] + title_width(column.title) / 2, column.frame[3] - theme.BORDER / 2
+            column.title_at = place
     return crowded
 
 
-def _title_places(column: Column, room: Room) -> Iterator[Point]:
+def _title_place(column: Column, upper: bool, room: Room) -> Point | None:
     left, low, right, high = column.frame
     width = title_width(column.title)
-    for y in (high - theme.BORDER / 2, low + theme.BORDER / 2):
-        x = room.slot(left + width / 2, right - width / 2, y, (width - 6, theme.BORDER / 2))
-        if x is not None:
-            yield x, y
+    y = high - theme.BORDER / 2 if upper else low + theme.BORDER / 2
+    x = room.slot(left + width / 2, right - width / 2, y, (width - 6, theme.BORDER / 2))
+    return None if x is None else (x, y)
 
 
 def set_labels(links: Iterable[Link], paths: Sequence[Sequence[Point]], room: Room) -> None:

@@ -73,11 +73,12 @@ class _Collapse:
     def __init__(self, nodes: Sequence[Tensor], outputs: Collection[int], timeline: Timeline, level: Level) -> None:
         self._nodes, self._outputs, self._timeline = nodes, outputs, timeline
         self._scopes = _Scopes(nodes, timeline, level) if level in ("cell", "layer", "model") else None
-        self._absorbed = _absorbed(nodes, outputs) if level == "gate" else set()
+        self._absorbed = _turned(nodes, outputs) | (_absorbed(nodes, outputs) if level == "gate" else set())
         self._of: dict[int, tuple[Item, ...]] = {}
         self._groups: dict[Hashable, Item] = {}
         self._turns: Counter[Hashable] = Counter()
         self._carried: dict[int, list[Tensor]] = {}  # what an absorbed node brings along
+        self._reads: dict[int, list[tuple[Item, Tensor]]] = {}  # and what it is computed from
         self._picked: dict[Hashable, Item] = {}
         self._merges_picks = level != "op"
 
@@ -88,7 +89,8 @@ class _Collapse:
             if t.serial in folded:
                 continue
             if t.serial in self._absorbed:
-                self._of[t.serial] = tuple(dict.fromkeys(i for x in t.inputs for i in self._of.get(x.serial, ())))
+                self._reads[t.serial] = list(dict.fromkeys(use for x in t.inputs for use in self._uses(x)))
+                self._of[t.serial] = tuple(dict.fromkeys(i for i, _ in self._reads[t.serial]))
                 self._carried[t.serial] = self._with_carried(t)
                 continue
             item = self._item(t)
@@ -127,9 +129,15 @@ class _Collapse:
         item.members += self._with_carried(t) if self._carried else (t,)
         self._of[t.serial] = (item,)
         for x in t.inputs:
-            for i in self._of.get(x.serial, ()):
+            for i, used in self._uses(x):
                 if i is not item:
-                    item.inputs.setdefault(i, []).append(x)
+                    item.inputs.setdefault(i, []).append(used)
+
+    def _uses(self, x: Tensor) -> Sequence[tuple[Item, Tensor]]:
+        """In whose place a tensor is used, and which of their tensors that is."""
+        if x.serial in self._reads:
+            return self._reads[x.serial]
+        return [(i, x) for i in self._of.get(x.serial, ())]
 
     def _with_carried(self, t: Tensor) -> list[Tensor]:
         return [*dict.fromkeys(m for x in t.inputs for m in self._carried.get(x.serial, ())), t]
@@ -161,6 +169,18 @@ def _choose_heads(found: Sequence[Item], outputs: Collection[int]) -> None:
 def _folded(nodes: Sequence[Tensor], outputs: Collection[int]) -> set[int]:
     used = {i.serial for t in nodes for i in t.inputs}
     return {t.serial for t in nodes if is_folded(t) and t.serial in used and t.serial not in outputs}
+
+
+def _turned(nodes: Sequence[Tensor], outputs: Collection[int]) -> set[int]:
+    """Transposes in a gradient that one product alone uses."""
+    uses = Counter(i.serial for t in nodes for i in t.inputs)
+    return {
+        i.serial
+        for t in nodes
+        for i in t.inputs
+        if t.op.name == "matmul" and i.op.name == "transpose" and i.place.backward and t.place == i.place
+        and uses[i.serial] == 1 and i.serial not in outputs
+    }  # fmt: skip
 
 
 # Gates --------------------------------------------------------------------------------------------------------------
