@@ -92,7 +92,7 @@ def _middle(a: Point, b: Point) -> Point:
 
 def _free(room: Room, size: Point, a: Point, b: Point) -> Point | None:
     """The free place on a line that is nearest to its middle."""
-    for share in (0.5, 0.3, 0.7, 0.1, 0.9):
+    for share in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9, 0.0, 1.0):
         place = a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
         if room.is_free(place, size):
             return place
