@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from .padding import mark_padding
 from .scene import Box, Link, Scene, Step
 from .text import lines_of, sign_of, titled
 from .timeline import PICKS, Timeline
-from .views import check_size, columns
+from .views import check_size, columns, named_times
 
 __all__ = ["scene"]
 
@@ -30,7 +31,7 @@ def scene(whole: Graph, options: Options | None = None, overlay: Overlay | None 
     """What to draw of a graph."""
     options, overlay = options or Options(), overlay or Overlay()
     nodes = _directed(whole, options.direction)
-    timeline = Timeline(nodes, timed=options.view != "tree")
+    timeline = Timeline(whole.nodes, nodes, timed=options.view != "tree")
     drawn = items(nodes, {t.serial for t in whole.outputs}, timeline, level_named(options.level))
     steps = columns(options, timeline, drawn)
     mark_padding(steps, nodes, timeline)
@@ -66,6 +67,8 @@ class _Builder:
         self._links: dict[tuple[Box, Box, str, int], Link] = {}
         self._names: dict[Link, dict[str, None]] = defaultdict(dict)
         self._feeding: dict[Link, set[int]] = defaultdict(set)
+        self._fed: dict[Link, set[int]] = defaultdict(set)
+        self._marks: Counter[str] = Counter()
 
     def built(self, overlay: Overlay) -> tuple[list[Box], list[Link]]:
         self._place()
@@ -98,7 +101,7 @@ class _Builder:
             self._at[item] = at
 
     def _is_wanted(self, item: Item) -> bool:
-        return item.node.serial in self._outputs or any(self._at[u] is not None for u in self._users[item])
+        return item.node.serial in self._outputs or any(self._at.get(u) is not None for u in self._users[item])
 
     def _initial(self) -> dict[Item, _At]:
         """Initial states stand left of the first column, or right of the last one where states run leftwards."""
@@ -120,7 +123,7 @@ class _Builder:
             return None
         backward = self._is_backward(item)
         users = [u for u in self._users[item] if u.backward == backward]
-        places = {at if at is None else at.column for at in (self._at[u] for u in users)}
+        places = {at if at is None else at.column for at in (self._at.get(u) for u in users)}
         if len({u.time for u in users}) != 1 or len(places) != 1:
             return None
         column = next(iter(places))
@@ -157,7 +160,7 @@ class _Builder:
     def _lines(self, item: Item, at: _At) -> tuple[str, ...]:
         show = self._options.show
         if item.whole is None:
-            return lines_of(item.node, show, self._kind(at.column) == "like")
+            return lines_of(item.node, show, self._kind(at.column) == "like", item.members)
         return titled(item.node, item.whole, item.members, show)
 
     def _phase(self, item: Item, at: _At) -> int:
@@ -184,23 +187,39 @@ class _Builder:
         source = self._gap(a, i) if gaps[0] else self._boxes[a.column, a.key]
         target = self._gap(_At(b.column, a.key), i) if gaps[1] else self._boxes[b.column, b.key]
         kind = self._kind_of(i, item, source, target)
-        link = self._linked(source, target, kind, abs(item.time - i.time) if kind == "delay" else 1)  # type: ignore
+        link = self._linked(source, target, kind, self._delay(i, item, source, target))
         self._names[link].update((t.name, None) for t in item.inputs[i] if t.name)
         if i.time is not None:
             self._feeding[link].add(i.time)
+        elif item.time is not None and source.beside is None:
+            self._fed[link].add(item.time)
 
-    def _linked(self, source: Box, target: Box, kind: str, delay: int = 1) -> Link:
-        return self._links.setdefault((source, target, kind, delay), Link(source, target, kind, delay=delay))
+    def _delay(self, i: Item, item: Item, source: Box, target: Box) -> int:
+        """How many steps a value waits that does not leave its column."""
+        if i.time is None or item.time is None or source.column is None or source.column != target.column:
+            return 0
+        return item.time - i.time
+
+    def _linked(self, source: Box, target: Box, kind: str, delay: int = 0) -> Link:
+        link = Link(source, target, kind, delay=abs(delay) or 1)
+        if delay and kind == "saved":  # as a gradient looks at the state before
+            link.label = f"t {'−' if delay > 0 else '+'} {abs(delay)}"
+        return self._links.setdefault((source, target, kind, delay), link)
 
     def _gap(self, at: _At, like: Item) -> Box:
         """The mark of a state where it runs through steps that are left out."""
         box = self._boxes.get((at.column, at.key))
         if box is None:
             step = self._steps[at.column or 0]
-            id = f"t{step.times[0]}..{step.times[-1]}/{like.node.name or self._whole.ids[like.node.serial]}"
+            ends = f"t{step.times[0]}..{step.times[-1]}/"
+            id = self._unique(re.sub(r"\bt\d+/", ends, self._whole.ids[like.node.serial], count=1))
             box = Box(None, id, at.key, at.column, self._is_backward(like), form="gap", lines=("⋯",), phase=step.phase)
             self._boxes[at.column, at.key] = box
         return box
+
+    def _unique(self, id: str) -> str:
+        n = self._marks[id] = self._marks[id] + 1
+        return id if n == 1 else f"{id}_{n}"
 
     def _kind_of(self, i: Item, item: Item, source: Box, target: Box) -> str:
         if item.node.op is DETACH:
@@ -226,9 +245,18 @@ class _Builder:
             whole = link.source.node is not None and len(link.source.members) > 1 and self._options.level != "gate"
             if whole and link.kind in ("state", "delay") and len(names) > 1:
                 link.label = ", ".join(names)
-            step = self._kind(link.source.column) == "like" and self._steps[link.source.column or 0]
-            if step and link.target.column is None and len(self._feeding[link]) == 1 < len(step.times):
-                link.label = f"t = {next(iter(self._feeding[link]))}"
+            if link.target.column is None:
+                self._say_which(link, link.source.column, self._feeding[link])
+            self._say_which(link, link.target.column, self._fed[link])
+
+    def _say_which(self, link: Link, column: int | None, times: set[int]) -> None:
+        if self._kind(column) != "like" or not 0 < len(times) < len(self._steps[column or 0].times):
+            return
+        said = named_times(sorted(times))
+        if link.source.column == column and times is self._fed[link]:  # an input that stands in the column
+            link.source.lines += (said,)
+        else:
+            link.label = said
 
     # What could not be computed -------------------------------------------------------------------------------------
 

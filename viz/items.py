@@ -16,6 +16,7 @@ from ..errors import fail
 from ..scope import Place
 from ..tensor import PARAMETER, Tensor
 from .timeline import PICKS, Timeline, is_folded
+from .topological import topological
 
 __all__ = ["Item", "Items", "Level", "items", "level_named"]
 
@@ -72,11 +73,12 @@ class _Collapse:
     def __init__(self, nodes: Sequence[Tensor], outputs: Collection[int], timeline: Timeline, level: Level) -> None:
         self._nodes, self._outputs, self._timeline = nodes, outputs, timeline
         self._scopes = _Scopes(nodes, timeline, level) if level in ("cell", "layer", "model") else None
-        self._absorbed = _absorbed(nodes, outputs) if level == "gate" else set()
+        self._absorbed = _turned(nodes, outputs) | (_absorbed(nodes, outputs) if level == "gate" else set())
         self._of: dict[int, tuple[Item, ...]] = {}
         self._groups: dict[Hashable, Item] = {}
         self._turns: Counter[Hashable] = Counter()
         self._carried: dict[int, list[Tensor]] = {}  # what an absorbed node brings along
+        self._reads: dict[int, list[tuple[Item, Tensor]]] = {}  # and what it is computed from
         self._picked: dict[Hashable, Item] = {}
         self._merges_picks = level != "op"
 
@@ -87,15 +89,16 @@ class _Collapse:
             if t.serial in folded:
                 continue
             if t.serial in self._absorbed:
-                self._of[t.serial] = tuple(dict.fromkeys(i for x in t.inputs for i in self._of.get(x.serial, ())))
+                self._reads[t.serial] = list(dict.fromkeys(use for x in t.inputs for use in self._uses(x)))
+                self._of[t.serial] = tuple(dict.fromkeys(i for i, _ in self._reads[t.serial]))
                 self._carried[t.serial] = self._with_carried(t)
                 continue
             item = self._item(t)
-            found.pop(item, None)  # a group comes after all that it uses
             found[item] = None
             self._connect(t, item)
         listed = list(found)
-        if self._scopes is not None:
+        if self._scopes is not None:  # what a part of the model uses may come between its members
+            listed = _sorted(listed)
             _choose_heads(listed, self._outputs)
         return Items(listed, self._of)
 
@@ -126,12 +129,26 @@ class _Collapse:
         item.members += self._with_carried(t) if self._carried else (t,)
         self._of[t.serial] = (item,)
         for x in t.inputs:
-            for i in self._of.get(x.serial, ()):
+            for i, used in self._uses(x):
                 if i is not item:
-                    item.inputs.setdefault(i, []).append(x)
+                    item.inputs.setdefault(i, []).append(used)
+
+    def _uses(self, x: Tensor) -> Sequence[tuple[Item, Tensor]]:
+        """In whose place a tensor is used, and which of their tensors that is."""
+        if x.serial in self._reads:
+            return self._reads[x.serial]
+        return [(i, x) for i in self._of.get(x.serial, ())]
 
     def _with_carried(self, t: Tensor) -> list[Tensor]:
         return [*dict.fromkeys(m for x in t.inputs for m in self._carried.get(x.serial, ())), t]
+
+
+def _sorted(found: Sequence[Item]) -> list[Item]:
+    users: dict[Item, list[Item]] = {item: [] for item in found}
+    for item in found:
+        for i in item.inputs:
+            users[i].append(item)
+    return topological(found, {item: list(item.inputs) for item in found}, users)
 
 
 def _choose_heads(found: Sequence[Item], outputs: Collection[int]) -> None:
@@ -152,6 +169,18 @@ def _choose_heads(found: Sequence[Item], outputs: Collection[int]) -> None:
 def _folded(nodes: Sequence[Tensor], outputs: Collection[int]) -> set[int]:
     used = {i.serial for t in nodes for i in t.inputs}
     return {t.serial for t in nodes if is_folded(t) and t.serial in used and t.serial not in outputs}
+
+
+def _turned(nodes: Sequence[Tensor], outputs: Collection[int]) -> set[int]:
+    """Transposes in a gradient that one product alone uses."""
+    uses = Counter(i.serial for t in nodes for i in t.inputs)
+    return {
+        i.serial
+        for t in nodes
+        for i in t.inputs
+        if t.op.name == "matmul" and i.op.name == "transpose" and i.place.backward and t.place == i.place
+        and uses[i.serial] == 1 and i.serial not in outputs
+    }  # fmt: skip
 
 
 # Gates --------------------------------------------------------------------------------------------------------------
@@ -202,6 +231,7 @@ class _Scopes:
         inner = {s[:k] for s in scopes for k in range(len(s))}
         self._innermost = scopes - inner - {()}
         self._shared = len(_shared(scopes)) if level == "layer" else 0
+        self._stage = _stages(nodes)
         self._cut: dict[tuple[tuple[str, ...], bool], tuple[str, ...] | None] = {}
         sizes = Counter(group for t in nodes if (group := self._group(t)) is not None)
         self._large = {group for group, size in sizes.items() if size > 1}
@@ -234,7 +264,18 @@ class _Scopes:
         if cut is None:
             return None
         phase = self._timeline.phase_of(t)
-        return cut, t.place.time, phase, t.place.backward, id(_call(t.place, len(cut))) if cut else None
+        call = id(_call(t.place, len(cut))) if cut else None
+        return cut, t.place.time, phase, t.place.backward, call, self._stage[t.serial]
+
+
+def _stages(nodes: Sequence[Tensor]) -> dict[int, int]:
+    """How often the way to a node went into time steps and out again: a part of the model that does so is several."""
+    stage: dict[int, int] = {}
+    for t in nodes:
+        timed = t.place.time is not None
+        before = (stage[i.serial] + ((i.place.time is not None) != timed) for i in t.inputs if i.serial in stage)
+        stage[t.serial] = max(before, default=int(timed))
+    return stage
 
 
 def _call(place: Place, depth: int) -> Place:

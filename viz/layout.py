@@ -6,15 +6,15 @@ the regions outside of the steps, `order` for places within a row, `route` for t
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from . import theme
+from .captions import label_size, set_labels, set_titles, title_of, title_width
 from .delays import with_delays
 from .order import LONGEST, Dummy, arranged
+from .room import Room
 from .route import Grid, Point, paths, widths
 from .rows import Rows
 from .scene import Box, Link, Scene
@@ -67,18 +67,31 @@ def layout(scene: Scene) -> Layout:
     lanes, direct, offset = _arranged(scene, rows)
     grid = Grid(scene, rows, lanes, direct, offset)
     height = _set_heights(grid)
+    columns, outside, routed, size = _drawn(grid, height)
+    room = Room(scene.boxes, routed)
+    crowded = set_titles(columns, room)
+    if crowded:
+        for column in crowded:
+            phase, width = column.boxes[0].phase, title_width(column.title)
+            grid.title_room[phase] = max(grid.title_room.get(phase, 0.0), width)
+        columns, outside, routed, size = _drawn(grid, height)
+        room = Room(scene.boxes, routed)
+        set_titles(columns, room)
+    scene, moved, marks = with_delays(scene, routed, room)
+    set_labels(scene.links, moved, room)
+    entries, size = _legend(scene, columns, moved, size)
+    scene = replace(scene, boxes=[*scene.boxes, *entries])
+    return Layout(scene, columns, [*outside, *marks, *entries], moved, size)
+
+
+def _drawn(grid: Grid, height: float) -> tuple[list[Column], list[Box], list[list[Point]], Point]:
+    """Coordinates for all but titles, labels and marks: columns, what lies outside of them, courses, size."""
     extent = _set_columns(grid)
     routed = paths(grid)
     along = [x for path in routed for x, _ in path]
     extent = min([extent[0], *along]), max([extent[1], *along])
     columns, outside = _columns(grid)
-    moved, size = _shifted(grid, columns, routed, (*extent, height))
-    _set_titles(columns, moved)
-    _set_labels(scene.links, moved)
-    scene, moved, marks = with_delays(scene, moved)
-    entries, size = _legend(scene, columns, moved, size)
-    scene = replace(scene, boxes=[*scene.boxes, *entries])
-    return Layout(scene, columns, [*outside, *marks, *entries], moved, size)
+    return columns, outside, *_shifted(grid, columns, routed, (*extent, height))
 
 
 def _arranged(
@@ -139,7 +152,7 @@ def _set_heights(grid: Grid) -> float:
 def _set_columns(grid: Grid) -> tuple[float, float]:
     """The x of boxes, gutters and frames; gives the left and right end of the picture."""
     spans = {lane: _span(grid, lane) for lane in grid.lanes}
-    grid.gutter = grid.gutter_width("column")
+    grid.gutter = max([grid.gutter_width("column"), *_labels_between(grid.scene)])
     base = _set_frames(grid, spans)
     left, right = 0.0, max(grid.start[-1] - grid.gutter, 0.0)
     centre = right / 2
@@ -158,6 +171,13 @@ def _set_columns(grid: Grid) -> tuple[float, float]:
     return left, right
 
 
+def _labels_between(scene: Scene) -> Iterator[float]:
+    """Room for the labels of states on their way from column to column."""
+    for link in scene.links:
+        if link.label and link.kind == "state":
+            yield label_size(link.label)[0] + 2 * theme.ARROW
+
+
 def _set_frames(grid: Grid, spans: dict[Lane, tuple[float, float]]) -> list[dict[bool, float]]:
     """Where columns begin, how wide they are, and for each the x from which the offsets of both lanes count."""
     of: dict[int, tuple[float, float, dict[bool, float]]] = {}
@@ -172,15 +192,20 @@ def _set_frames(grid: Grid, spans: dict[Lane, tuple[float, float]]) -> list[dict
         base = {False: theme.COLUMN_PAD - there[0], True: middle + gap - back[0]}
         of[phase] = (middle + gap + back[1] - back[0] + theme.COLUMN_PAD, middle, base)
     x, before = 0.0, 0
+    grid.start, grid.inner, grid.middle, bases = [], [], [], []
     for step in grid.scene.columns:
         x += theme.PHASE_GAP * (step.phase - before)
         grid.start.append(x)
-        inner, middle, _ = of[step.phase]
-        grid.inner.append(inner)
-        grid.middle.append(middle)
-        x, before = x + inner + grid.gutter, step.phase
+        inner, middle, base = of[step.phase]
+        shift = grid.title_room.get(step.phase, 0.0)  # where edges leave no room, at the left of all else
+        shift += max(title_width(title_of(step)) - inner - shift, 0.0) / 2
+        wide = max(inner + shift, title_width(title_of(step)))
+        grid.inner.append(wide)
+        grid.middle.append(middle + shift)
+        bases.append({backward: x0 + shift for backward, x0 in base.items()})
+        x, before = x + wide + grid.gutter, step.phase
     grid.start.append(x)
-    return [of[step.phase][2] for step in grid.scene.columns]
+    return bases
 
 
 def _set_boxes(grid: Grid, base: list[dict[bool, float]]) -> None:
@@ -228,57 +253,12 @@ def _columns(grid: Grid) -> tuple[list[Column], list[Box]]:
             x = grid.start[box.column]
             frame = (x, grid.row_y[first - 1], x + grid.inner[box.column], grid.row_y[last + 1] + theme.BORDER / 2)
             step = grid.scene.columns[box.column]
-            title = step.title or f"t = {step.times[0]}"
-            column = found[region, box.column] = Column(step.times[0], region, frame, title=title, kind=step.kind)
+            column = Column(step.times[0], region, frame, title=title_of(step), kind=step.kind)
+            found[region, box.column] = column
             more = [f"loop{step.phase + 1}"] * (step.phase > 0) + [str(region // 2 + 1)] * (region > 1)
             column.name = "_".join([f"t{step.times[0]}", *more])
         column.boxes.append(box)
     return [found[k] for k in sorted(found)], outside
-
-
-def _set_titles(columns: list[Column], routed: list[list[Point]]) -> None:
-    """In the upper border of a frame, as far to the left as no edge crosses; else in the lower one."""
-    if not columns:
-        return
-    crossing: dict[tuple[int, float], list[float]] = defaultdict(list)
-    lefts = sorted({c.frame[0] for c in columns})
-    bands = sorted({y for c in columns for y in (c.frame[1], c.frame[3] - theme.BORDER)})
-    for path in routed:
-        for (x, y), (u, v) in pairwise(path):
-            if abs(u - x) > abs(v - y):
-                continue  # runs along; borders hold no such edges
-            at = bisect_right(lefts, x) - 1
-            first, last = bisect_left(bands, min(y, v) - theme.BORDER), bisect_right(bands, max(y, v))
-            for band in bands[first:last] if at >= 0 else ():
-                crossing[at, band].append((x + u) / 2)
-    for c in columns:
-        half = theme.TITLE_CHAR * len(c.title) / 2 + 4
-        at = lefts.index(c.frame[0])
-        for band in (c.frame[3] - theme.BORDER, c.frame[1]):
-            middle = _free_slot(c.frame[0] + half + 6, c.frame[2] - half - 6, half, crossing[at, band])
-            if middle is not None:
-                break
-        else:
-            middle, band = c.frame[0] + half + 6, c.frame[3] - theme.BORDER
-        c.title_at = middle, band + theme.BORDER / 2
-
-
-def _set_labels(links: list[Link], routed: list[list[Point]]) -> None:
-    """Above the longest level part of an edge."""
-    for link, path in zip(links, routed):
-        if link.label:
-            ends = [(path[k], path[k + 3]) for k in range(0, len(path) - 4, 3)]
-            (x, y), (u, _) = max(ends, key=lambda e: abs(e[1][0] - e[0][0]) - 9 * abs(e[1][1] - e[0][1]))
-            link.label_at = ((x + u) / 2, y + 7)
-
-
-def _free_slot(first: float, last: float, half: float, taken: list[float]) -> float | None:
-    """The first middle of a text of half that width which no x in `taken` comes near to."""
-    middle = first
-    for x in sorted(taken):
-        if x > middle - half and x < middle + half:
-            middle = x + half + 2
-    return middle if middle <= max(last, first) else None
 
 
 def _legend(

@@ -6,8 +6,8 @@ worst through the gutter beside a column, and along the gap at its target. Edges
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -23,8 +23,8 @@ Point = tuple[float, float]
 Lane = tuple[int, bool, int]
 Gutter = tuple[str, int]  # column, middle, left or right; and at which column
 
-_TRACKS = 10  # so many edges side by side in one gap or gutter; more share
-_LOOK = 6  # so many rows are looked at for a way straight through
+_TRACKS = 10  # so many edges side by side in one gap or gutter; more share the last one
+_LOOK = 6  # so many rows that hold something are looked at for a way straight through
 
 
 @dataclass(slots=True)
@@ -59,7 +59,9 @@ class Grid:
     ) -> None:
         self.scene, self.rows, self.lanes, self.direct, self.offset = scene, rows, lanes, direct, offset
         self.width = widths(scene)
-        self.region = {r: k for k, (first, last) in rows.regions.items() for r in range(first, last + 1)}
+        self._in_order = sorted(rows.regions)  # from bottom to top
+        self._firsts = [rows.regions[k][0] for k in self._in_order]
+        self.taken = {lane: sorted(r for r, keys in levels.items() if keys) for lane, levels in lanes.items()}
         self.centres = {
             lane: {r: [offset[k] for k in keys] for r, keys in levels.items()} for lane, levels in lanes.items()
         }
@@ -67,6 +69,10 @@ class Grid:
         self.tracks: dict[tuple[str, int], dict[Key, int]] = defaultdict(dict)
         initial = [box for box in scene.boxes if box.beside is not None]
         self.initial = {(box.column, rows.row[box.key]): box for box in reversed(initial)}  # the nearest to the steps
+        self.marks: dict[tuple[int, int], list[Box]] = defaultdict(list)  # of states in a column of a gap, by row
+        for box in sorted((b for b in scene.boxes if b.form == "gap"), key=lambda b: (b.backward, offset[b.key])):
+            self.marks[box.column or 0, rows.row[box.key]].append(box)
+        self.arriving = Counter(link.target for link in scene.links)
         self.side_of: dict[int, Key] = {}
         self.courses = [self._course(link) for link in scene.links]
         # Set by the layout once it is known how many edges run where.
@@ -75,6 +81,7 @@ class Grid:
         self.gap_y: dict[int, float] = {}
         self.band: dict[int, tuple[float, float, float]] = {}
         self.gutter = 0.0
+        self.title_room: dict[int, float] = {}  # by phase, for titles of columns that edges leave no room for
         self.start: list[float] = []  # the left ends of the columns, and one more
         self.inner: list[float] = []  # the widths of the columns
         self.middle: list[float] = []  # where the forward half of each column ends
@@ -94,6 +101,7 @@ class Grid:
         enter = row[b.key] + b.backward
         bus = b.key if a.column is not None and b.column is None else a.beside or a.key
         if link.kind == "delay":
+            bus = ("delay", a.key, link.delay)
             gutter = ("column", (b.column or 0) + b.backward)
             course = self._enter_at_side(Course(leave, enter, gutter, bus), a, b)
         elif a.beside is not None:
@@ -117,36 +125,46 @@ class Grid:
 
     def _straight(self, a: Box, b: Box, leave: int, enter: int, bus: Key) -> Course | None:
         """One gap only, if the way between it and one of the ends is free."""
-        ways = [(enter, a), (leave, b)] if a.column is not None else [(leave, b), (enter, a)]
-        for gap, box in ways:
-            if self._free(box, range(min(leave, enter), max(leave, enter))):
+        ways = [(enter, a, 0.0), (leave, b, self._spread(b))]
+        crossed = range(min(leave, enter), max(leave, enter))
+        for gap, box, spread in ways if a.column is not None else reversed(ways):
+            if self._free(box, crossed, spread):
                 return Course(gap, gap, None, bus)
         return None
 
-    def _free(self, box: Box, rows: range) -> bool:
-        if box.beside is not None or len(rows) > _LOOK:
+    def _spread(self, box: Box) -> float:
+        """How far from the middle of a box edges may enter it."""
+        count = self.arriving[box]
+        return _port_step(box, count) * (count - 1) / 2
+
+    def _free(self, box: Box, rows: range, spread: float = 0.0) -> bool:
+        """Whether nothing stands above (or below) a box in some rows, as far as `spread` from its middle."""
+        if box.beside is not None:
             return False
         own = self.rows.lane[box.key]
-        for r in rows:
-            if r in self.rows.borders:
-                continue
-            region = self.region[r]
+        left = _LOOK
+        for region in self._regions(rows):
             if region != own[0] and (region % 2 == 0 or box.column is None):
                 return False
-            if self._blocked((region, box.backward, own[2]), r, self.offset[box.key]):
+            lane = region, box.backward, own[2]
+            taken = self.taken.get(lane, [])
+            first, last = bisect_left(taken, rows.start), bisect_left(taken, rows.stop)
+            left -= last - first
+            if left < 0 or any(self._blocked(lane, r, self.offset[box.key], spread) for r in taken[first:last]):
                 return False
         return True
 
-    def _blocked(self, lane: Lane, row: int, x: float) -> bool:
-        keys = self.lanes[lane].get(row, []) if lane in self.lanes else []
-        if not keys:
-            return False
-        n = bisect_left(self.centres[lane][row], x)
-        near = keys[max(n - 1, 0) : n + 1]
-        return any(abs(self.offset[k] - x) < self.width.get(k, theme.DUMMY) / 2 + 5 for k in near)
+    def _blocked(self, lane: Lane, row: int, x: float, spread: float) -> bool:
+        keys = self.lanes[lane][row]
+        n, m = bisect_left(self.centres[lane][row], x - spread), bisect_left(self.centres[lane][row], x + spread)
+        near = keys[max(n - 1, 0) : m + 1]
+        return any(abs(self.offset[k] - x) < self.width.get(k, theme.DUMMY) / 2 + 5 + spread for k in near)
 
     def _around(self, a: Box, b: Box, leave: int, enter: int, bus: Key) -> Course:
-        leave, enter = self._slid(a, leave, enter), self._slid(b, enter, leave)
+        above = self._rises_between(a, b, enter, bus)
+        if above is not None:
+            return above
+        leave, enter = self._slid(a, leave, enter, 0.0), self._slid(b, enter, leave, self._spread(b))
         crossed = range(min(leave, enter), max(leave, enter))
         gutter = self._gutter(a, b)
         if gutter and gutter[0] == "band":
@@ -162,12 +180,23 @@ class Grid:
             return self._enter_at_side(course, a, b)
         return course
 
-    def _slid(self, box: Box, gap: int, goal: int) -> int:
+    def _rises_between(self, a: Box, b: Box, enter: int, bus: Key) -> Course | None:
+        """From a step straight up and between the two directions of what stands above it."""
+        region, backward, _ = self.rows.lane[b.key]
+        first = self.rows.regions[region][0]
+        rises = a.column is not None and not a.backward and b.column is None and backward
+        if not rises or region != self.rows.lane[a.key][0] + 1 or (region, False, 0) not in self.lanes:
+            return None
+        if not self._free(a, range(self.rows.row[a.key] + 1, first)):
+            return None
+        return Course(first, enter, ("band", region), bus)
+
+    def _slid(self, box: Box, gap: int, goal: int, spread: float) -> int:
         """The gap farthest towards the goal, short of the columns, in reach of a box outside of them."""
         step = 1 if goal > gap else -1
         for _ in range(_LOOK if box.column is None else 0):
             crossed = gap if step > 0 else gap - 1
-            if gap == goal or crossed in self.rows.borders or not self._free(box, range(crossed, crossed + 1)):
+            if gap == goal or crossed in self.rows.borders or not self._free(box, range(crossed, crossed + 1), spread):
                 break
             gap += step
         return gap
@@ -180,9 +209,10 @@ class Grid:
             course.enter = None
         return course
 
-    def _regions(self, rows: range) -> set[int]:
-        spans = self.rows.regions.items()
-        return {k for k, (first, last) in spans if first < rows.stop and last >= rows.start}
+    def _regions(self, rows: range) -> list[int]:
+        first = max(bisect_right(self._firsts, rows.start) - 1, 0)
+        last = bisect_left(self._firsts, rows.stop)
+        return [k for k in self._in_order[first:last] if self.rows.regions[k][1] >= rows.start]
 
     def _gutter(self, a: Box, b: Box) -> Gutter | None:
         """The gutter next to the target, on the side that the edge comes from."""
@@ -207,7 +237,8 @@ class Grid:
         if box.column is None:
             return False
         if box.form == "gap":
-            return gutter in (box.column, box.column + 1)
+            marks = self.marks[box.column, self.rows.row[box.key]]
+            return (gutter == box.column and marks[0] is box) or (gutter == box.column + 1 and marks[-1] is box)
         if gutter == box.column:
             return not box.backward and self._is_end(box, 0)
         return gutter - 1 == box.column and box.backward == self.both and self._is_end(box, -1)
@@ -227,9 +258,10 @@ class Grid:
             kind, number = course.gutter
             channels.append((kind, number if kind == "band" else 0))
         for channel in channels:
-            taken = self.tracks[channel]
-            if len(taken) < _TRACKS:
-                taken.setdefault(course.bus, len(taken))
+            taken, delayed = self.tracks[channel], _is_delay(course.bus)
+            for bus in _with_room(course.bus):
+                if len(taken) < _TRACKS or delayed:  # whose marks would lie in the way
+                    taken.setdefault(bus, len(taken))
 
     # Where that is --------------------------------------------------------------------------------------------------
 
@@ -257,6 +289,16 @@ class Grid:
         return self.start[column] - self.gutter + run
 
 
+def _is_delay(bus: Key) -> bool:
+    return isinstance(bus, tuple) and bus[0] == "delay"
+
+
+def _with_room(bus: Key) -> list[Key]:
+    """A track, and for marks with a number the ones beside it."""
+    large = isinstance(bus, tuple) and _is_delay(bus) and bus[2] > 1
+    return [("under", bus), bus, ("over", bus)] if large else [bus]
+
+
 # Points -------------------------------------------------------------------------------------------------------------
 
 
@@ -280,10 +322,15 @@ def _ports(grid: Grid) -> list[float]:
     for entries in arriving.values():
         entries.sort()
         box = grid.scene.links[entries[0][1]].target
-        step = min(12.0, 0.7 * box.width / len(entries))
+        step = _port_step(box, len(entries))
         for k, (_, n) in enumerate(entries):
             ports[n] += step * (k - (len(entries) - 1) / 2)
     return ports
+
+
+def _port_step(box: Box, count: int) -> float:
+    """The distance between so many edges that enter a box side by side."""
+    return min(12.0, 0.7 * box.width / max(count, 1))
 
 
 def _last_x(grid: Grid, link: Link, course: Course | None) -> float:

@@ -6,12 +6,12 @@ them, and so on where steps follow again. Backward quantities have the regions m
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from collections.abc import Hashable
 
 from .lanes import above
 from .scene import Scene
+from .topological import topological
 
 __all__ = ["Rows"]
 
@@ -51,7 +51,7 @@ class Rows:
                 self.backward[box.key] = box.backward
                 self._phase[box.key] = box.phase
         self._read_edges(scene)
-        self.order = _topological(list(self.timed), self.ins, self.outs)
+        self.order = topological(list(self.timed), self.ins, self.outs)
         stage = self._stages()
         depth, height = self._depths(stage)
         self._place(stage, depth, height)
@@ -135,25 +135,3 @@ class Rows:
             self.lane[k] = (r, self.backward[k], self._phase[k] if r % 2 else 0)
             first, last = self.regions[r]
             self.row[k] = last - depth[k] if self.backward[k] else first + depth[k]
-
-
-def _topological(keys: list[Key], ins: _Edges, outs: _Edges) -> list[Key]:
-    """Kahn's order, earliest first; where steps disagree and make a circle, the earliest of what is left goes on."""
-    number = {k: n for n, k in enumerate(keys)}
-    missing = {k: len(ins[k]) for k in keys}
-    ready = [n for n, k in enumerate(keys) if not missing[k]]
-    order: list[Key] = []
-    done = set()
-    stuck = iter(range(len(keys)))
-    while len(order) < len(keys):
-        n = heapq.heappop(ready) if ready else next(stuck)
-        k = keys[n]
-        if k in done:
-            continue
-        done.add(k)
-        order.append(k)
-        for o in outs[k]:
-            missing[o] -= 1
-            if not missing[o]:
-                heapq.heappush(ready, number[o])
-    return order

@@ -35,15 +35,18 @@ def _escaped(text: str) -> str:
     return shown.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
 
 
-def lines_of(t: Tensor, show: Collection[str], any_step: bool = False) -> tuple[str, ...]:
+def lines_of(
+    t: Tensor, show: Collection[str], any_step: bool = False, members: Collection[Tensor] = ()
+) -> tuple[str, ...]:
     """Name, operation with the small leaves that it uses, and what is to be shown; nameless operations stand first.
 
-    A box that stands for several steps, `any_step`, has t for the number of the step in an index.
+    A box that stands for several steps, `any_step`, has t for the number of the step in an index. Of the transposes
+    among its `members` only the sign is shown.
     """
     if t.is_leaf:
         what = _value(t) if t.size == 1 and not t.is_symbolic and not t.name else t.name or t.op.label
         return _clipped(what, *_shown(t, show))
-    return _clipped(t.name or "", _operation(t, any_step), *_shown(t, show))
+    return _clipped(t.name or "", _operation(t, any_step, {m.serial for m in members}), *_shown(t, show))
 
 
 def titled(t: Tensor, scope: tuple[str, ...], members: Sequence[Tensor], show: Collection[str]) -> tuple[str, ...]:
@@ -85,14 +88,21 @@ def preview(value: np.ndarray) -> str:
     return ", ".join(texts) + (", …" if flat.size > 4 else "")
 
 
-def _operation(t: Tensor, any_step: bool) -> str:
+def _operation(t: Tensor, any_step: bool, members: Collection[int]) -> str:
     if t.op.name in ("slice", "index"):
         return _indexed(t, any_step)
-    shown = [_leaf_text(i) if is_folded(i) else "" for i in t.inputs]
+    shown = [_operand(i, members) for i in t.inputs]
     sign = theme.GLYPHS.get(t.op.label, t.op.label)
     if len(shown) == 2 and not sign[0].isalnum():
         return " ".join(part for part in (shown[0], sign, shown[1]) if part)
     return " ".join([sign, *(part for part in shown if part)])
+
+
+def _operand(t: Tensor, members: Collection[int]) -> str:
+    """What the text of an operation says of an operand that has no box of its own."""
+    if t.serial in members and t.op.name == "transpose":
+        return f"{_operand(t.inputs[0], ())}ᵀ"
+    return _leaf_text(t) if is_folded(t) else ""
 
 
 def _indexed(t: Tensor, any_step: bool) -> str:

@@ -184,6 +184,7 @@ def heat(p: Palette, value: float) -> str:
 FONT = "Helvetica"
 FONT_SIZE = 10
 LINE_HEIGHT = 12.0
+LABEL_HEIGHT = 9.0  # of the letters beside an edge
 CHAR = 5.8  # width of a letter, on the wide side so that no text leaves its box
 TITLE_CHAR = 6.4  # the same for the titles of columns
 MAX_CHARS = 28  # longer lines of a label are cut; the tooltip has the whole id

@@ -32,7 +32,7 @@ _Edge = tuple[Tensor, Tensor]
 
 
 class Timeline:
-    """The time steps of some nodes, given in topological order.
+    """The time steps of the nodes of a graph, given in topological order.
 
     Attributes
     ----------
@@ -44,13 +44,13 @@ class Timeline:
     cells : set of tuple of str
         Scopes that hand a state from step to step.
     times : list of tuple of int
-        For each phase its time steps, in order.
+        For each phase the time steps of what is drawn, in order.
     initial : dict
         Serial number of an initial state to the :class:`Start` that it is.
     """
 
-    def __init__(self, nodes: Sequence[Tensor], timed: bool = True) -> None:
-        """With `timed` False the steps are forgotten."""
+    def __init__(self, nodes: Sequence[Tensor], drawn: Sequence[Tensor] | None = None, timed: bool = True) -> None:
+        """`drawn` are those to draw, all by default; with `timed` False the steps are forgotten."""
         if not timed:
             self.key, self.phase, self.cells = {t.serial: t.serial for t in nodes}, {}, set()
             self.times, self.initial = [], {}
@@ -63,7 +63,7 @@ class Timeline:
             for i, t in self._timed_edges(nodes)
             if i.place.time != t.place.time and not t.place.backward and self._loop(i) == self._loop(t)
         }
-        self.times = self._times(nodes)
+        self.times = self._times(nodes if drawn is None else drawn)
         self.initial = self._initial(nodes)
 
     def phase_of(self, t: Tensor) -> int | None:

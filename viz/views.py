@@ -16,7 +16,7 @@ from .options import Options
 from .scene import Step
 from .timeline import PICKS, Timeline
 
-__all__ = ["View", "check_size", "columns", "view_named"]
+__all__ = ["View", "check_size", "columns", "named_times", "view_named"]
 
 View = Literal["auto", "unrolled", "rolled", "elided", "tree"]
 Steps = tuple[int, int]
@@ -89,12 +89,16 @@ def _alike(times: tuple[int, ...], phase: int, signature: dict[int, Hashable]) -
 
 
 def _named(times: Sequence[int]) -> str:
+    return f"{named_times(times)}  (×{len(times)})" if len(times) > 1 else ""
+
+
+def named_times(times: Sequence[int]) -> str:
+    """Time steps, in order, in a few letters."""
     if len(times) == 1:
-        return ""
+        return f"t = {times[0]}"
     if times[-1] - times[0] == len(times) - 1:
-        return f"t = {times[0]} … {times[-1]}  (×{len(times)})"
-    listed = ", ".join(map(str, times[:3])) + (", …" if len(times) > 3 else "")
-    return f"t = {listed}  (×{len(times)})"
+        return f"t = {times[0]} … {times[-1]}"
+    return f"t = {', '.join(map(str, times[:3]))}" + (", …" if len(times) > 3 else "")
 
 
 # What a step computes, from what ------------------------------------------------------------------------------------
