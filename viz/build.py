@@ -188,7 +188,9 @@ class _Builder:
         target = self._gap(_At(b.column, a.key), i) if gaps[1] else self._boxes[b.column, b.key]
         kind = self._kind_of(i, item, source, target)
         link = self._linked(source, target, kind, self._delay(i, item, source, target))
-        self._names[link].update((t.name, None) for t in item.inputs[i] if t.name)
+        for t in item.inputs[i]:
+            if t.name:
+                self._names[link][t.name] = None
         if i.time is not None:
             self._feeding[link].add(i.time)
         elif item.time is not None and source.beside is None:
@@ -201,10 +203,12 @@ class _Builder:
         return item.time - i.time
 
     def _linked(self, source: Box, target: Box, kind: str, delay: int = 0) -> Link:
-        link = Link(source, target, kind, delay=abs(delay) or 1)
-        if delay and kind == "saved":  # as a gradient looks at the state before
-            link.label = f"t {'−' if delay > 0 else '+'} {abs(delay)}"
-        return self._links.setdefault((source, target, kind, delay), link)
+        found = self._links.get((source, target, kind, delay))
+        if found is None:
+            found = self._links[source, target, kind, delay] = Link(source, target, kind, delay=abs(delay) or 1)
+            if delay and kind == "saved":  # as a gradient looks at the state before
+                found.label = f"t {'−' if delay > 0 else '+'} {abs(delay)}"
+        return found
 
     def _gap(self, at: _At, like: Item) -> Box:
         """The mark of a state where it runs through steps that are left out."""

@@ -18,6 +18,7 @@ Rect = tuple[float, float, float, float]  # left, bottom, right, top
 
 _CELL = 48.0
 _PIECES = 8  # that a bent part of an edge is cut into
+_SMALL = 12.0  # but not one of this size
 _CLEAR = 2.0  # between an edge and what is put beside it
 
 
@@ -36,7 +37,10 @@ class Room:
         level, upright = (high - low < 0.05).T[::-1]
         self._level = _Lines(low[level, 1], low[level, 0], high[level, 0])
         self._upright = _Lines(low[upright, 0], low[upright, 1], high[upright, 1])
-        for rect in _pieces(parts[~(level | upright)]):
+        small = (high - low).max(axis=1) <= _SMALL
+        bent = ~(level | upright)
+        ends = np.concatenate([low - _CLEAR, high + _CLEAR], axis=1)
+        for rect in chain(ends[bent & small].tolist(), _pieces(parts[bent & ~small])):
             self.take(rect)
 
     def put(self, middle: Point, size: Point) -> None:
@@ -45,8 +49,12 @@ class Room:
 
     def take(self, rect: Rect) -> None:
         """Fill a rectangle."""
-        for cell in _cells(rect):
-            self._cells[cell].append(rect)
+        left, low, right, high = (int(v // _CELL) for v in rect)
+        if left == right and low == high:
+            self._cells[left, low].append(rect)
+        else:
+            for cell in _cells(rect):
+                self._cells[cell].append(rect)
 
     def hits(self, rect: Rect, along: float | None = None) -> Iterator[Rect]:
         """What lies there; but for edges at the height `along`."""
