@@ -114,39 +114,40 @@ class TestSearch:
 
     def test_a_collapsed_box_is_found_and_shown(self, opened):
         page = opened("layers")
-        page.find("[aria-label^='layers1,'] [data-way=whole]").click()
-        self.search(page, "layers1 t=2 o σ")
+        page.find("[aria-label^='layer1,'] [data-way=whole]").click()
+        self.search(page, "layer1 t=2 o σ")
         page.keys("\ue007")
-        assert page.fact("id").endswith("t2/lstm/layers1/o")
-        assert "layers1, 51 operations, lstm/layers1, collapsed" not in page.boxes()
+        assert page.fact("id").endswith("t2/lstm/layer1/o")
+        assert "layer1, 51 operations, lstm/layer1, collapsed" not in page.boxes()
 
 
 class TestCollapse:
     def test_as_a_whole_and_back(self, opened):
         page = opened("layers")
         before = page.boxes()
-        button = page.find("[aria-label^='layers0,'] [data-way=whole]")
+        button = page.find("[aria-label^='layer0,'] [data-way=whole]")
         button.click()
         assert button.get_attribute("aria-pressed") == "true"
         after = page.boxes()
         (group,) = set(after) - set(before)
-        assert group == "layers0, 51 operations, lstm/layers0, collapsed"
-        assert not any("layers0" in label for label in after if label != group)
+        assert group == "layer0, 53 operations, lstm/layer0, collapsed"
+        assert not any("layer0" in label for label in after if label != group)
         button.click()
         assert page.boxes() == before
 
     def test_in_every_step(self, opened):
         page = opened("layers")
-        page.find("[aria-label^='layers0,'] [data-way=steps]").click()
+        page.find("[aria-label^='layer0,'] [data-way=steps]").click()
         groups = [label for label in page.boxes() if label.endswith("collapsed")]
-        assert groups == [f"layers0, 17 operations, t = {t}, lstm/layers0, collapsed" for t in range(3)]
+        steps = [f"layer0, 17 operations, t = {t}, lstm/layer0, collapsed" for t in range(3)]
+        assert groups == [steps[0], "layer0, 2 operations, lstm/layer0, collapsed", *steps[1:]]  # the initial states
 
     def test_edges_to_the_outside_stay(self, opened):
         page = opened("layers")
-        page.find("[aria-label^='layers0,'] [data-way=steps]").click()
-        page.box("layers0, 17 operations, t = 1, lstm/layers0, collapsed").click()
+        page.find("[aria-label^='layer0,'] [data-way=steps]").click()
+        page.box("layer0, 17 operations, t = 1, lstm/layer0, collapsed").click()
         links = page.texts("#panel .links:nth-of-type(2) button")
-        assert links == ["x t = 1", "layers0 t = 0"]
+        assert links == ["x t = 1", "layer0 t = 0"]
         assert page.texts("#panel h3")[:2] == ["Computed from", "Used by"]
 
     def test_one_step_from_the_panel_and_back_by_double_click(self, opened):
@@ -162,12 +163,12 @@ class TestCollapse:
 
     def test_the_box_stands_in_the_middle_of_what_it_holds(self, opened):
         page = opened("layers")
-        where = "const r = [...document.querySelectorAll('.box')].filter(b => b.node.path.includes('layers1') &&"
+        where = "const r = [...document.querySelectorAll('.box')].filter(b => b.node.path.includes('layer1') &&"
         where += "b.node.time === 1).map(b => b.node); return [Math.min(...r.map(n => n.x - n.w / 2)),"
         where += "Math.max(...r.map(n => n.x + n.w / 2)), Math.min(...r.map(n => n.y)), Math.max(...r.map(n => n.y))]"
         left, right, top, bottom = page.js(where)
-        page.find("[aria-label^='layers1,'] [data-way=steps]").click()
-        label = "layers1, 17 operations, t = 1, lstm/layers1, collapsed"
+        page.find("[aria-label^='layer1,'] [data-way=steps]").click()
+        label = "layer1, 17 operations, t = 1, lstm/layer1, collapsed"
         x, y = page.js(f"const n = {BOX}.node; return [n.x, n.y]", label)
         assert left + (right - left) / 4 < x < right - (right - left) / 4
         assert top + (bottom - top) / 4 < y < bottom - (bottom - top) / 4
@@ -176,9 +177,9 @@ class TestCollapse:
         page = opened("layers")
         page.js("document.querySelector('#tree [role=treeitem]').focus()")
         page.keys("\ue015", "\ue015")
-        assert page.focused() == "layers0, 51 boxes"
+        assert page.focused() == "layer0, 53 boxes"
         page.keys("c")
-        assert "layers0, 51 operations, lstm/layers0, collapsed" in page.boxes()
+        assert "layer0, 53 operations, lstm/layer0, collapsed" in page.boxes()
         page.keys("c", "\ue012")
         assert page.focused().startswith("lstm, ")
 

@@ -202,9 +202,9 @@ class TestKeyboard:
 
     def test_c_collapses_and_expands(self, opened):
         page = opened("layers")
-        page.js(f"{BOX}.focus()", "c, +, (2, 4), t = 1, lstm/layers0")
+        page.js(f"{BOX}.focus()", "c, +, (2, 4), t = 1, lstm/layer0")
         page.keys("c")
-        assert page.focused() == "layers0, 17 operations, t = 1, lstm/layers0, collapsed"
+        assert page.focused() == "layer0, 17 operations, t = 1, lstm/layer0, collapsed"
         page.keys("c")
         assert not any(b.endswith("collapsed") for b in page.boxes())
 
@@ -212,7 +212,7 @@ class TestKeyboard:
 class TestAccess:
     def test_all_controls_have_names(self, opened):
         page = opened("layers")
-        page.js(f"{BOX}.focus()", "c, +, (2, 4), t = 1, lstm/layers0")
+        page.js(f"{BOX}.focus()", "c, +, (2, 4), t = 1, lstm/layer0")
         nameless = page.js(
             "return [...document.querySelectorAll('button, input, [role=button], [role=treeitem], [role=tree]')]"
             ".filter(e => !(e.ariaLabel || e.textContent.trim())).map(e => e.outerHTML.slice(0, 80))"
