@@ -17,7 +17,7 @@ from .order import LONGEST, Dummy, arranged
 from .room import Room
 from .route import Grid, Point, paths, widths
 from .rows import Rows
-from .scene import Box, Link, Scene
+from .scene import Box, Scene
 
 __all__ = ["Column", "Layout", "layout"]
 

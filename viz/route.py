@@ -73,7 +73,7 @@ class Grid:
         for box in sorted((b for b in scene.boxes if b.form == "gap"), key=lambda b: (b.backward, offset[b.key])):
             self.marks[box.column or 0, rows.row[box.key]].append(box)
         self.arriving = Counter(link.target for link in scene.links)
-        self.side_of: dict[int, Key] = {}
+        self.side_of: dict[tuple[int, int], Key] = {}
         self.courses = [self._course(link) for link in scene.links]
         # Set by the layout once it is known how many edges run where.
         self.row_y: dict[int, float] = {}
@@ -175,7 +175,7 @@ class Grid:
         if gutter[0] == "middle":
             return self._beside_lane(course, a, b)
         if a.column is not None and b.column is not None:
-            if self._faces(a, gutter[1]) and self._owns_row(a, bus):
+            if self._faces(a, gutter[1]) and self._owns_row(a, gutter[1], bus):
                 course.leave = None
             return self._enter_at_side(course, a, b)
         return course
@@ -228,7 +228,7 @@ class Grid:
         return "column", b.column if a.column < b.column else b.column + 1
 
     def _enter_at_side(self, course: Course, a: Box, b: Box) -> Course:
-        if course.gutter and self._faces(b, course.gutter[1]) and self._owns_row(b, course.bus):
+        if course.gutter and self._faces(b, course.gutter[1]) and self._owns_row(b, course.gutter[1], course.bus):
             course.enter = None
         return course
 
@@ -243,9 +243,9 @@ class Grid:
             return not box.backward and self._is_end(box, 0)
         return gutter - 1 == box.column and box.backward == self.both and self._is_end(box, -1)
 
-    def _owns_row(self, box: Box, bus: Key) -> bool:
+    def _owns_row(self, box: Box, gutter: int, bus: Key) -> bool:
         """Whether the edges at the sides of a row are all of one quantity, so that they cannot run into each other."""
-        return self.side_of.setdefault(self.rows.row[box.key], bus) == bus
+        return self.side_of.setdefault((self.rows.row[box.key], gutter), bus) == bus
 
     def _is_end(self, box: Box, end: int) -> bool:
         """Whether a box is the first or last of its row; that edges run up beside it does not matter."""

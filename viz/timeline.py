@@ -47,13 +47,15 @@ class Timeline:
         For each phase the time steps of what is drawn, in order.
     initial : dict
         Serial number of an initial state to the :class:`Start` that it is.
+    starts : list
+        Each use of a value that stands for a state: the value, its user, and the start that it is there.
     """
 
     def __init__(self, nodes: Sequence[Tensor], drawn: Sequence[Tensor] | None = None, timed: bool = True) -> None:
         """`drawn` are those to draw, all by default; with `timed` False the steps are forgotten."""
         if not timed:
             self.key, self.phase, self.cells = {t.serial: t.serial for t in nodes}, {}, set()
-            self.times, self.initial = [], {}
+            self.times, self.initial, self.starts = [], {}, []
             return
         self.key = _keys(nodes)
         self._join(nodes)
@@ -64,7 +66,12 @@ class Timeline:
             if i.place.time != t.place.time and not t.place.backward and self._loop(i) == self._loop(t)
         }
         self.times = self._times(nodes if drawn is None else drawn)
-        self.initial = self._initial(nodes)
+        self.starts = list(self._starts(nodes))
+        self.initial = {
+            i.serial: start
+            for i, _, start in reversed(self.starts)
+            if i.is_leaf and i.op is not DETACHED and i.place.time is None
+        }
 
     def phase_of(self, t: Tensor) -> int | None:
         """The phase of a node; None outside of time steps."""
@@ -78,27 +85,26 @@ class Timeline:
                 times[phase].add(t.place.time)
         return [tuple(sorted(times[p])) for p in range(max(times, default=-1) + 1)]
 
-    def _initial(self, nodes: Sequence[Tensor]) -> dict[int, Start]:
-        """Leaves that a step has where others have a value of an earlier step of the same phase."""
+    def _starts(self, nodes: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Start]]:
+        """What a step has in place of a value of an earlier step of its phase, with its user and the start that it is."""
         states: dict[tuple[Key, int], Start] = {}
-        leaves: list[tuple[Tensor, tuple[Key, int]]] = []
+        others: list[tuple[Tensor, Tensor, tuple[Key, int]]] = []
         for t in nodes:
             if t.place.time is None or t.place.backward:
                 continue
+            phase = self.phase_of(t)
             for k, i in enumerate(t.inputs):
-                use = self.key[t.serial], k
                 if i.serial not in self.key:
                     continue  # of the direction that is left out
-                if i.place.time is None:
-                    if i.is_leaf and i.op is not DETACHED:
-                        leaves.append((i, use))
-                elif i.place.time != t.place.time and self.phase_of(i) == self.phase_of(t) and use not in states:
-                    states[use] = Start(i, t.place.time - i.place.time, self.phase_of(t) or 0)
-        found: dict[int, Start] = {}
-        for leaf, use in leaves:
-            if use in states and states[use].state.shape == leaf.shape:
-                found.setdefault(leaf.serial, states[use])
-        return found
+                use = self.key[t.serial], k
+                if i.place.time is None or self.phase_of(i) != phase:
+                    others.append((i, t, use))
+                elif i.place.time != t.place.time and use not in states:
+                    states[use] = Start(i, t.place.time - i.place.time, phase or 0)
+        for i, t, use in others:
+            if use in states and states[use].state.shape == i.shape:
+                yield i, t, states[use]
+
 
     # Loops: keys joined because they always meet within one step ----------------------------------------------------
 

@@ -110,27 +110,39 @@ def _signatures(items: Items, timeline: Timeline, phase: int) -> dict[int, Hasha
     starts = _starts(items, timeline)
     for item in items.all:
         if item.phase == phase and item.time is not None:
-            sources = frozenset(_source(i, item, starts) for i in item.inputs)
+            sources = _sources(item, starts)
             what = (item.node.op.name, item.node.shape) if item.whole is None else len(item.members)
             found[item.time].add((item.key, what, sources))
     return {t: frozenset(parts) for t, parts in found.items()}
 
 
-def _starts(items: Items, timeline: Timeline) -> dict[Item, tuple[Hashable, int]]:
-    """For initial states the keys of the states that they stand for, and after how many steps those are used."""
-    starts: dict[Item, tuple[Hashable, int]] = {}
-    for serial, start in timeline.initial.items():
-        for item in items.of.get(serial, ()):
-            for state in items.of.get(start.state.serial, ()):
-                starts.setdefault(item, (state.key, start.delay))
-    return starts
+def _starts(items: Items, timeline: Timeline) -> dict[tuple[Item, Item], frozenset[Hashable]]:
+    """For uses of initial states the keys of the states that they stand for, and how much later those are used."""
+    users = {user.serial for _, user, _ in timeline.starts}
+    holders: dict[int, list[Item]] = defaultdict(list)  # a node that gates take in is part of several
+    for item in items.all if users else ():
+        for m in item.members:
+            if m.serial in users:
+                holders[m.serial].append(item)
+    found: dict[tuple[Item, Item], set[Hashable]] = defaultdict(set)
+    for value, user, start in timeline.starts:
+        states = {(state.key, start.delay) for state in items.of.get(start.state.serial, ())}
+        for i in items.of.get(value.serial, ()):
+            for item in holders[user.serial]:
+                found[i, item] |= states
+    return {use: frozenset(states) for use, states in found.items()}
 
 
-def _source(i: Item, user: Item, starts: dict[Item, tuple[Hashable, int]]) -> Hashable:
+def _sources(item: Item, starts: dict[tuple[Item, Item], frozenset[Hashable]]) -> frozenset[Hashable]:
+    found: set[Hashable] = set()
+    for i in item.inputs:
+        found |= starts.get((i, item)) or {_source(i, item)}
+    return frozenset(found)
+
+
+def _source(i: Item, user: Item) -> Hashable:
     if i.time is not None and user.time is not None:
         return i.key, user.time - i.time if i.phase == user.phase else i.phase
-    if i in starts and not user.backward:
-        return starts[i]
     if i.is_leaf or user.node.op.name in PICKS:
         return i.node.op.name, i.node.shape
     return i.key
