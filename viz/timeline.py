@@ -86,7 +86,7 @@ class Timeline:
         return [tuple(sorted(times[p])) for p in range(max(times, default=-1) + 1)]
 
     def _starts(self, nodes: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Start]]:
-        """What a step has in place of a value of an earlier step of its phase, with its user and the start that it is."""
+        """Values that a step has in place of a state of its phase, with their users and the starts that they are."""
         states: dict[tuple[Key, int], Start] = {}
         others: list[tuple[Tensor, Tensor, tuple[Key, int]]] = []
         for t in nodes:
