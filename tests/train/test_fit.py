@@ -188,7 +188,8 @@ def test_it_stops_early_and_keeps_the_best(mode, values, stops_after, best, tmp_
         metric = scripted(values)["score"]
         history = fitted(
             model, batches(), epochs=5, validation=batches(None), monitor="score", mode=mode, patience=2,
-            keep_best=True, metrics={"score": lambda e, metric=metric, kept=kept: kept.append(e.model.state_dict()) or metric(e)},
+            keep_best=True,
+            metrics={"score": lambda e, metric=metric, kept=kept: kept.append(e.model.state_dict()) or metric(e)},
             checkpoint=folder,
         )  # fmt: skip
         assert len(history.evaluations) == stops_after
