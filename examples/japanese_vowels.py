@@ -16,7 +16,7 @@ from tinygrad_rnn.data import Batches
 
 
 def read() -> tuple[list[np.ndarray], np.ndarray, int]:
-    """Utterances (frames, 12), whose features have mean 0 and variance 1 in training; speakers; how many are to train."""
+    """Utterances (frames, 12), their features with mean 0 and variance 1; speakers; how many are to learn from."""
     file = np.load(DATA / "japanese_vowels" / "japanese_vowels.npz")
     count = int(file["n_train"])
     known = file["frames"][: file["lengths"][:count].sum()]
