@@ -3,9 +3,10 @@
     python examples/agreement.py                    on sentences of our own making
     python examples/agreement.py --data FILE ...    also test on real prefixes, or learn from the first of several files
 
-"The flights the airline was cancelling were full": a network reads what stands before the verb and says whether the
-verb is singular or plural. Sentences of our own making come from a small grammar; nouns of the other number
-(attractors) stand between subject and verb. The network learns from at most two of them and is tested on up to six.
+"The flights the airline was cancelling were full": a network reads what stands before a verb and says whether the verb
+is singular or plural. Sentences of our own making come from a small grammar with prepositional phrases and relative
+clauses inside each other, so that one has to know which of the nouns still waits for its verb. The networks learn from
+sentences with up to two nouns between subject and verb, and are tested on up to six.
 
 FILEs are tables with the tab-separated columns number (sing, plur), prefix and attractors, train first and then test;
 such prefixes can be derived from the treebanks of Universal Dependencies, published at universaldependencies.org. The
@@ -27,29 +28,53 @@ from tinygrad_rnn.data import Batches, Vocabulary, split
 SINGULAR = ["flight", "airline", "author", "senator", "key", "cabinet", "report", "child", "bank", "customer"]
 PLURAL = ["flights", "airlines", "authors", "senators", "keys", "cabinets", "reports", "children", "banks", "customers"]
 NOUNS = {word: number for number, words in enumerate((SINGULAR, PLURAL)) for word in words}
-VERBS = (["was cancelling", "sees", "knows", "likes"], ["were cancelling", "see", "know", "like"])
+VERBS = (["cancels", "sees", "knows", "likes"], ["cancel", "see", "know", "like"])
 
 
 def noun(number: int, generator: np.random.Generator) -> str:
     return str(generator.choice((SINGULAR, PLURAL)[number]))
 
 
-def sentence(attractors: int, generator: np.random.Generator) -> tuple[str, int]:
-    """What stands before a verb, and its number: phrases and relative clauses with a noun each come in between."""
-    number = int(generator.integers(2))
-    words = ["the", noun(number, generator)]
-    for _ in range(attractors):
-        other = int(generator.random() < 0.7) ^ number  # mostly of the other number
+def noun_phrase(nouns: int, words: list[str], verbs: list, generator: np.random.Generator, other: int = 0) -> int:
+    """Add a phrase with so many nouns to the words, and the places before its verbs; gives its number.
+
+    Behind the first noun come prepositional phrases and relative clauses with the others. A place is ``(position,
+    number of the verb there, nouns between subject and verb)``.
+    """
+    number = int(generator.random() < 0.7) ^ other  # mostly another number than that of the noun around it
+    words += ["the", noun(number, generator)]
+    left = nouns - 1
+    while left:
+        inside = int(generator.integers(1, left + 1))
+        left -= inside
         if generator.random() < 0.5:
-            words += [str(generator.choice(["near", "of", "with", "behind"])), "the", noun(other, generator)]
-        else:  # the verb inside agrees with the noun inside
-            words += ["that", "the", noun(other, generator), str(generator.choice(VERBS[other]))]
-    return " ".join(words), number
+            words.append(str(generator.choice(["near", "of", "with", "behind"])))
+            noun_phrase(inside, words, verbs, generator, number)
+        else:
+            words.append("that")
+            theirs = noun_phrase(inside, words, verbs, generator, number)
+            verbs.append((len(words), theirs, inside - 1))
+            words.append(str(generator.choice(VERBS[theirs])))
+    return number
 
 
-def made(count: int, attractors: list[int], generator: np.random.Generator) -> dict[str, list]:
-    rows = [sentence(int(generator.choice(attractors)), generator) for _ in range(count)]
-    return {"words": [text.split() for text, _ in rows], "target": [number for _, number in rows]}
+def sentence(between: int, generator: np.random.Generator) -> tuple[list[str], int]:
+    """What stands before a verb, and its number; it may be the verb of a clause inside another."""
+    while True:
+        speaker = ["the", noun(int(generator.integers(2)), generator), "said", "that"]
+        words: list[str] = speaker if generator.random() < 0.5 else []
+        verbs: list[tuple[int, int, int]] = []
+        nouns = between + 1 + int(generator.integers(3))
+        number = noun_phrase(nouns, words, verbs, generator, int(generator.integers(2)))
+        fitting = [verb for verb in [*verbs, (len(words), number, nouns - 1)] if verb[2] == between]
+        if fitting:
+            position, number, _ = fitting[generator.integers(len(fitting))]
+            return words[:position], number
+
+
+def made(count: int, between: list[int], generator: np.random.Generator) -> dict[str, list]:
+    rows = [sentence(int(generator.choice(between)), generator) for _ in range(count)]
+    return {"words": [words for words, _ in rows], "target": [number for _, number in rows]}
 
 
 def read(path: Path) -> dict[str, list]:

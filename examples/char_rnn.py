@@ -72,10 +72,9 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     parser.add_argument("--eager", action="store_true", help="do not compile anything")
     parser.add_argument("--cell", choices=["rnn", "lstm", "gru"], default="rnn")
-    parser.add_argument("--epochs", type=int, default=10, help="how often to read the text")
-    parser.add_argument("--hidden", type=int, default=256, help="hidden units of a layer")
+    parser.add_argument("--epochs", type=int, default=8, help="how often to read the text")
+    parser.add_argument("--hidden", type=int, default=384, help="hidden units of a layer")
     parser.add_argument("--layers", type=int, default=1, help="recurrent layers")
-    parser.add_argument("--dropout", type=float, default=0.1, help="of embeddings and outputs while training")
     parser.add_argument("--batch", type=int, default=32, help="parallel streams")
     parser.add_argument("--steps", type=int, default=50, help="time steps of a window")
     parser.add_argument("--lr", type=float, default=4e-3, help="highest learning rate")
@@ -94,9 +93,8 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     generator = np.random.default_rng(args.seed)
     model = nn.LanguageModel(
-        len(letters), 64, args.hidden, cell=args.cell, num_layers=args.layers, dropout=args.dropout,
-        generator=generator,
-    )  # fmt: skip
+        len(letters), 64, args.hidden, cell=args.cell, num_layers=args.layers, generator=generator
+    )
     updates = epochs * len(windows)
     optimizer = optim.Adam(model, optim.warmup(optim.cosine(args.lr, updates, args.lr / 20), 20))
 
