@@ -125,7 +125,7 @@ def own(args, generator: np.random.Generator) -> None:
         data=f"{len(train['words']):,} sentences with up to two nouns between subject and verb to learn from",
         model=f"LSTM, {models['lstm'].parameter_count:,} parameters",
         baseline=f"{percent(np.mean(found['the last noun'][3:]))} by the last noun, with three to six nouns between",
-        result=f"{percent(np.mean(found['lstm'][3:]))} LSTM, {percent(np.mean(found['rnn'][3:]))} RNN",
+        result=", ".join(f"{cell.upper()} {percent(np.mean(found[cell][3:]))}" for cell in models),
     )
     plot(found, args.out / "distance.svg")
 

@@ -50,8 +50,8 @@ def sample(
         logits, state = model(tokens, state)
         return tg.softmax(logits[0, -1].astype(np.float64) / temperature), state
 
-    tokens = letters.encode(c for c in start if c in letters)[None]
-    state, written = model.initial_state(1), list(start)
+    known = [c for c in start if c in letters] or [letters.symbols[0]]
+    tokens, state, written = letters.encode(known)[None], model.initial_state(1), known
     with tg.no_grad():
         for _ in range(count):
             p, state = following(tokens, state)
