@@ -1,6 +1,6 @@
 """Train a character-level language model on Shakespeare, sample from it, and draw its unrolled graph.
 
-    python examples/char_rnn.py                  a minute and a half on one core
+    python examples/char_rnn.py                  two minutes on one core
     python examples/char_rnn.py --resume         go on from where the last run was interrupted (Ctrl-C saves)
     python examples/char_rnn.py --text FILE      any other text
     python examples/char_rnn.py --quick          a part of the text, to see that everything works
@@ -71,9 +71,9 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=DATA / "shakespeare" / "shakespeare.txt", help="a text file")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     parser.add_argument("--eager", action="store_true", help="do not compile anything")
-    parser.add_argument("--cell", choices=["rnn", "lstm", "gru"], default="rnn")
-    parser.add_argument("--epochs", type=int, default=8, help="how often to read the text")
-    parser.add_argument("--hidden", type=int, default=384, help="hidden units of a layer")
+    parser.add_argument("--cell", choices=["rnn", "lstm", "gru"], default="gru")
+    parser.add_argument("--epochs", type=int, default=6, help="how often to read the text")
+    parser.add_argument("--hidden", type=int, default=192, help="hidden units of a layer")
     parser.add_argument("--layers", type=int, default=1, help="recurrent layers")
     parser.add_argument("--batch", type=int, default=32, help="parallel streams")
     parser.add_argument("--steps", type=int, default=50, help="time steps of a window")
