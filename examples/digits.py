@@ -42,6 +42,7 @@ def plot(model: nn.ManyToOne, images: np.ndarray, path) -> None:
     """Some pictures, and what the network holds each for after every row."""
     from matplotlib.figure import Figure
 
+    model.eval()
     with tg.no_grad():
         belief = tg.softmax(model.readout(model.read(images, None).outputs)).numpy()
     figure = Figure(figsize=(6, 1.6 * len(images)), layout="constrained")

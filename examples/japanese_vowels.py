@@ -38,6 +38,7 @@ def plot(model: nn.ManyToOne, x: np.ndarray, path) -> None:
     """What the forward and the backward states say at each frame of an utterance."""
     from matplotlib.figure import Figure
 
+    model.eval()
     with tg.no_grad():
         belief = tg.softmax(model.readout(model.read(x[None], None).outputs)[0]).numpy()
     figure = Figure(figsize=(6, 4), layout="constrained")

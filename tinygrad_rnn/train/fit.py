@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -136,28 +137,32 @@ def fit(
         raise fail(ValueError, "fit: metrics, keep_best and patience look at a validation set", hint="pass validation=")
     optimizer = Adam(model, 1e-3) if optimizer is None else optimizer
     trainer = _Trainer(
-        model, source, optimizer,
-        Step(model, optimizer, loss, clip, compile, accumulate), accumulate,
-        None if validation is None else Evaluator(model, loss, metrics, compile), validation,
-        _Judge(monitor, mode, patience), every,
-        None if checkpoint is None else Checkpoints(checkpoint, model, optimizer, source, generators), keep_best,
+        model, source, optimizer, Step(model, optimizer, loss, clip, compile, accumulate), accumulate,
+        evaluator=None if validation is None else Evaluator(model, loss, metrics, compile),
+        validation=validation,
+        judge=_Judge(monitor, mode, patience),
+        every=every,
+        checkpoints=None if checkpoint is None else Checkpoints(checkpoint, model, optimizer, source, generators),
+        keep_best=keep_best,
     )  # fmt: skip
     return trainer.train(epochs, resume, progress)
 
 
+@dataclass
 class _Trainer:
-    def __init__(
-        self, model: Module, batches: Any, optimizer: Optimizer, step: Step, accumulate: int,
-        evaluator: Evaluator | None, validation: Any, judge: _Judge, every: int | None,
-        checkpoints: Checkpoints | None, keep_best: bool,
-    ) -> None:  # fmt: skip
-        self.model, self.batches, self.optimizer, self.step, self.accumulate = (
-            model, batches, optimizer, step, accumulate
-        )  # fmt: skip
-        self.evaluator, self.validation, self.judge, self.every = evaluator, validation, judge, every
-        self.checkpoints, self.keep_best = checkpoints, keep_best
-        self.run = Run()
-        self.best: dict[str, np.ndarray] | None = None
+    model: Module
+    batches: Any
+    optimizer: Optimizer
+    step: Step
+    accumulate: int
+    evaluator: Evaluator | None
+    validation: Any
+    judge: _Judge
+    every: int | None
+    checkpoints: Checkpoints | None
+    keep_best: bool
+    run: Run = field(default_factory=Run)
+    best: dict[str, np.ndarray] | None = None
 
     def train(self, epochs: int, resume: bool, progress: bool) -> History:
         self._begin(resume)
