@@ -153,7 +153,7 @@ def main() -> None:
     target = np.array(data.parts[2]["target"])
     bags, sequences = ([make(part) for part in data.parts] for make in (data.bags, data.sequences))
     bag = BagOfWords(len(data.words))
-    trained(bag, bags, 2e-3, 0.05, 2 * epochs, generator=args.seed)
+    trained(bag, bags, 5e-3, 0.05, 2 * epochs, generator=args.seed)
     base = tg.train.evaluate(bag, Batches(bags[2], batch_size=500), metrics=["accuracy"])["accuracy"]
     rows, runs = [], []
     for cell in ("rnn", "lstm", "gru"):
