@@ -274,3 +274,10 @@ def test_what_cannot_be_trained_is_explained():
 
     with pytest.raises(TypeError, match="Silent has no method predict"):
         tg.train.evaluate(Silent(1, 1), batches(None), metrics=["accuracy"])
+
+
+def test_a_batch_without_targets_has_no_accuracy():
+    linear = tg.nn.Linear(1, 1)
+    listed = [{"x": np.ones((2, 1), np.float32)}]
+    with pytest.raises(KeyError, match="a batch with a 'target'"):
+        tg.train.evaluate(linear, listed, loss=lambda model, x: model(x).sum(), metrics=["accuracy"])

@@ -44,6 +44,11 @@ class Evaluation:
         return np.concatenate(predicted), np.concatenate(true)
 
     def _shown(self, batch: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        if "target" not in batch:
+            raise fail(
+                KeyError, "evaluate: a metric compares predictions with targets", expected="a batch with a 'target'",
+                got=str(list(batch)), hint="pass metrics as functions of an Evaluation, {'name': fn}",
+            )  # fmt: skip
         target = np.asarray(batch["target"])
         prediction = np.asarray(self._predict(batch))
         mask = _mask(batch, target)
