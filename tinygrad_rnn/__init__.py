@@ -8,7 +8,7 @@ from . import _source_tree  # noqa: I001, F401  (first: it finds viz where nothi
 from importlib import import_module
 from typing import Any
 
-from . import bptt, errors, io, nn, optim, viz
+from . import bptt, data, errors, io, nn, optim, train, viz
 from .compile import Compiled, Program, compile
 from .errors import (
     AnomalyError,
@@ -152,6 +152,7 @@ from .ops.shape import (
 )
 from .scope import no_grad, scope, steps, timestep
 from .tensor import Spec, Tensor
+from .train import fit
 from .warmup import warmup
 
 __version__ = "0.1.0"
@@ -169,8 +170,8 @@ __all__ = [
     "PlaceholderError", "Program", "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any",
     "arange", "argmax", "argmin", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bptt", "broadcast_to",
     "ceil", "checkpoint", "chunk", "clip", "compile", "concatenate", "cos", "cross_entropy", "cumsum",
-    "detect_anomaly", "divide", "dropout", "einsum", "elementwise", "elu", "equal", "erf", "errors", "exp",
-    "expand", "expand_dims", "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "from_dlpack", "full",
+    "data", "detect_anomaly", "divide", "dropout", "einsum", "elementwise", "elu", "equal", "erf", "errors", "exp",
+    "expand", "expand_dims", "expm1", "eye", "fit", "flatten", "flip", "floor", "floor_divide", "from_dlpack", "full",
     "full_like", "gather", "gelu", "grad", "graph", "greater", "greater_equal", "hessian", "huber_loss", "hvp",
     "io", "isfinite", "isinf", "isnan", "jacobian", "jvp", "layer_norm", "leaky_relu", "less", "less_equal",
     "linspace", "load", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
@@ -178,6 +179,6 @@ __all__ = [
     "multiply", "negative", "nn", "no_grad", "norm", "not_equal", "one_hot", "ones", "ones_like", "optim", "outer",
     "pad", "parameter", "power", "prod", "relu", "repeat", "reshape", "roll", "round", "rsqrt", "save", "scope",
     "sigmoid", "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "steps",
-    "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "transpose",
+    "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "train", "transpose",
     "value_and_grad", "var", "viz", "vjp", "warmup", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -565,3 +565,19 @@ def test_pooling_over_the_states_of_all_steps(pool):
     x = np.random.default_rng(1).normal(size=(2, 3))
     for found, expected in zip(tg.compile(run)(x, w), run(tg.tensor(x), tg.tensor(w)), strict=True):
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_join_is_not_overwritten_while_a_part_of_a_part_is_needed(depth):
+    """Parts lie inside the join that they are parts of, however deep joins are nested."""
+
+    def fn(x):
+        first = joined = tg.tanh(x)
+        for _ in range(depth):
+            joined = tg.concatenate([joined, tg.tanh(2 * joined)], -1)
+        y = tg.exp(joined)
+        return y, y.sum() * first
+
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    for compiled, eager in zip(tg.compile(fn)(x), fn(x), strict=True):
+        np.testing.assert_allclose(compiled.numpy(), eager.numpy(), rtol=1e-12)

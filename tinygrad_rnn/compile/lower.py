@@ -121,11 +121,21 @@ class Lowering:
             if len(self.users[t.serial]) > 1 and not self._apart(t):
                 return False
             if t.op.name not in FREE:
-                parts = t.inputs if t.op.name in JOINS else ()
-                return t.serial not in self.aliases and all(len(self.users[i.serial]) == 1 for i in parts)
+                return t.serial not in self.aliases and self._parts_needed_once(t)
             t = t.inputs[0]
             if len(self.users[t.serial]) > 1 and not self._apart(t):
                 return False
+
+    def _parts_needed_once(self, t: Tensor) -> bool:
+        """Whether nobody else needs what lies inside a join, nor inside the joins that it consists of."""
+        work = [t]
+        while work:
+            node = work.pop()
+            parts = node.inputs if node.op.name in JOINS else ()
+            if any(len(self.users[part.serial]) > 1 for part in parts):
+                return False
+            work += parts
+        return True
 
     def _apart(self, t: Tensor) -> bool:
         """Whether all that use a tensor take different entries of it along one axis."""

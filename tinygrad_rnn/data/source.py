@@ -1,0 +1,99 @@
+"""What gives batches knows where it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..errors import fail
+
+__all__ = ["Batch", "Source"]
+
+Batch = dict[str, Any]
+
+
+class Source(ABC):
+    """Base of what gives batches, an epoch with each iteration.
+
+    An iteration begins a new epoch, but for the first one after :meth:`load_state_dict`, which goes on from there.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of epochs before this one.
+    position : int
+        Number of batches that this epoch has given.
+    carries_state : bool
+        Whether a batch goes on where the one before ended, so that the model's state is to be carried along.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn.data import Batches
+    >>> numbers = Batches({"x": list(range(6))}, batch_size=2)
+    >>> for batch in numbers:
+    ...     break
+    >>> saved = numbers.state_dict()
+    >>> again = Batches({"x": list(range(6))}, batch_size=2)
+    >>> again.load_state_dict(saved)
+    >>> [batch["x"].tolist() for batch in again]
+    [[2, 3], [4, 5]]
+    """
+
+    carries_state = False
+
+    def __init__(self) -> None:
+        self.epoch = self.position = 0
+        self._resumed = False
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of batches of an epoch."""
+
+    @abstractmethod
+    def _plan(self) -> Sequence[Any]:
+        """What the batches of this epoch are made of, in their order."""
+
+    @abstractmethod
+    def _made(self, part: Any) -> Batch:
+        """A batch of what the plan holds for it."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.position and not self._resumed:
+            self.epoch, self.position = self.epoch + 1, 0
+        self._resumed = False
+        return self._rest()
+
+    def _rest(self) -> Iterator[Batch]:
+        plan = self._plan()
+        for part in plan[self.position :]:
+            self.position += 1
+            yield self._made(part)
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def _identity(self) -> dict[str, int]:
+        """What must be the same wherever a position is to be loaded."""
+        return {"batches": len(self)}
+
+    def state_dict(self) -> dict[str, int]:
+        """The position: behind the batch that was given last."""
+        return {"epoch": self.epoch, "position": self.position, **self._identity()}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from a position with the next iteration.
+
+        Raises
+        ------
+        ValueError
+            If it comes from other batches.
+        """
+        for name, own in self._identity().items():
+            if state.get(name) != own:
+                raise fail(
+                    ValueError, f"{type(self).__name__}.load_state_dict: the position is one among other batches",
+                    expected=f"{name} = {own}", got=str(state.get(name)),
+                )  # fmt: skip
+        epoch, position = int(state["epoch"]), int(state["position"])
+        if position >= len(self):  # saved with the last batch of an epoch
+            epoch, position = epoch + 1, 0
+        self.epoch, self.position, self._resumed = epoch, position, True
