@@ -78,8 +78,9 @@ def _gates(boxes: Sequence[Box], states: _States, palette: theme.Palette) -> dic
     gates: dict[str, theme.Fill] = {}
     for box in boxes:
         t = box.node
-        is_step = t is not None and t.place.time is not None and box.column is not None and not box.backward
-        if is_step and t.name and len(t.inputs) == 1 and t.op.name in ACTIVATIONS and box.key not in states:
+        if t is None or t.place.time is None or box.column is None or box.backward:
+            continue
+        if t.name and len(t.inputs) == 1 and t.op.name in ACTIVATIONS and box.key not in states:
             gates.setdefault(t.name, palette.gates[len(gates) % len(palette.gates)])
     return gates
 
