@@ -1,0 +1,6 @@
+"""Equations of recorded models: expressions read from graphs, simplified, rolled over time, and written."""
+
+from .equations import Equation, Equations, equations
+from .expr import Node, Number, Symbol
+
+__all__ = ["Equation", "Equations", "Node", "Number", "Symbol", "equations"]

@@ -1,0 +1,129 @@
+"""Which nodes of an unfolded graph are quantities with an equation of their own; all others are written inside these.
+
+Quantities are leaves, what the user named, outputs, what is carried from one time step to another, and what would make
+the equations around it hard to read: long terms, terms that occur twice, arguments that a derivative would repeat.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..ops.core import registry
+from ..tensor import CONSTANT, LITERAL, PARAMETER, Tensor
+
+__all__ = ["Roles", "is_number", "roles"]
+
+LIMIT = 24  # operations in one equation
+SLICE = registry["slice"]
+SUMS = ("add", "subtract")
+LINEAR = ("add", "subtract", "negative", "multiply", "divide", "where")
+# Elementwise operations whose derivative is written with their result, not with what went in.
+BY_RESULT = ("tanh", "sigmoid", "relu", "exp", "expm1", "sqrt")
+KEEPS_AFFINE = {
+    *LINEAR, *BY_RESULT, "matmul", "transpose", "reshape", "broadcast_to", "cast", "concatenate", "slice",
+} - {"subtract"}  # fmt: skip
+FREE = ("reshape", "broadcast_to", "transpose", "cast", "negative", "detach", "slice", "index")
+
+
+class Roles:
+    """What kind of quantity each is, by serial number.
+
+    Attributes
+    ----------
+    of : dict of str
+        ``"parameter"``, ``"data"``, ``"block"``, ``"named"``, ``"output"``, ``"state"``, ``"start"``, ``"activation"``,
+        ``"affine"``, or ``"term"``.
+    uses : dict of list of Tensor
+        The nodes that use each node.
+    """
+
+    def __init__(self, nodes: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
+        self.nodes = tuple(nodes)
+        self.outputs = {t.serial for t in outputs}
+        self.uses: dict[int, list[Tensor]] = defaultdict(list)
+        for t in self.nodes:
+            for i in {i.serial: i for i in t.inputs}.values():
+                self.uses[i.serial].append(t)
+        self.of: dict[int, str] = {}
+        self._affine: set[int] = set()
+        self._size: dict[int, int] = {}
+        for t in self.nodes:
+            role = self._role(t)
+            if role:
+                self.of[t.serial] = role
+            self._measure(t)
+
+    def _role(self, t: Tensor) -> str:
+        if t.is_leaf:
+            return self._leaf(t)
+        if t.op is SLICE and t.inputs[0].is_leaf:
+            return "block" if t.inputs[0].op is PARAMETER else "data"
+        if t.name:
+            return "named"
+        if t.serial in self.outputs:
+            return "output"
+        return self._unnamed(t)
+
+    def _leaf(self, t: Tensor) -> str:
+        if is_number(t) or self._is_filling(t):
+            return ""
+        return "parameter" if t.op is PARAMETER else "data"
+
+    def _is_filling(self, t: Tensor) -> bool:
+        """A constant that stands in where a mask hides something."""
+        users = self.uses[t.serial]
+        return t.op is CONSTANT and not t.name and bool(users) and all(u.op.name == "where" for u in users) and uniform(t)
+
+    def _unnamed(self, t: Tensor) -> str:
+        users = self.uses[t.serial]
+        if self._crosses(t, users):
+            return "state"
+        if t.time is None and any(u.time is not None for u in users) and t.op.name != "detach":
+            return "start"
+        affine = any(i.serial in self._affine for i in t.inputs)
+        if t.op.kernels is not None and t.op.name not in LINEAR and affine:
+            return "activation"
+        if self._is_affine(t) and any(u.op.name not in KEEPS_AFFINE for u in users):
+            return "affine"
+        big = self._cost(t) > LIMIT
+        shared = len(users) > 1 and t.op.name not in FREE and self._cost(t) > 2
+        return "term" if (big or shared) and t.is_float and t.size else ""
+
+    def _crosses(self, t: Tensor, users: list[Tensor]) -> bool:
+        if t.time is None or not t.is_float:
+            return False
+        later = [u for u in users if u.time is not None and u.time != t.time]
+        return bool(later) and not (len(users) == 1 and t.op.name in SUMS and later[0].op.name in SUMS)
+
+    def _is_affine(self, t: Tensor) -> bool:
+        return t.op.name == "matmul" or (t.op.name in SUMS and any(i.serial in self._affine for i in t.inputs))
+
+    def _measure(self, t: Tensor) -> None:
+        cut = t.serial in self.of
+        if not cut and self._is_affine(t):
+            self._affine.add(t.serial)
+        self._size[t.serial] = 0 if cut else self._cost(t)
+
+    def _cost(self, t: Tensor) -> int:
+        sizes = [self._size[i.serial] for i in t.inputs]
+        if t.op.name in SUMS:  # a sum of many terms is as hard to read as its longest term
+            return max([*sizes, 1])
+        return sum(sizes) + (t.op.name not in ("reshape", "broadcast_to", "cast"))
+
+
+def roles(nodes: Iterable[Tensor], outputs: Iterable[Tensor]) -> Roles:
+    """Choose the quantities of a graph."""
+    return Roles(nodes, outputs)
+
+
+def is_number(t: Tensor) -> bool:
+    """Whether a leaf is written as a number."""
+    return t.op is LITERAL or (t.op is CONSTANT and t.size == 1 and not t.name and not t.ndim and not t.is_symbolic)
+
+
+def uniform(t: Tensor) -> bool:
+    """Whether all entries of a constant are equal."""
+    return bool(t.size) and not t.is_symbolic and bool(np.all(t.data == t.data.reshape(-1)[0]))

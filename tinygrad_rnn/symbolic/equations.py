@@ -1,0 +1,415 @@
+"""``tg.equations``: the equations of a recorded model, forward and backward, to be read, printed and evaluated."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ..errors import fail
+from ..grad.reverse import pull
+from ..graph import Graph, compute, flattened, graph, reach
+from ..ops.core import as_tensor
+from ..scope import recording, timestep
+from ..tensor import Tensor, leaf
+from .derive import Derivation, Line
+from .expr import Expr, Symbol, Values, evaluate, substituted
+from .quantities import Quantities
+from .rolled import Run, folded, runs
+from .write import FORMS, Writer
+
+__all__ = ["Equation", "Equations", "equations"]
+
+STYLES = ("unrolled", "rolled", "derivation")
+MANY = 9  # terms from which on a sum over time steps is written as one, also where steps are unrolled
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """One equation.
+
+    Attributes
+    ----------
+    left : Symbol
+    right : expression
+        A tree of :class:`Symbol`, :class:`Number` and :class:`Node`.
+    kind : str
+        ``"forward"``, ``"start"`` (a state before the first step), ``"derivative"``, ``"delta"`` (a short name for a
+        derivative that several others use) or ``"gradient"`` (the derivative by a parameter).
+    steps : tuple of int, or None
+        The first and the last time step that it holds for, where it is written with t.
+    chain : expression or None
+        In a derivation: the chain rule that the right side comes from.
+    """
+
+    left: Symbol
+    right: Expr
+    kind: str = "forward"
+    steps: tuple[int, int] | None = None
+    chain: Expr | None = None
+
+    def evaluate(self, values: Mapping[Symbol, Any], t: int | None = None) -> np.ndarray:
+        """The value of the right side.
+
+        Parameters
+        ----------
+        values : mapping from Symbol to array
+            As :meth:`Equations.values` gives.
+        t : int, optional
+            The time step, of an equation that is written with t.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> x, w = tg.tensor([1.0, 2.0], name="x"), tg.parameter([3.0, 4.0], name="w")
+        >>> equations = tg.equations((w * x).named("y")).forward
+        >>> equations[0].evaluate(equations.values()).tolist()
+        [3.0, 8.0]
+        """
+        return np.asarray(_evaluated(self.right, values, t))
+
+    def instances(self) -> Iterator[tuple[Symbol, int | None]]:
+        """The left sides that it stands for, each with its time step."""
+        if self.steps is None:
+            yield self.left, None
+            return
+        for t in range(self.steps[0], self.steps[1] + 1):
+            yield self.left.at((self.left.time or 0) + t), t
+
+    def __str__(self) -> str:
+        return _written(self, Writer("unicode"))
+
+
+def _evaluated(e: Expr, values: Mapping[Symbol, Any], t: int | None) -> Any:
+    dtypes = [np.asarray(v).dtype for v in values.values() if np.asarray(v).dtype.kind == "f"]
+    dtype = dtypes[0] if dtypes else np.dtype(np.float64)
+    return evaluate(e, Values(values, dtype, **({} if t is None else {"t": t})))
+
+
+class Equations(Sequence[Equation]):
+    """Equations of a model. Printed they are text; notebooks show them set.
+
+    Attributes
+    ----------
+    form, style : str
+        As given to :func:`equations`.
+    forward, backward : Equations
+        Those of the values, and those of the derivatives.
+    """
+
+    def __init__(self, derivation: Derivation, listed: Iterable[Equation], form: str, style: str) -> None:
+        self._derivation, self._listed = derivation, tuple(listed)
+        self.form, self.style = form, style
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+    def __getitem__(self, k: Any) -> Any:
+        return self._listed[k]
+
+    @property
+    def forward(self) -> Equations:
+        """Those of the values."""
+        return self._chosen(("forward", "start"))
+
+    @property
+    def backward(self) -> Equations:
+        """Those of the derivatives, from the last time step to the first, and then by the parameters."""
+        return self._chosen(("derivative", "delta", "gradient"))
+
+    def _chosen(self, kinds: tuple[str, ...]) -> Equations:
+        return Equations(self._derivation, (e for e in self if e.kind in kinds), self.form, self.style)
+
+    # Writing ----------------------------------------------------------------------------------------------------------
+
+    def lines(self, form: str | None = None) -> list[str]:
+        """Each equation as text, in the form that was asked for or another."""
+        form = self.form if form is None else form
+        _check("form", form, tuple(FORMS))
+        span = self._derivation.q.steps if self.style != "unrolled" else None
+        first, last = span if span is not None and span[1] > span[0] else (1, None)
+        plain, end = Writer(form, last, first), Writer(form, last, first, at_end=True)
+        return [_written(e, end if last is not None and last in (e.left.time, *(e.steps or ())) else plain)
+                for e in self]  # fmt: skip
+
+    def text(self, form: str | None = None) -> str:
+        """All of them in one text: lines, an ``aligned`` block of LaTeX, or an HTML table."""
+        form = self.form if form is None else form
+        return _TEXT[form](self.lines(form))
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} equations, {self.style}>\n{self.text('unicode')}"
+
+    def _repr_latex_(self) -> str:
+        return f"$${self.text('latex')}$$"
+
+    def _repr_html_(self) -> str:
+        return self.text("html")
+
+    # Values -----------------------------------------------------------------------------------------------------------
+
+    def values(self, *arrays: Any) -> dict[Symbol, np.ndarray]:
+        """Values of all symbols: those that were computed, and derivatives by automatic differentiation.
+
+        Derivatives that come from outside, to outputs that are not a loss, are ones.
+
+        Parameters
+        ----------
+        arrays : arrays
+            For the placeholders of a traced function.
+
+        Raises
+        ------
+        PlaceholderError
+            If a traced function is given too few.
+        """
+        q, d = self._derivation.q, self._derivation
+        found = q.values(*arrays)
+        values = {q.symbols[s]: v for s, v in found.items() if s in q.symbols}
+        values |= {start: values[own] for start, own in q.starts.items() if own in values}
+        if not self.backward:
+            return values
+        values |= _derivatives(d, found)
+        for serial in sorted(d.moving & q.locals.keys(), reverse=True):
+            for name, e in d.deltas(serial).items():
+                values[name] = np.asarray(_evaluated(e, values, None))
+        return values
+
+    def residuals(self, *arrays: Any) -> dict[str, float]:
+        """The largest difference between each right side, evaluated, and the value of the left side.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> w = tg.parameter([3.0], name="w")
+        >>> tg.equations((w * w).sum().named("L")).residuals()
+        {'L = Σ w²': 0.0, '∂L/∂w = 2 w': 0.0}
+        """
+        values = self.values(*arrays)
+        return {str(e): max(_difference(e, s, t, values) for s, t in e.instances()) for e in self}
+
+
+def _difference(e: Equation, s: Symbol, t: int | None, values: Mapping[Symbol, Any]) -> float:
+    sides = [e.right] if e.chain is None else [e.right, e.chain]
+    wanted = np.asarray(values[s], np.float64)
+    found = [np.broadcast_to(_evaluated(x, values, t), wanted.shape) for x in sides]
+    return max((float(np.max(np.abs(f - wanted), initial=0.0)) for f in found), default=0.0)
+
+
+def _derivatives(d: Derivation, found: dict[int, Any]) -> dict[Symbol, Any]:
+    """Derivatives by all quantities, from one pass of automatic differentiation over the whole graph."""
+    q = d.q
+    outputs = [t for t in q.outputs if t.is_float]
+    seeds = [leaf(np.ones(t.shape, t.dtype)) for t in outputs]
+    targets = [q.node(s) for s in sorted(d.moving)]
+    with recording():
+        pulled = pull(outputs, seeds, targets, True)
+    reached = [g for g in pulled if g is not None]
+    known = dict(found)
+    compute(reach(reached), known, {g.serial for g in reached} | found.keys())
+    values = {d.derivative(t.serial): known[g.serial] for t, g in zip(targets, pulled, strict=True) if g is not None}
+    return values | {d.given(t.serial): s.data for t, s in zip(outputs, seeds) if t is not d.loss
+                     and d.given(t.serial) not in values}  # fmt: skip
+
+
+# Making them ----------------------------------------------------------------------------------------------------------
+
+
+def equations(x: Any, *inputs: Any, form: str = "unicode", style: str = "rolled") -> Equations:
+    """The equations of a model, derived from its recorded graph: forward, and backward in closed form.
+
+    Quantities have the names that the model gives them, and sensible ones where it gives none. Gates that are packed
+    into one matrix have an equation each, with blocks ``W_i[f]`` of it. Which time steps are alike is found out.
+
+    Parameters
+    ----------
+    x : Tensor, sequence of Tensor, Graph, or Module
+        A loss, or outputs; then derivatives that come to them from outside are written ``∂L/∂y``, and ``ε`` where the
+        model goes on with an output. A module is run on `inputs`; a cell, called as ``cell(x, state)``, over the steps
+        of an input (batch, time, features) from its initial state.
+    inputs : tensors or arrays
+        Example input of a module.
+    form : "unicode", "latex" or "html"
+        How they are printed.
+    style : "unrolled", "rolled" or "derivation"
+        An equation for each time step; one for all steps that are alike; the same with the chain rule before it.
+
+    Returns
+    -------
+    Equations
+        A sequence of :class:`Equation`; printed it is text.
+
+    Raises
+    ------
+    TypeError
+        If there is nothing to take a graph from.
+    ValueError
+        If a form or style is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.nn.RNNCell(2, 3, generator=0)
+    >>> print(tg.equations(cell, np.ones((1, 4, 2), np.float32)).forward)
+    h₀ = 0
+    h_t = tanh(x_t W_i + b + h_{t−1} W_h), t = 1…T
+    """
+    _check("form", form, tuple(FORMS))
+    _check("style", style, STYLES)
+    whole, names = _graph_of(x, inputs)
+    derivation = Derivation(Quantities(whole, names))
+    lines = list(derivation.forward())
+    if derivation.moving - {t.serial for t in derivation.q.outputs}:
+        lines += derivation.backward()
+    listed = _unrolled(lines) if style == "unrolled" else _rolled(lines, derivation, style == "derivation")
+    return Equations(derivation, listed, form, style)
+
+
+def _check(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise fail(ValueError, f"equations: {what}", expected=" or ".join(map(repr, known)), got=repr(given))
+
+
+def _graph_of(x: Any, inputs: tuple[Any, ...]) -> tuple[Graph, dict[int, str]]:
+    if isinstance(x, Graph) and not inputs:
+        return x, {}
+    if isinstance(x, Tensor | list | tuple) and not inputs:
+        return graph(x), {}
+    if callable(x) and not isinstance(x, Tensor):
+        return _run(x, inputs)
+    raise fail(TypeError, f"equations: a {type(x).__name__}" + (" with inputs" if inputs else ""),
+               expected="a tensor, tensors, a graph, or a module with its inputs")  # fmt: skip
+
+
+def _run(module: Any, inputs: tuple[Any, ...]) -> tuple[Graph, dict[int, str]]:
+    """What a module computes from its inputs, which are called after the arguments."""
+    parameters = [p for p in inspect.signature(getattr(module, "forward", module)).parameters.values()
+                  if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]  # fmt: skip
+    needed = sum(p.default is p.empty for p in parameters)
+    if len(inputs) < needed and not (hasattr(module, "initial_state") and len(inputs) == needed - 1):
+        raise fail(TypeError, f"equations: {type(module).__name__} takes {needed} inputs", got=str(len(inputs)),
+                   hint="pass an example of each: tg.equations(model, x)")  # fmt: skip
+    with recording():
+        tensors = [as_tensor(x) if isinstance(x, Tensor | np.ndarray | list | int | float) else x for x in inputs]
+        result = module(*tensors) if len(inputs) >= needed else _stepped(module, *tensors)
+    outputs: list[Tensor] = []
+    flattened(result, outputs, "equations")
+    names = {t.serial: p.name for t, p in zip(tensors, parameters) if isinstance(t, Tensor) and not t.name}
+    return graph(list(dict.fromkeys(outputs))), names
+
+
+def _stepped(cell: Any, *inputs: Any) -> Any:
+    """A cell over the steps of its input, or over one step of an input without time."""
+    *given, x = inputs
+    if x.ndim < 3:
+        with timestep(0):
+            return cell(*given, x, cell.initial_state(x.shape[0]))[0]
+    state, ys = cell.initial_state(x.shape[0]), []
+    for t in range(x.shape[1]):
+        with timestep(t):
+            y, state = cell(*given, x[:, t].named("x"), state)
+        ys.append(y)
+    return ys
+
+
+def _unrolled(lines: Iterable[Line]) -> Iterator[Equation]:
+    for line in lines:
+        yield Equation(line.left, folded(line.right, MANY), line.kind)
+
+
+def _rolled(lines: Iterable[Line], derivation: Derivation, chains: bool) -> Iterator[Equation]:
+    groups: dict[tuple[str, Symbol], list[Line]] = defaultdict(list)
+    for line in lines:
+        groups[line.kind, line.left.family].append(line)
+    starts = derivation.q.starts
+    forward = {("forward", start.family): start for start in starts}
+    for key, group in groups.items():
+        for start, own in starts.items():
+            if key in forward and start.family == key[1]:
+                yield Equation(start, own, "start")
+        yield from _rolled_group(group, {own: start for start, own in starts.items()}, chains)
+
+
+def _rolled_group(group: list[Line], starts: Mapping[Symbol, Symbol], chains: bool) -> Iterator[Equation]:
+    """The equations of one quantity, in the order of its lines."""
+    timed = [line for line in group if line.left.time is not None]
+    other = lambda e: substituted(e, starts)
+    for line in group:
+        if line.left.time is None:
+            chain = _sums(line.chain, other) if chains and line.chain is not None else None
+            yield Equation(line.left, _sums(line.right, other), line.kind, None, chain)
+    by_time = {line.left.time: line for line in timed}
+    steps = [(t, by_time[t]) for t in sorted(by_time) if t is not None]
+    found = list(runs([(t, folded(line.right, index="s")) for t, line in steps], other))
+    backwards = len(timed) > 1 and (timed[0].left.time or 0) > (timed[-1].left.time or 0)
+    for run in reversed(found) if backwards else found:
+        yield _equation(run, by_time, chains, other)
+
+
+def _sums(e: Expr, other: Any) -> Expr:
+    """A sum over time steps, where starts may have to be written as states to fit in."""
+    best, again = folded(e), folded(other(e))
+    return best if _terms(best) <= _terms(again) else again
+
+
+def _terms(e: Expr) -> int:
+    return len(e.args) if not isinstance(e, Symbol) and getattr(e, "kind", "") == "add" else 1  # type: ignore[union-attr]
+
+
+def _equation(run: Run, by_time: Mapping[int | None, Line], chains: bool, other: Any) -> Equation:
+    line = by_time[run.first]
+    chain = line.chain if chains else None
+    if run.first == run.last:
+        return Equation(line.left, run.expr, line.kind, None, None if chain is None else folded(chain, index="s"))
+    if chain is not None:
+        listed = [(t, folded(by_time[t].chain, index="s")) for t in range(run.first, run.last + 1)]  # type: ignore[arg-type]
+        found = list(runs(listed, other))
+        chain = found[0].expr if len(found) == 1 else None
+    return Equation(line.left.at(0, "t"), run.expr, line.kind, (run.first, run.last), chain)
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+
+def _written(e: Equation, w: Writer) -> str:
+    sides = [w.text(e.left), *([w.text(e.chain)] if e.chain is not None else []), w.text(e.right)]
+    if len(sides) > 2 and sides[1] == sides[2]:
+        del sides[1]
+    return (" &= " if w.kind == "latex" else " = ").join(sides[:2]) + "".join(_more(w, s) for s in sides[2:]) + _span(e, w)
+
+
+def _more(w: Writer, side: str) -> str:
+    return rf" \\ &= {side}" if w.kind == "latex" else f" = {side}"
+
+
+def _span(e: Equation, w: Writer) -> str:
+    if e.steps is None:
+        return ""
+    w = Writer(w.kind, w.last, w.first, at_end=e.steps[1] > 1)
+    ends = [w.time(t) for t in e.steps]
+    if e.kind in ("derivative", "delta"):
+        ends.reverse()
+    if w.kind == "latex":
+        return rf", \quad t = {ends[0]}, \ldots, {ends[1]}"
+    return f", t = {ends[0]}…{ends[1]}" if w.kind == "unicode" else f", <i>t</i> = {escape(ends[0])}…{escape(ends[1])}"
+
+
+def _html(lines: list[str]) -> str:
+    rows = "".join(f'<div class="equation">{line}</div>' for line in lines)
+    return f'<div class="equations" style="font-family: serif; line-height: 1.8">{rows}</div>'
+
+
+_TEXT = {
+    "unicode": "\n".join,
+    "latex": lambda lines: "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}",
+    "html": _html,
+}

@@ -1,0 +1,47 @@
+"""Time steps of models that do not say them: a loop that comes back to the same line of code is a loop over time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+from ..graph import Graph
+from ..tensor import Tensor
+
+__all__ = ["inferred_times"]
+
+HOPS = 200  # how far back to look for what one turn of a loop has from the turn before
+
+
+def inferred_times(whole: Graph) -> dict[int, int]:
+    """Turns of the loop for the nodes that were recorded in it, from 0 on; empty where time steps are recorded."""
+    if whole.times:
+        return {}
+    groups: dict[Hashable, list[Tensor]] = defaultdict(list)
+    for t in whole.nodes:
+        if t.inputs:
+            code, offset = t._source
+            groups[id(code), offset, t.op.name, t.name, t.scope].append(t)
+    turns = [len(g) for g in groups.values() if len(g) > 1 and _comes_back(g)]
+    if not turns:
+        return {}
+    count = min(turns)
+    fitting = [g for g in groups.values() if len(g) % count == 0 and len(g) >= count]
+    return {t.serial: k // (len(g) // count) for g in fitting for k, t in enumerate(g)}
+
+
+def _comes_back(group: Sequence[Tensor]) -> bool:
+    """Whether the second of a group, and the last, are computed from the one before."""
+    return all(_depends(group[k], group[k - 1]) for k in {1, len(group) - 1})
+
+
+def _depends(t: Tensor, before: Tensor) -> bool:
+    seen, stack = {t.serial}, [t]
+    while stack and len(seen) < HOPS:
+        for i in stack.pop().inputs:
+            if i is before:
+                return True
+            if i.serial > before.serial and i.serial not in seen:
+                seen.add(i.serial)
+                stack.append(i)
+    return False

@@ -1,0 +1,416 @@
+"""Expressions as text: Unicode, LaTeX and HTML. One walk for all three; a form says how each piece is written."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from .expr import Expr, Node, Number, Symbol
+
+__all__ = ["FORMS", "Writer"]
+
+SUM, PREFIX, PRODUCT, MATRIX, POWER, ATOM = range(1, 7)  # how tightly things hold together
+
+_LOW = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
+_HIGH = dict(zip("0123456789()+-−abcdefghijklmnoprstuvwxyz", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁺⁻⁻ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"))
+_ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304"}
+_ARROWS = {"→": "\u20d7", "←": "\u20d6"}
+_GREEK = "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split()
+_GLYPHS = {"δ": r"\delta", "ε": r"\varepsilon"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the pieces of formulas are written."""
+
+    symbol: Callable[[Pieces], str]
+    derivative: Callable[[str, str], str]
+    transposed: Callable[[str], str]
+    power: Callable[[str, str], str]
+    sigma: Callable[[str, str, str, bool], str]  # index, first, last, whether it is over all steps
+    fraction: Callable[[str, str], str] | None
+    signs: dict[str, str]
+    function: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A symbol taken apart: stem, accent, superscripts, subscripts, block."""
+
+    stem: str
+    accent: str
+    sup: tuple[str, ...]
+    sub: str
+    time: str
+    block: str
+
+
+class Writer:
+    """Writes expressions in one form.
+
+    Parameters
+    ----------
+    form : "unicode", "latex" or "html"
+    last : int, optional
+        The time step that is written as T.
+    first : int
+        The one that sums over all steps begin with.
+    at_end : bool
+        Whether the step before the last is written as T − 1.
+    """
+
+    def __init__(self, form: str, last: int | None = None, first: int = 1, at_end: bool = False) -> None:
+        self.form, self.kind = FORMS[form], form
+        self.last, self.first, self.at_end = last, first, at_end
+
+    def text(self, e: Expr, least: int = 0) -> str:
+        """The expression, in parentheses where it holds together less tightly than `least`."""
+        written, level = self._written(e)
+        return f"{self.form.signs['(']}{written}{self.form.signs[')']}" if level < least else written
+
+    def _written(self, e: Expr) -> tuple[str, int]:
+        if isinstance(e, Number):
+            return self.number(e.value), ATOM if e.value >= 0 else SUM
+        if isinstance(e, Symbol):
+            return self.symbol(e), ATOM
+        return _WRITE[e.kind](self, e)
+
+    # Pieces -----------------------------------------------------------------------------------------------------------
+
+    def number(self, value: float) -> str:
+        shown = f"{value:.6g}".replace("-", self.form.signs["-"])
+        return {"inf": "∞", "nan": "NaN"}.get(shown, shown)
+
+    def time(self, step: int | None, relative: str = "") -> str:
+        if step is None:
+            return ""
+        if relative:
+            sign = "+" if step > 0 else self.form.signs["-"]
+            return f"{relative}{sign}{abs(step)}" if step else relative
+        if self.last is not None and self.at_end and step == self.last - 1:
+            return f"T{self.form.signs['-']}1"
+        return "T" if step == self.last else str(step)
+
+    def symbol(self, s: Symbol) -> str:
+        stem, _, sub = s.base.partition("_")
+        if not stem or not sub:
+            stem, sub = s.base, ""
+        accent = _ACCENTS.get(sub, "")
+        time = self.time(s.time, s.relative)
+        plain = self.form.symbol(Pieces(stem, accent, s.sup, "" if accent else sub, time, s.block))
+        return self.form.derivative(self.form.symbol(Pieces(*_split(s.of))), plain) if s.of else plain
+
+    def call(self, name: str, *args: str) -> str:
+        return f"{self.form.function(name)}{self.form.signs['(']}{', '.join(args)}{self.form.signs[')']}"
+
+
+def _split(name: str) -> tuple[str, str, tuple[str, ...], str, str, str]:
+    stem, _, sub = name.partition("_")
+    if not stem or not sub:
+        stem, sub = name, ""
+    return stem, _ACCENTS.get(sub, ""), (), "" if sub in _ACCENTS else sub, "", ""
+
+
+# Kinds ----------------------------------------------------------------------------------------------------------------
+
+
+def _sum(w: Writer, e: Node) -> tuple[str, int]:
+    text = w.text(e.args[0], SUM)
+    for a in e.args[1:]:
+        if isinstance(a, Node) and a.kind == "neg":
+            text += f" {w.form.signs['-']} {w.text(a.args[0], PREFIX)}"
+        elif isinstance(a, Number) and a.value < 0:
+            text += f" {w.form.signs['-']} {w.number(-a.value)}"
+        else:
+            text += f" + {w.text(a, PREFIX)}"
+    return text, SUM
+
+
+def _negative(w: Writer, e: Node) -> tuple[str, int]:
+    return f"{w.form.signs['-']}{w.text(e.args[0], PREFIX)}", SUM
+
+
+def _product(w: Writer, e: Node) -> tuple[str, int]:
+    parts = list(e.args)
+    if len(parts) == 2 and isinstance(parts[0], Number):
+        return f"{w.number(parts[0].value)} {w.text(parts[1], PRODUCT)}", PRODUCT
+    text = ""
+    for k, a in enumerate(parts):
+        if k:
+            before = parts[k - 1]
+            scalar = not a.shape or not before.shape
+            sign = " " if isinstance(before, Number) else f" {w.form.signs['·' if scalar else '⊙']} "
+            text += sign
+        text += w.text(a, POWER)
+    return text, PRODUCT
+
+
+def _quotient(w: Writer, e: Node) -> tuple[str, int]:
+    above, below = e.args
+    if w.form.fraction is not None:
+        return w.form.fraction(w.text(above), w.text(below)), ATOM
+    return f"{w.text(above, PRODUCT)} / {w.text(below, POWER)}", PRODUCT
+
+
+def _power(w: Writer, e: Node) -> tuple[str, int]:
+    base, exponent = e.args
+    return w.form.power(w.text(base, ATOM), w.text(exponent)), POWER
+
+
+def _matmul(w: Writer, e: Node) -> tuple[str, int]:
+    return " ".join(w.text(a, POWER) for a in e.args), MATRIX
+
+
+def _transposed(w: Writer, e: Node) -> tuple[str, int]:
+    a = e.args[0]
+    whole = isinstance(a, Symbol) and a.of  # (∂L/∂h)ᵀ
+    return w.form.transposed(w.text(a, ATOM + 1 if whole else ATOM)), POWER
+
+
+def _outer(w: Writer, e: Node) -> tuple[str, int]:
+    return f"{w.form.transposed(w.text(e.args[0], ATOM))} {w.text(e.args[1], POWER)}", MATRIX
+
+
+def _hidden(w: Writer, e: Node) -> tuple[str, int]:
+    return w._written(e.args[0])
+
+
+def _reduced(w: Writer, e: Node) -> tuple[str, int]:
+    a, axis = e.args[0], e.params.given["axis"]
+    if len(axis) == len(a.shape):
+        return f"{w.form.signs['Σ']} {w.text(a, PRODUCT + 1)}", PREFIX
+    if len(a.shape) == 2 and axis == (0,):
+        return f"{w.form.transposed(w.form.signs['1'])} {w.text(a, POWER)}", MATRIX
+    if len(a.shape) == 2 and axis == (1,):
+        return f"{w.text(a, POWER)} {w.form.signs['1']}", MATRIX
+    return w.call("sum", w.text(a), f"axis {', '.join(map(str, axis))}"), ATOM
+
+
+def _sigma(w: Writer, e: Node) -> tuple[str, int]:
+    given = e.params.given
+    first, last = given["first"], given["last"]
+    all_steps = w.last is not None and (first, last) == (w.first, w.last)
+    sign = w.form.sigma(given["index"], w.time(first), w.time(last), all_steps)
+    return f"{sign} {w.text(e.args[0], PREFIX)}", PREFIX
+
+
+def _indicator(w: Writer, e: Node) -> tuple[str, int]:
+    return f"[{w.text(e.args[0])}]", ATOM
+
+
+def _chain(w: Writer, e: Node) -> tuple[str, int]:
+    *outer, above, below = map(w.text, e.args[1:])
+    return " ".join([*outer, w.form.derivative(above, below)]), MATRIX
+
+
+def _call(w: Writer, e: Node) -> tuple[str, int]:
+    op = e.params.op
+    assert op is not None
+    special = _CALLS.get(op.name)
+    if special is not None:
+        return special(w, e)
+    infix = re.fullmatch(r"\{0\} (.+) \{1\}", op.formula)
+    if infix and len(e.args) == 2:
+        return f"{w.text(e.args[0], PRODUCT)} {w.form.signs.get(op.label, op.label)} {w.text(e.args[1], PRODUCT)}", SUM
+    return w.call(_NAMES.get(op.name, op.name), *map(w.text, e.args), *_shown(e)), ATOM
+
+
+_NAMES = {"sigmoid": "σ", "log": "ln", "cross_entropy": "CE", "one_hot": "onehot", "normalize": "norm"}
+_HIDDEN = ("keepdims", "dtype", "eps", "generator", "classes", "index", "terms", "result", "shape", "places")
+
+
+def _shown(e: Node) -> list[str]:
+    """Parameters of an operation that a reader must know."""
+    found = []
+    for name, value in e.params.given.items():
+        if name == "axis":
+            shape = e.args[0].shape
+            if value in (len(shape) - 1, tuple(range(len(shape))), None):
+                continue
+        if name not in _HIDDEN:
+            found.append(f"{name} {value}".replace("(", "").replace(",)", "").replace(")", ""))
+    return found
+
+
+def _constant(w: Writer, e: Node) -> tuple[str, int]:
+    return w.call("const"), ATOM
+
+
+def _index(w: Writer, e: Node) -> tuple[str, int]:
+    arrays = iter(e.args[1:])
+    index = e.params.given["index"]
+    parts = [_part(w, p, arrays) for p in (index if isinstance(index, tuple) else (index,))]
+    while len(parts) > 1 and parts[-1] == ":":
+        parts.pop()
+    return f"{w.text(e.args[0], ATOM)}[{', '.join(parts)}]", ATOM
+
+
+def _part(w: Writer, part: Any, arrays: Any) -> str:
+    if isinstance(part, slice):
+        ends = ["" if n is None else str(n) for n in (part.start, part.stop, part.step)]
+        return ":".join(ends[: 3 if ends[2] not in ("", "1") else 2]) if any(ends) else ":"
+    if isinstance(part, str):
+        return w.text(next(arrays))
+    return "…" if part is Ellipsis else "new" if part is None else str(part)
+
+
+def _assembled(w: Writer, e: Node) -> tuple[str, int]:
+    """Parts put at their places: blocks beside each other, or rows added up where they belong."""
+    places, args = e.params.given["places"], list(e.args)
+    if places == (("array",),):
+        return f"{w.form.transposed(w.call('onehot', w.text(args[1])))} {w.text(args[0], POWER)}", MATRIX
+    texts, arrays = [], iter(args)
+    starts = []
+    for place in places:
+        value = next(arrays)
+        shown = [_part(w, p, arrays) for p in place]
+        starts.append([p.start if isinstance(p, slice) else None for p in place])
+        texts.append((w.text(value), ", ".join(shown)))
+    if _side_by_side(e, places):
+        order = sorted(range(len(texts)), key=lambda k: [s or 0 for s in starts[k]])
+        return "[" + ", ".join(texts[k][0] for k in order) + "]", ATOM
+    return w.call("place", *(f"{value} at {at}" for value, at in texts)), ATOM
+
+
+def _side_by_side(e: Node, places: Any) -> bool:
+    """Whether the parts fill the whole, along one axis."""
+    if not all(isinstance(p, slice) for place in places for p in place):
+        return False
+    cells = [tuple(p.indices(n) for p, n in zip(place, e.shape)) for place in places]
+    cut = [k for k in range(len(e.shape)) if any(k >= len(c) or c[k] != (0, e.shape[k], 1) for c in cells)]
+    covered = sorted(c[cut[0]][:2] for c in cells) if len(cut) == 1 else []
+    return bool(covered) and covered[0][0] == 0 and covered[-1][1] == e.shape[cut[0]] and all(
+        a[1] == b[0] for a, b in zip(covered, covered[1:])  # noqa: RUF007
+    )
+
+
+def _joined(w: Writer, e: Node) -> tuple[str, int]:
+    return "[" + ", ".join(map(w.text, e.args)) + "]", ATOM
+
+
+def _choice(w: Writer, e: Node) -> tuple[str, int]:
+    c, a, b = (w.text(x) for x in e.args)
+    return f"{w.form.signs['(']}{a} {w.form.function('if')} {c}, {w.form.function('else')} {b}{w.form.signs[')']}", ATOM
+
+
+def _absolute(w: Writer, e: Node) -> tuple[str, int]:
+    return f"|{w.text(e.args[0])}|", ATOM
+
+
+def _not(w: Writer, e: Node) -> tuple[str, int]:
+    return f"¬{w.text(e.args[0], ATOM)}" if w.kind != "latex" else rf"\lnot {w.text(e.args[0], ATOM)}", POWER
+
+
+_CALLS: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
+    "index": _index, "slice": _index, "assemble": _assembled, "stack": _joined, "concatenate": _joined,
+    "where": _choice, "abs": _absolute, "logical_not": _not, "constant": _constant, "literal": _constant,
+    "detach": lambda w, e: (w.call("stop", w.text(e.args[0])), ATOM), "cast": _hidden,
+    "power": lambda w, e: (w.form.power(w.text(e.args[0], ATOM), w.text(e.args[1])), POWER),
+}  # fmt: skip
+_WRITE: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
+    "add": _sum, "neg": _negative, "mul": _product, "div": _quotient, "pow": _power, "matmul": _matmul,
+    "transpose": _transposed, "outer": _outer, "reshape": _hidden, "broadcast": _hidden, "sum": _reduced,
+    "sigma": _sigma, "chain": _chain, "indicator": _indicator, "call": _call, "ones": lambda w, e: (w.form.signs["1"], ATOM),
+}  # fmt: skip
+
+
+# Unicode --------------------------------------------------------------------------------------------------------------
+
+
+def _raised(text: str) -> str:
+    short = len(text) < 3 or not text.isalpha()
+    return "".join(_HIGH[c] for c in text) if short and all(c in _HIGH for c in text) else f"^{text}"
+
+
+def _unicode_symbol(p: Pieces) -> str:
+    stem = unicodedata.normalize("NFC", p.stem + p.accent)
+    for s in p.sup:
+        stem += _ARROWS[s] if s in _ARROWS else s if set(s) == {"′"} else _raised(s)
+    digits = p.time.lstrip("-").isdigit()
+    if digits and not p.sub:
+        stem += p.time.translate(_LOW)
+    elif p.time:
+        low = f"{p.sub},{p.time}" if p.sub else p.time
+        stem += f"_{low}" if len(low) == 1 else f"_{{{low}}}"
+    elif p.sub:
+        stem += f"_{p.sub}"
+    return stem + (f"[{p.block}]" if p.block else "")
+
+
+def _unicode_sigma(index: str, first: str, last: str, all_steps: bool) -> str:
+    return f"Σ_{index}" if all_steps else f"Σ_{{{index}={first}}}^{{{last}}}"
+
+
+# LaTeX ----------------------------------------------------------------------------------------------------------------
+
+_SPECIAL = {c: f"\\{c}" for c in "#$%&_{}"} | {"\\": r"\backslash{}", "~": r"\sim{}", "^": r"\hat{}"}
+
+
+def _word(text: str) -> str:
+    if text in _GREEK:
+        return f"\\{text}"
+    if text in _GLYPHS:
+        return _GLYPHS[text]
+    safe = "".join(_SPECIAL.get(c, c) for c in text)
+    return safe if len(text) == 1 or text.isdecimal() else rf"\mathrm{{{safe}}}"
+
+
+def _latex_symbol(p: Pieces) -> str:
+    stem = _word(p.stem)
+    for name, mark in _ACCENTS.items():
+        stem = rf"\{name}{{{stem}}}" if p.accent == mark else stem
+    arrows = [s for s in p.sup if s in _ARROWS]
+    for s in arrows:
+        stem = rf"\over{'right' if s == '→' else 'left'}arrow{{{stem}}}"
+    high = "".join(r"\prime" * len(s) if set(s) == {"′"} else s if s[0] == "(" else _word(s)
+                   for s in p.sup if s not in _ARROWS)  # fmt: skip
+    block = rf"[{_word(p.block)}]" if p.block else ""
+    low = (_word(p.sub) if p.sub else "") + block
+    low = ",".join(part for part in (low, p.time) if part)
+    text = stem + (f"_{{{low}}}" if low else "")
+    return f"{{{text}^{{{high}}}}}" if high else text
+
+
+# HTML -----------------------------------------------------------------------------------------------------------------
+
+
+def _html_symbol(p: Pieces) -> str:
+    stem = escape(unicodedata.normalize("NFC", p.stem + p.accent))
+    high = ""
+    for s in p.sup:
+        if s in _ARROWS:
+            stem += _ARROWS[s]
+        else:
+            high += escape(s)
+    low = ",".join(escape(part) for part in (p.sub, p.time) if part)
+    text = f"<i>{stem}</i>" + (f"<sup>{high}</sup>" if high else "") + (f"<sub>{low}</sub>" if low else "")
+    return text + (f"[{escape(p.block)}]" if p.block else "")
+
+
+_SIGNS = {"-": "−", "⊙": "⊙", "·": "·", "Σ": "Σ", "1": "𝟏", "(": "(", ")": ")"}
+FORMS = {
+    "unicode": Form(
+        _unicode_symbol, lambda of, by: f"∂{of}/∂{by}", lambda x: f"{x}ᵀ",
+        lambda x, n: x + (_raised(n) if n.isdigit() else f"^({n})"), _unicode_sigma, None, _SIGNS, str,
+    ),
+    "latex": Form(
+        _latex_symbol, lambda of, by: rf"\frac{{\partial {of}}}{{\partial {by}}}", lambda x: rf"{x}^\top",
+        lambda x, n: f"{x}^{{{n}}}",
+        lambda index, first, last, _: rf"\sum_{{{index}={first}}}^{{{last}}}",
+        lambda a, b: rf"\frac{{{a}}}{{{b}}}",
+        {"-": "-", "⊙": r"\odot", "·": r"\cdot", "Σ": r"\sum", "1": r"\mathbf{1}", "(": r"\left(", ")": r"\right)",
+         "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "∧": r"\land", "∨": r"\lor", "⊕": r"\oplus", "mod": r"\bmod"},
+        lambda name: {"tanh": r"\tanh", "σ": r"\sigma", "ln": r"\ln", "exp": r"\exp", "sin": r"\sin", "cos": r"\cos",
+                      "max": r"\max", "min": r"\min"}.get(name, rf"\mathrm{{{''.join(_SPECIAL.get(c, c) for c in name)}}}"),
+    ),
+    "html": Form(
+        _html_symbol, lambda of, by: f"∂{of}/∂{by}", lambda x: f"{x}<sup>⊤</sup>", lambda x, n: f"{x}<sup>{n}</sup>",
+        lambda index, first, last, all_steps: f"Σ<sub>{index}</sub>" if all_steps
+        else f"Σ<sub>{index}={first}</sub><sup>{last}</sup>",
+        None, {**_SIGNS, "<": "&lt;", ">": "&gt;", "&": "&amp;"}, escape,
+    ),
+}  # fmt: skip
