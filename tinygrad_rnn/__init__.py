@@ -8,7 +8,7 @@ from . import _source_tree  # noqa: I001, F401  (first: it finds viz where nothi
 from importlib import import_module
 from typing import Any
 
-from . import errors, io, nn, optim, viz
+from . import bptt, errors, io, nn, optim, viz
 from .compile import Compiled, Program, compile
 from .errors import (
     AnomalyError,
@@ -168,7 +168,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "Equation", "Equations", "GradientError", "Graph", "ImmutableError",
     "PlaceholderError", "Program", "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any",
-    "arange", "argmax", "argmin", "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to",
+    "arange", "argmax", "argmin", "bptt", "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to",
     "ceil", "checkpoint", "chunk", "clip", "compile", "concatenate", "cos", "cross_entropy", "cumsum",
     "detect_anomaly", "divide", "dropout", "einsum", "elementwise", "elu", "equal", "equations", "erf", "errors", "exp",
     "expand", "expand_dims", "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "from_dlpack", "full",

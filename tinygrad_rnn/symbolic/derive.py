@@ -41,11 +41,20 @@ class Line:
 
 
 class Derivation:
-    """Forward and backward equations of a graph."""
+    """Forward and backward equations of a graph.
 
-    def __init__(self, quantities: Quantities) -> None:
+    Parameters
+    ----------
+    quantities : Quantities
+    wrt : iterable of int
+        Serial numbers of what to differentiate by; parameters by default, or float data where there are none.
+    """
+
+    def __init__(self, quantities: Quantities, wrt: Iterable[int] = ()) -> None:
         self.q = quantities
+        self._wrt = set(wrt)
         self._symbols = quantities.symbols
+        self._outputs = {t.serial for t in quantities.outputs}
 
     # Forward ----------------------------------------------------------------------------------------------------------
 
@@ -83,9 +92,9 @@ class Derivation:
 
     @cached_property
     def moving(self) -> set[int]:
-        """Quantities that depend on a parameter, or on float data where there is none; those have derivatives."""
+        """Quantities that depend on what is differentiated by; those have derivatives."""
         floats = {t.serial for t in self.q.nodes if t.is_float and t.serial in self._symbols}
-        roots = {s for s in floats if self._is_parameter(s)}
+        roots = self._wrt or {s for s in floats if self._is_parameter(s)}
         found = set(roots or floats - self.q.locals.keys())
         for t in self.q.nodes:
             if t.serial in self.q.locals and t.serial in floats and found & set(self.q.locals[t.serial].serials):
@@ -142,7 +151,7 @@ class Derivation:
         terms = list(self.terms(t.serial))
         if terms:
             line = self._total(t, terms, "derivative")
-            yield replace(line, right=self._inlined(line.right))
+            yield replace(line, right=self._inlined(line))
         for name, e in self.deltas(t.serial).items():
             yield Line(name, e, "delta")
 
@@ -181,7 +190,7 @@ class Derivation:
 
     def terms(self, serial: int) -> Iterator[tuple[Tensor | None, Expr]]:
         """What comes to a quantity through each that is computed from it, those of its own time step first."""
-        if self.loss is None and serial in self.q.roles.outputs and self.given(serial) != self.derivative(serial):
+        if self.loss is None and serial in self._outputs and self.given(serial) != self.derivative(serial):
             yield None, self.given(serial)
         users = [u for u in self.q.consumers.get(serial, ()) if u.serial in self.moving]
         own = self.q.times[serial]
@@ -199,6 +208,11 @@ class Derivation:
         if k not in pattern.slopes:
             return None
         return self._without_rare(user, instantiated(pattern.slopes[k], self._all_symbols(local)))
+
+    def leads(self, user: int, serial: int) -> bool:
+        """Whether a derivative goes from one quantity to one that it is computed from."""
+        local = self.q.locals[user]
+        return local.serials.index(serial) in self._pattern(local).slopes
 
     def edge(self, user: int, serial: int) -> Expr | None:
         """As :meth:`slope`, with every δ written out."""
@@ -268,10 +282,11 @@ class Derivation:
             e = simplified(substituted(e, parts))
         return e
 
-    def _inlined(self, e: Expr) -> Expr:
-        """With the δ written out if there is but one, as notes do."""
+    def _inlined(self, line: Line) -> Expr:
+        """With the δ of another time step written out if there is but one, as notes do."""
+        e = line.right
         found = [s for s in leaves(e) if s in self._definitions]
-        if len(found) != 1 or size(self._definitions[found[0]]) > INLINE:
+        if len(found) != 1 or found[0].time == line.left.time or size(self._definitions[found[0]]) > INLINE:
             return e
         return simplified(substituted(e, {found[0]: self._definitions[found[0]]}))
 

@@ -192,7 +192,7 @@ class Equations(Sequence[Equation]):
         >>> import tinygrad_rnn as tg
         >>> w = tg.parameter([3.0], name="w")
         >>> tg.equations((w * w).sum().named("L")).residuals()
-        {'L = Σ w²': 0.0, '∂L/∂w = 2 w': 0.0}
+        {'L = w²': 0.0, '∂L/∂w = 2 w': 0.0}
         """
         values = self.values(*arrays)
         return {str(e): max(_difference(e, s, t, values) for s, t in e.instances()) for e in self}
@@ -261,7 +261,7 @@ def equations(x: Any, *inputs: Any, form: str = "unicode", style: str = "rolled"
     >>> cell = tg.nn.RNNCell(2, 3, generator=0)
     >>> print(tg.equations(cell, np.ones((1, 4, 2), np.float32)).forward)
     h₀ = 0
-    h_t = tanh(x_t W_i + b + h_{t−1} W_h), t = 1…T
+    h_t = tanh(x_t W_i + h_{t−1} W_h + b), t = 1…T
     """
     _check("form", form, tuple(FORMS))
     _check("style", style, STYLES)

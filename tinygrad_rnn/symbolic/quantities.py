@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from os.path import commonprefix
 from typing import Any
@@ -31,7 +31,10 @@ class Quantities:
     whole : Graph
     nodes : tuple of Tensor
         Of the unfolded graph.
-    outputs : tuple of Tensor
+    outputs, kept : tuple of Tensor
+        Those of the graph, and others that are quantities whatever they are.
+    recorded : dict
+        From serial numbers to the nodes of the graph that they were made of.
     locals : dict
         By serial number: what each computed quantity is made of.
     symbols : dict
@@ -42,11 +45,14 @@ class Quantities:
         The first and the last time step, as they are written.
     """
 
-    def __init__(self, whole: Graph, names: Mapping[int, str] | None = None) -> None:
+    def __init__(self, whole: Graph, names: Mapping[int, str] | None = None, kept: Sequence[Tensor] = ()) -> None:
         self.whole, self.given = whole, dict(names or {})
-        self.outputs = tuple(dict.fromkeys(unfolded(whole).outputs))
+        unfolding = unfolded(whole)
+        self.outputs = tuple(dict.fromkeys(unfolding.outputs))
         self.nodes = reach(self.outputs)
-        self.roles = Roles(self.nodes, self.outputs)
+        self.kept = tuple(unfolding.made[t.serial] for t in kept)
+        self.recorded = {unfolding.made[t.serial].serial: t for t in whole.nodes}
+        self.roles = Roles(self.nodes, (*self.outputs, *self.kept))
         self.patterns = Patterns()
         self.locals = self._locals()
         self.times = self._times()

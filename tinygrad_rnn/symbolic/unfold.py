@@ -62,11 +62,19 @@ class Unfolded:
             return drawn
         inputs = tuple(self.made[i.serial] for i in t.inputs)
         if t.op is SLICE:
-            index = complete(inputs[0].shape, t.params["index"])
-            if index is not None:
-                return self._slice(inputs[0], index, t, self._may_push(t, index))
+            return self._sliced_by(t, inputs[0])
         spread = self._over_steps(t, inputs)
         return spread if spread is not None else _node(t.op, inputs, t.params, t)
+
+    def _sliced_by(self, t: Tensor, x: Tensor) -> Tensor:
+        """A slice, and then the axes that it adds."""
+        given = t.params["index"]
+        parts = tuple(p for p in (given if isinstance(given, tuple) else (given,)) if p is not None)
+        index = complete(x.shape, parts)
+        found = self._slice(x, index, t, self._may_push(t, index))
+        if found.shape == t.shape:
+            return found
+        return _node(RESHAPE, (found,), {"shape": t.shape}, t)
 
     def _may_push(self, t: Tensor, index: Index) -> bool:
         whole = t.inputs[0]
@@ -195,11 +203,9 @@ def _placed(op: Any, inputs: tuple[Tensor, ...], params: dict[str, Any], place: 
 # Indices --------------------------------------------------------------------------------------------------------------
 
 
-def complete(shape: tuple[int, ...], index: Any) -> Index | None:
-    """An index with a part for each axis, integers from 0 on; None if it adds axes."""
+def complete(shape: tuple[int, ...], index: Any) -> Index:
+    """An index with a part for each axis, integers from 0 on."""
     parts = list(index) if isinstance(index, tuple) else [index]
-    if any(p is None for p in parts):
-        return None
     if Ellipsis in [p for p in parts if not isinstance(p, slice)]:
         at = next(k for k, p in enumerate(parts) if p is Ellipsis)
         parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
@@ -272,8 +278,6 @@ def _through_matmul(x: Tensor, index: Index, place: Place) -> Pushing:
 
 def _through_slice(x: Tensor, index: Index, place: Place) -> Pushing:
     inner = complete(x.inputs[0].shape, x.params["index"])
-    if inner is None:
-        return None
     outer = iter(index)
     parts = [p if isinstance(p, int) else _within(p, next(outer)) for p in inner]
     if any(p is None for p in parts):
