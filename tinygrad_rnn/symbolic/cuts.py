@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from ..ops.core import registry
 from ..tensor import CONSTANT, LITERAL, PARAMETER, Tensor
 
-__all__ = ["Roles", "is_number", "roles"]
+__all__ = ["Roles", "is_number", "origin", "roles", "uniform"]
 
 LIMIT = 24  # operations in one equation
 SLICE = registry["slice"]
@@ -50,6 +51,7 @@ class Roles:
         self.of: dict[int, str] = {}
         self._affine: set[int] = set()
         self._size: dict[int, int] = {}
+        self._carried: set[Any] = set()  # where in the program states are computed
         for t in self.nodes:
             role = self._role(t)
             if role:
@@ -80,9 +82,15 @@ class Roles:
     def _unnamed(self, t: Tensor) -> str:
         users = self.uses[t.serial]
         if self._crosses(t, users):
+            self._carried.add(origin(t))
+        if t.time is not None and origin(t) in self._carried:
             return "state"
         if t.time is None and any(u.time is not None for u in users) and t.op.name != "detach":
             return "start"
+        if t.op.name == "normalize":
+            return "activation"  # its derivative is long
+        if t.op.name == "concatenate" and any(u.op.name not in ("matmul", "slice", "concatenate") for u in users):
+            return "affine"
         affine = any(i.serial in self._affine for i in t.inputs)
         if t.op.kernels is not None and t.op.name not in LINEAR and affine:
             return "activation"
@@ -112,6 +120,12 @@ class Roles:
         if t.op.name in SUMS:  # a sum of many terms is as hard to read as its longest term
             return max([*sizes, 1])
         return sum(sizes) + (t.op.name not in ("reshape", "broadcast_to", "cast"))
+
+
+def origin(t: Tensor) -> Any:
+    """Where in the program an unnamed node comes from: the same in every turn of a loop."""
+    code, offset = t._source
+    return t.op.name, id(code), offset, t.scope
 
 
 def roles(nodes: Iterable[Tensor], outputs: Iterable[Tensor]) -> Roles:

@@ -193,12 +193,31 @@ class Derivation:
         if self.loss is None and serial in self._outputs and self.given(serial) != self.derivative(serial):
             yield None, self.given(serial)
         users = [u for u in self.q.consumers.get(serial, ()) if u.serial in self.moving]
-        own = self.q.times[serial]
-        near = lambda u: (abs((self.q.times[u.serial] or 0) - own) if own is not None else 0, u.serial)
-        for u in sorted(users, key=near):
+        for u in sorted(users, key=self._by_time if self.q.times[serial] is None else self._by_distance(serial)):
             e = self.slope(u.serial, serial)
             if e is not None:
                 yield u, e
+
+    def _by_distance(self, serial: int) -> Any:
+        own = self.q.times[serial]
+
+        def distance(u: Tensor) -> tuple[int, int]:
+            time = self.q.times[u.serial]
+            return (0 if time is None or own is None else abs(time - own)), u.serial
+
+        return distance
+
+    def _by_time(self, u: Tensor) -> tuple[int, int]:
+        """Quantity by quantity, each in order of time."""
+        return self._order[self._symbols[u.serial].family], self.q.times[u.serial] or 0
+
+    @cached_property
+    def _order(self) -> dict[Symbol, int]:
+        order: dict[Symbol, int] = {}
+        for t in self.q.nodes:
+            if t.serial in self.q.locals:
+                order.setdefault(self._symbols[t.serial].family, t.serial)
+        return order
 
     def slope(self, user: int, serial: int) -> Expr | None:
         """The derivative by a quantity through one that is computed from it, in terms of the derivative by that."""

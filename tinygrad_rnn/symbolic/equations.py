@@ -135,8 +135,8 @@ class Equations(Sequence[Equation]):
         span = self._derivation.q.steps if self.style != "unrolled" else None
         first, last = span if span is not None and span[1] > span[0] else (1, None)
         plain, end = Writer(form, last, first), Writer(form, last, first, at_end=True)
-        return [_written(e, end if last is not None and last in (e.left.time, *(e.steps or ())) else plain)
-                for e in self]  # fmt: skip
+        late = () if last is None else (last, last - 1) if last > 2 else (last,)
+        return [_written(e, end if e.left.time in late and not e.left.relative else plain) for e in self]
 
     def text(self, form: str | None = None) -> str:
         """All of them in one text: lines, an ``aligned`` block of LaTeX, or an HTML table."""
@@ -348,8 +348,9 @@ def _rolled_group(group: list[Line], starts: Mapping[Symbol, Symbol], chains: bo
             chain = _sums(line.chain, other) if chains and line.chain is not None else None
             yield Equation(line.left, _sums(line.right, other), line.kind, None, chain)
     by_time = {line.left.time: line for line in timed}
-    steps = [(t, by_time[t]) for t in sorted(by_time) if t is not None]
-    found = list(runs([(t, folded(line.right, index="s")) for t, line in steps], other))
+    steps = [(t, folded(by_time[t].right, index="s")) for t in sorted(by_time) if t is not None]
+    start = bool(timed) and timed[0].kind == "start"
+    found = [Run(t, t, e) for t, e in steps] if start else list(runs(steps, other))
     backwards = len(timed) > 1 and (timed[0].left.time or 0) > (timed[-1].left.time or 0)
     for run in reversed(found) if backwards else found:
         yield _equation(run, by_time, chains, other)

@@ -251,7 +251,7 @@ def _read_slopes(
             moving.add(t.serial)
     uses = Counter(i.serial for t in nodes for i in {i.serial: i for i in t.inputs}.values())
     uses.update(g.serial for g in slopes.values())
-    shared = [t for t in nodes if t.serial in moving and uses[t.serial] > 1 and t.op.name not in _PLAIN]
+    shared = [] if cotangent.serial in known and not isinstance(known[cotangent.serial], Symbol) else [t for t in nodes if t.serial in moving and uses[t.serial] > 1 and t.op.name not in _PLAIN]
     start: dict[int, Expr] = dict(known)
     for t in shared:
         e = _last(nodes, start, t, folds)

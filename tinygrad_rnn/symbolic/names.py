@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Family", "baptised", "singular"]
 
 # Names for what has none, by role, the best first.
 POOLS: dict[str, tuple[str, ...]] = {
-    "state": ("h", "s", "q"), "activation": ("h", "u", "g", "v"), "affine": ("y", "a", "z"), "output": ("y", "o"),
+    "state": ("h", "s", "q"), "activation": ("h", "u", "v", "g", "p", "r", "q"), "affine": ("y", "a", "z"), "output": ("y", "o"),
     "loss": ("L", "E", "J"), "data": ("x", "d", "e"), "index": ("k", "n"), "start": ("s", "e"), "term": ("v", "u", "w"),
     "matrix": ("W", "U", "V"), "vector": ("b", "c"), "scalar": ("w",), "mask": ("m",),
 }  # fmt: skip
@@ -34,12 +34,15 @@ class Family:
         Which pool to take a name from where there is none.
     path : tuple of str
         Scopes, from the outside in.
+    times : set of int or None
+        The steps that it is computed in.
     """
 
     key: Hashable
     name: str | None
     role: str
     path: tuple[str, ...]
+    times: set[int | None] = field(default_factory=set)
     base: str = ""
     sup: tuple[str, ...] = ()
 
@@ -86,8 +89,9 @@ def _tell_apart(alike: list[Family]) -> None:
     for f in alike:
         f.path = tuple(_CELL.sub(r"\1\2", part) for part in f.path)
     paths = dict.fromkeys(f.path for f in alike)
-    if len(alike) == 1:
-        return
+    times = [t for f in alike for t in f.times]
+    if len(alike) == 1 or (None not in times and len(set(times)) == len(times)):
+        return  # one quantity, or one that is computed by several parts of the model in turn
     marks = distinguishing(list(paths))
     for path in paths:
         same = [f for f in alike if f.path == path]

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import PlaceholderError, fail
 from ..graph import Graph, compute, reach
 from ..tensor import PARAMETER, Tensor, describe
-from .cuts import SLICE, Roles
+from .cuts import SLICE, Roles, origin
 from .expr import Symbol
 from .local import Local, Patterns, local_of
 from .names import Family, baptised, singular
@@ -86,6 +86,7 @@ class Quantities:
     def _times(self) -> dict[int, int | None]:
         """Time steps; that of a leaf is the one that it is used in, if it is one of several of its kind."""
         times = {t.serial: t.time for t in self.nodes}
+        times |= {t.serial: None for t in self.outputs if not t.name and not t.shape}  # a loss, added up over the steps
         alone: dict[Hashable, list[tuple[Tensor, int]]] = defaultdict(list)
         for t in self.nodes:
             if t.serial in self.roles.of and self.roles.of[t.serial] == "data":
@@ -133,6 +134,7 @@ class Quantities:
             full = (key, count)
             family = known.setdefault(full, Family(full, name, role, path))
             self.families[t.serial] = family
+            family.times.add(time)
             self.members[family, time] = t
 
     def _is_only_sliced(self, t: Tensor) -> bool:
@@ -150,8 +152,7 @@ class Quantities:
             return ("named", name, t.scope), name, role, t.scope
         if not t.shape and t.is_float and role != "term":
             role = "loss"
-        code, offset = t._source
-        return (role, t.op.name, id(code), offset, t.scope), None, role, t.scope
+        return origin(t), None, role, t.scope
 
     def _leaf_facts(self, t: Tensor, name: str | None) -> tuple[Hashable, str | None, str, tuple[str, ...]]:
         path, timed = self._path(t), self.times[t.serial] is not None
@@ -176,13 +177,16 @@ class Quantities:
     def _initial_states(self) -> dict[int, tuple[Family, int]]:
         """What stands at the first step where other steps have the state of the step before, or the step after."""
         found: dict[int, tuple[Family, int]] = {}
-        for (family, time), t in self.members.items():
-            if time is None or t.serial not in self.locals:
-                continue
-            for step in (1, -1):
-                other = self.members.get((family, time + step))
-                if other is not None and other.serial in self.locals:
-                    self._compare(t, other, time, time + step, found)
+        before = -1
+        while len(found) > before:  # of a state of several steps before, one start after the other
+            before = len(found)
+            for (family, time), t in self.members.items():
+                if time is None or t.serial not in self.locals:
+                    continue
+                for step in (1, -1):
+                    other = self.members.get((family, time + step))
+                    if other is not None and other.serial in self.locals:
+                        self._compare(t, other, time, time + step, found)
         return found
 
     def _compare(self, t: Tensor, other: Tensor, time: int, its: int, found: dict[int, tuple[Family, int]]) -> None:
@@ -190,11 +194,11 @@ class Quantities:
         if own.key != shown.key:
             return
         for a, b in zip(own.operands, shown.operands):
-            there = self.times[b.serial]
-            if a is b or there is None or there == its or self.roles.of[a.serial] == "block":
+            state, there = found.get(b.serial, (self.families.get(b.serial), self.times[b.serial]))
+            if a is b or state is None or there is None or there == its or self.roles.of[a.serial] == "block":
                 continue
-            state, at = self.families[b.serial], there - its + time
-            if (state, at) not in self.members and self.families[a.serial] is not state and b.serial in self.locals:
+            at, computed = there - its + time, b.serial in self.locals or b.serial in found
+            if (state, at) not in self.members and self.families[a.serial] is not state and computed:
                 found.setdefault(a.serial, (state, at))
 
     def _adopt_names(self) -> None:
@@ -203,6 +207,21 @@ class Quantities:
             found = _INITIAL.match(self.families[serial].name or "")
             if found and not family.name:
                 family.name = found.group(1)
+                for other in dict.fromkeys(self.families.values()):  # what a mask lets through, or not
+                    if other is not family and other.name == family.name:
+                        other.name = f"{family.name}_tilde"
+        for serial, family in self.families.items():
+            if family.role == "activation" and not family.name:
+                family.name = self._candidate(serial)
+
+    def _candidate(self, serial: int) -> str | None:
+        """What goes into one named quantity alone is called after it, as a candidate for the state is."""
+        users = {self.families[u.serial].name for u in self.consumers.get(serial, ())}
+        name = users.pop() if len(users) == 1 else None
+        called = f"{name}_tilde"
+        same = [f for s, f in self.families.items() if f.role == "activation" and self.times[s] == self.times[serial]]
+        taken = any(f.name == called and f is not self.families[serial] for f in self.families.values())
+        return called if name and "_" not in name and len(same) == 1 and not taken else None
 
     def is_start(self, serial: int) -> bool:
         """Whether it is a state before the first step that is called after the state, for want of a better name."""
@@ -258,7 +277,7 @@ class Quantities:
         spans: dict[Symbol, list[int]] = defaultdict(list)
         for serial in self.locals:
             s = self.symbols[serial]
-            if s.time is not None:
+            if s.time is not None and serial not in self.aliases and self.families[serial].role != "state":
                 spans[s.family].append(s.time)
         found = {(min(times), max(times)) for times in spans.values()}
         return found.pop() if len(found) == 1 else None

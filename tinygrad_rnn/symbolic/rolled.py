@@ -122,10 +122,11 @@ def _summed(terms: Sequence[Expr], few: int, index: str) -> Iterator[Expr]:
 def _series(terms: Sequence[Expr], k: int, index: str) -> tuple[Expr | None, int, int]:
     if k + 1 == len(terms):
         return None, 0, k
-    moving = [x.time for x, y in zip(leaves(terms[k]), leaves(terms[k + 1])) if x != y and x.time is not None]
+    moving = [x for x, y in zip(leaves(terms[k]), leaves(terms[k + 1])) if x != y and x.time is not None]
     if not moving:
         return None, 0, k
-    first = max(moving)
+    leading = [x for x in moving if x.of or x.base in ("δ", "ε")] or moving
+    first = max(x.time for x in leading if x.time is not None)
     pattern = matched(terms[k], terms[k + 1], first, index)
     last = k
     while pattern is not None and last + 1 < len(terms):

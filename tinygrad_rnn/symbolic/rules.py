@@ -157,6 +157,25 @@ def _bias_last(e: Node) -> Expr | None:
     return Node("add", (*(a for a in e.args if a not in vectors), *vectors), shape=e.shape)
 
 
+def _side_by_side(e: Node) -> Expr | None:
+    """Parts at their places, added up, are parts at their places."""
+    placed = [a for a in e.args if isinstance(a, Node) and _is_placed(a)]
+    if len(placed) < 2 or any(a.shape != e.shape for a in placed):
+        return None
+    places = tuple(p for a in placed for p in a.params.given["places"])
+    given = {"shape": e.shape, "places": places}
+    joined = Node("call", tuple(x for a in placed for x in a.args), Params(f"assemble{given}", given, placed[0].params.op),
+                  e.shape)  # fmt: skip
+    rest = [a for a in e.args if a not in placed]
+    return Node("add", (*rest, joined), shape=e.shape) if rest else joined
+
+
+def _is_placed(a: Node) -> bool:
+    return a.kind == "call" and a.params.op is not None and a.params.op.name == "assemble" and all(
+        isinstance(p, slice | int) for place in a.params.given["places"] for p in place
+    )
+
+
 def _factors(e: Expr) -> tuple[bool, tuple[Expr, ...]]:
     if isinstance(e, Node) and e.kind == "neg":
         negative, factors = _factors(e.args[0])
@@ -439,7 +458,7 @@ def _opposite(condition: Expr) -> Expr | None:
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (_flat_sum, _sum_of_one, _without_broadcast, _sum_without_zeros, _numbers_of_sum, _equal_terms,
-            _common_derivative, _bias_last),
+            _common_derivative, _bias_last, _side_by_side),
     "mul": (_flat_product, _sign_of_product, _without_broadcast, _product_without_ones, _numbers_of_product,
             _quotients_by_numbers, _powers, _outer_product, _product_of_one),
     "neg": (_sign,),

@@ -111,9 +111,10 @@ class Unfolded:
         if key not in self._sliced:
             left[0] -= 1
             rule = _rule(x) if left[0] > 0 else None
-            found = (yield from rule(x, index, place)) if rule is not None else None
+            own = Place(x.scope, place.time)
+            found = (yield from rule(x, index, own)) if rule is not None else None
             if found is None:
-                found = _placed(SLICE, (x,), {"index": index}, place, x)
+                found = _placed(SLICE, (x,), {"index": index}, place if x.is_leaf else Place(x.scope, place.time), x)
             if found.name is None and x.name is not None and rule is not None:
                 found.named(x.name)
             self._sliced[key] = found

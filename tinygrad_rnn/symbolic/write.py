@@ -15,7 +15,7 @@ __all__ = ["FORMS", "Writer"]
 
 SUM, PREFIX, PRODUCT, MATRIX, POWER, ATOM = range(1, 7)  # how tightly things hold together
 
-_LOW = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
+_LOW = str.maketrans("0123456789−", "₀₁₂₃₄₅₆₇₈₉₋")
 _HIGH = dict(zip("0123456789()+-−abcdefghijklmnoprstuvwxyz", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁺⁻⁻ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"))
 _ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304"}
 _ARROWS = {"→": "\u20d7", "←": "\u20d6"}
@@ -93,7 +93,9 @@ class Writer:
             return f"{relative}{sign}{abs(step)}" if step else relative
         if self.last is not None and self.at_end and step == self.last - 1:
             return f"T{self.form.signs['-']}1"
-        return "T" if step == self.last else str(step)
+        if self.last is not None and step == self.last + 1:
+            return "T+1"
+        return "T" if step == self.last else str(step).replace("-", self.form.signs["-"])
 
     def symbol(self, s: Symbol) -> str:
         stem, _, sub = s.base.partition("_")
@@ -243,10 +245,17 @@ def _constant(w: Writer, e: Node) -> tuple[str, int]:
 def _index(w: Writer, e: Node) -> tuple[str, int]:
     arrays = iter(e.args[1:])
     index = e.params.given["index"]
-    parts = [_part(w, p, arrays) for p in (index if isinstance(index, tuple) else (index,))]
+    parts = _parts(w, index if isinstance(index, tuple) else (index,), e.args[0].shape, arrays)
     while len(parts) > 1 and parts[-1] == ":":
         parts.pop()
     return f"{w.text(e.args[0], ATOM)}[{', '.join(parts)}]", ATOM
+
+
+def _parts(w: Writer, index: tuple[Any, ...], shape: tuple[int, ...], arrays: Any) -> list[str]:
+    """The parts of an index, of which those that take all are written as a colon."""
+    plain = not any(p is None or p is Ellipsis for p in index)
+    full = [plain and isinstance(p, slice) and p.indices(n) == (0, n, 1) for p, n in zip(index, shape)]
+    return [":" if k < len(full) and full[k] else _part(w, p, arrays) for k, p in enumerate(index)]
 
 
 def _part(w: Writer, part: Any, arrays: Any) -> str:
@@ -267,7 +276,7 @@ def _assembled(w: Writer, e: Node) -> tuple[str, int]:
     starts = []
     for place in places:
         value = next(arrays)
-        shown = [_part(w, p, arrays) for p in place]
+        shown = _parts(w, place, e.shape, arrays)
         starts.append([p.start if isinstance(p, slice) else None for p in place])
         texts.append((w.text(value), ", ".join(shown)))
     if _side_by_side(e, places):
@@ -322,7 +331,7 @@ _WRITE: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
 
 
 def _raised(text: str) -> str:
-    short = len(text) < 3 or not text.isalpha()
+    short = len(text) < 3 or text[0] in "(-" or text.isdecimal()
     return "".join(_HIGH[c] for c in text) if short and all(c in _HIGH for c in text) else f"^{text}"
 
 
@@ -330,7 +339,7 @@ def _unicode_symbol(p: Pieces) -> str:
     stem = unicodedata.normalize("NFC", p.stem + p.accent)
     for s in p.sup:
         stem += _ARROWS[s] if s in _ARROWS else s if set(s) == {"′"} else _raised(s)
-    digits = p.time.lstrip("-").isdigit()
+    digits = p.time.lstrip("−").isdigit()
     if digits and not p.sub:
         stem += p.time.translate(_LOW)
     elif p.time:
