@@ -112,7 +112,7 @@ class Paths:
         local = self.derivation.q.locals.get(serial)
         if local is None or serial in self._ends:
             return []
-        found = [s for s in local.serials if s in self._ways and self.derivation.leads(serial, s)]
+        found = [s for s in local.place if s in self._ways and self.derivation.leads(serial, s)]
         return sorted(found, key=lambda s: s not in self._ends)
 
     def _counted(self) -> dict[int, int]:

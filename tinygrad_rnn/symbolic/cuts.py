@@ -17,7 +17,7 @@ from ..tensor import CONSTANT, LITERAL, PARAMETER, Tensor
 
 __all__ = ["Roles", "is_number", "origin", "roles", "uniform"]
 
-LIMIT = 24  # operations in one equation
+LIMIT = 10  # operations in one equation
 SLICE = registry["slice"]
 SUMS = ("add", "subtract")
 LINEAR = ("add", "subtract", "negative", "multiply", "divide", "where")
@@ -35,8 +35,8 @@ class Roles:
     Attributes
     ----------
     of : dict of str
-        ``"parameter"``, ``"data"``, ``"block"``, ``"named"``, ``"output"``, ``"state"``, ``"start"``, ``"activation"``,
-        ``"affine"``, or ``"term"``.
+        ``"parameter"``, ``"data"``, ``"block"``, ``"named"``, ``"output"``, ``"state"``, ``"start"``, ``"row"``
+        (of a table), ``"activation"``, ``"affine"``, or ``"term"``.
     uses : dict of list of Tensor
         The nodes that use each node.
     """
@@ -89,6 +89,8 @@ class Roles:
             return "start"
         if t.op.name == "normalize":
             return "activation"  # its derivative is long
+        if t.op.name == "index" and t.inputs[0].op is PARAMETER:
+            return "row"
         if t.op.name == "concatenate" and any(u.op.name not in ("matmul", "slice", "concatenate") for u in users):
             return "affine"
         affine = any(i.serial in self._affine for i in t.inputs)

@@ -53,8 +53,8 @@ class Derivation:
     def __init__(self, quantities: Quantities, wrt: Iterable[int] = ()) -> None:
         self.q = quantities
         self._wrt = set(wrt)
+        self._own: dict[int, dict[str, Symbol]] = {}  # symbols of what a quantity is made of, and of its derivatives
         self._symbols = quantities.symbols
-        self._outputs = {t.serial for t in quantities.outputs}
 
     # Forward ----------------------------------------------------------------------------------------------------------
 
@@ -78,9 +78,19 @@ class Derivation:
 
     @cached_property
     def loss(self) -> Tensor | None:
-        """The output, if it is a single number."""
-        only = self.q.outputs[0]
-        return only if len(self.q.outputs) == 1 and only.size == 1 and only.is_float else None
+        """The output that is a single number, if there is one."""
+        numbers = [t for t in self.q.outputs if t.size == 1 and t.is_float and (not t.shape or len(self.q.outputs) == 1)]
+        return numbers[0] if len(numbers) == 1 else None
+
+    @cached_property
+    def ends(self) -> list[Tensor]:
+        """What is differentiated: the loss, or all outputs."""
+        return [self.loss] if self.loss is not None else [t for t in self.q.outputs if t.is_float]
+
+    @cached_property
+    def _open(self) -> set[int]:
+        """Outputs that derivatives come to from outside."""
+        return set() if self.loss is not None else {t.serial for t in self.ends}
 
     @cached_property
     def of(self) -> str:
@@ -97,8 +107,9 @@ class Derivation:
         roots = self._wrt or {s for s in floats if self._is_parameter(s)}
         found = set(roots or floats - self.q.locals.keys())
         for t in self.q.nodes:
-            if t.serial in self.q.locals and t.serial in floats and found & set(self.q.locals[t.serial].serials):
-                found.add(t.serial)
+            if t.serial in self.q.locals and t.serial in floats:
+                if any(s in found for s in self.q.locals[t.serial].place):
+                    found.add(t.serial)
         return found & self._upstream
 
     def _is_parameter(self, serial: int) -> bool:
@@ -108,7 +119,7 @@ class Derivation:
     @cached_property
     def _upstream(self) -> set[int]:
         """Quantities that a float output is computed from, by operations that have a gradient."""
-        found = {t.serial for t in self.q.outputs if t.is_float}
+        found = {t.serial for t in self.ends}
         for t in reversed(self.q.nodes):
             if t.serial in found and t.serial in self.q.locals:
                 local = self.q.locals[t.serial]
@@ -129,7 +140,7 @@ class Derivation:
         GradientError
             If no output depends on anything that can be differentiated by.
         """
-        if not self.moving - {t.serial for t in self.q.outputs}:
+        if not self.moving - {t.serial for t in self.ends}:
             raise fail(
                 GradientError, "equations: there is nothing to differentiate by",
                 hint="the outputs depend on no parameter and on no float data through differentiable operations",
@@ -171,7 +182,7 @@ class Derivation:
 
     def derivative(self, serial: int) -> Symbol:
         """The symbol of the derivative of the loss by a quantity."""
-        return replace(self._symbols[serial], of=self.of)
+        return self._symbols[serial].derivative(self.of)
 
     def given(self, serial: int) -> Symbol:
         """The derivative that comes to an output from outside: the whole of it unless the model uses it as well."""
@@ -185,12 +196,12 @@ class Derivation:
 
     @cached_property
     def _used_outputs(self) -> set[Symbol]:
-        used = [t for t in self.q.outputs if any(u.serial in self.moving for u in self.q.consumers.get(t.serial, ()))]
+        used = [t for t in self.ends if any(u.serial in self.moving for u in self.q.consumers.get(t.serial, ()))]
         return {self._symbols[t.serial].family for t in used}
 
     def terms(self, serial: int) -> Iterator[tuple[Tensor | None, Expr]]:
         """What comes to a quantity through each that is computed from it, those of its own time step first."""
-        if self.loss is None and serial in self._outputs and self.given(serial) != self.derivative(serial):
+        if serial in self._open and self.given(serial) != self.derivative(serial):
             yield None, self.given(serial)
         users = [u for u in self.q.consumers.get(serial, ()) if u.serial in self.moving]
         for u in sorted(users, key=self._by_time if self.q.times[serial] is None else self._by_distance(serial)):
@@ -223,7 +234,7 @@ class Derivation:
         """The derivative by a quantity through one that is computed from it, in terms of the derivative by that."""
         local = self.q.locals[user]
         pattern = self._pattern(local)
-        k = local.serials.index(serial)
+        k = local.place[serial]
         if k not in pattern.slopes:
             return None
         return self._without_rare(user, instantiated(pattern.slopes[k], self._all_symbols(local)))
@@ -231,24 +242,25 @@ class Derivation:
     def leads(self, user: int, serial: int) -> bool:
         """Whether a derivative goes from one quantity to one that it is computed from."""
         local = self.q.locals[user]
-        return local.serials.index(serial) in self._pattern(local).slopes
+        return local.place[serial] in self._pattern(local).slopes
 
     def edge(self, user: int, serial: int) -> Expr | None:
         """As :meth:`slope`, with every δ written out."""
         e = self.slope(user, serial)
-        names = self._delta_symbols(user)
-        pattern = self._pattern(self.q.locals[user])
-        while e is not None and any(s in names.values() for s in leaves(e)):
-            parts = {names[n.base]: instantiated(d, self._all_symbols(self.q.locals[user]))
-                     for n, d in pattern.deltas.items()}  # fmt: skip
+        symbols = self._all_symbols(self.q.locals[user])
+        deltas = self._pattern(self.q.locals[user]).deltas
+        parts: dict[Expr, Expr] = {symbols[n.base]: instantiated(d, symbols) for n, d in deltas.items()}
+        while e is not None and any(s in parts for s in leaves(e)):
             e = simplified(substituted(e, parts))
         return e
 
     def _all_symbols(self, local: Local) -> dict[str, Symbol]:
         serial = local.node.serial
-        symbols = self._operands(local)
-        symbols["#self"], symbols["#g"] = self._symbols[serial], self.derivative(serial)
-        return symbols | self._delta_symbols(serial)
+        if serial not in self._own:
+            symbols = self._operands(local)
+            symbols["#self"], symbols["#g"] = self._symbols[serial], self.derivative(serial)
+            self._own[serial] = symbols | self._delta_symbols(serial)
+        return self._own[serial]
 
     # Derivatives by what has no name of its own -----------------------------------------------------------------------
 
@@ -294,6 +306,8 @@ class Derivation:
     def _without_rare(self, serial: int, e: Expr) -> Expr:
         """With every δ written out that is used only once."""
         local = self.q.locals[serial]
+        if not self._pattern(local).deltas:
+            return e
         kept, symbols = self._shared[self._symbols[serial].family], self._all_symbols(local)
         parts = {symbols[d.base]: instantiated(x, symbols)
                  for d, x in self._pattern(local).deltas.items() if d.base not in kept}  # fmt: skip

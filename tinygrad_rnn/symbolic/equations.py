@@ -208,7 +208,7 @@ def _difference(e: Equation, s: Symbol, t: int | None, values: Mapping[Symbol, A
 def _derivatives(d: Derivation, found: dict[int, Any]) -> dict[Symbol, Any]:
     """Derivatives by all quantities, from one pass of automatic differentiation over the whole graph."""
     q = d.q
-    outputs = [t for t in q.outputs if t.is_float]
+    outputs = d.ends
     seeds = [leaf(np.ones(t.shape, t.dtype)) for t in outputs]
     targets = [q.node(s) for s in sorted(d.moving)]
     with recording():
@@ -268,7 +268,7 @@ def equations(x: Any, *inputs: Any, form: str = "unicode", style: str = "rolled"
     whole, names = _graph_of(x, inputs)
     derivation = Derivation(Quantities(whole, names))
     lines = list(derivation.forward())
-    if derivation.moving - {t.serial for t in derivation.q.outputs}:
+    if derivation.moving - {t.serial for t in derivation.ends}:
         lines += derivation.backward()
     listed = _unrolled(lines) if style == "unrolled" else _rolled(lines, derivation, style == "derivation")
     return Equations(derivation, listed, form, style)
@@ -282,8 +282,10 @@ def _check(what: str, given: str, known: tuple[str, ...]) -> None:
 def _graph_of(x: Any, inputs: tuple[Any, ...]) -> tuple[Graph, dict[int, str]]:
     if isinstance(x, Graph) and not inputs:
         return x, {}
-    if isinstance(x, Tensor | list | tuple) and not inputs:
-        return graph(x), {}
+    if isinstance(x, Tensor | list | tuple | dict) and not inputs:
+        outputs: list[Tensor] = []
+        flattened(x, outputs, "equations")
+        return graph(list(dict.fromkeys(outputs))), {}
     if callable(x) and not isinstance(x, Tensor):
         return _run(x, inputs)
     raise fail(TypeError, f"equations: a {type(x).__name__}" + (" with inputs" if inputs else ""),

@@ -7,7 +7,7 @@ sums over many terms are one flat node, so functions over trees may recurse.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -50,12 +50,16 @@ class Symbol:
 
     def at(self, time: int | None, relative: str = "") -> Symbol:
         """The same quantity at another time step."""
-        return replace(self, time=time, relative=relative)
+        return Symbol(self.base, self.sup, self.block, time, relative, self.of, self.shape)
 
     @property
     def family(self) -> Symbol:
         """The quantity without its time step."""
-        return replace(self, time=None, relative="")
+        return Symbol(self.base, self.sup, self.block, None, "", self.of, self.shape)
+
+    def derivative(self, of: str) -> Symbol:
+        """The derivative of a loss by it."""
+        return Symbol(self.base, self.sup, self.block, self.time, self.relative, of, self.shape)
 
     def __str__(self) -> str:
         from .write import Writer

@@ -53,10 +53,10 @@ class Local:
     operands: tuple[Tensor, ...]
     between: tuple[Tensor, ...]
     key: Any
+    place: dict[int, int] = field(init=False)  # of each operand, by serial number
 
-    @property
-    def serials(self) -> list[int]:
-        return [t.serial for t in self.operands]
+    def __post_init__(self) -> None:
+        self.place = {t.serial: k for k, t in enumerate(self.operands)}
 
 
 def slot(k: int, shape: tuple[int, ...] = ()) -> Symbol:
@@ -67,8 +67,15 @@ class Patterns:
     """Patterns by form, each worked out when it is first seen."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, Pattern] = {}
-        self._derived: dict[Any, Pattern] = {}
+        self._keys: dict[Any, int] = {}
+        self._known: dict[int, Pattern] = {}
+        self._derived: dict[tuple[int, bool], Pattern] = {}
+
+    def local_of(self, node: Tensor, cut: Mapping[int, Any]) -> Local:
+        """The part of the graph between a quantity and those that it is computed from; alike ones have one key."""
+        local = local_of(node, cut)
+        local.key = self._keys.setdefault(local.key, len(self._keys))
+        return local
 
     def value(self, local: Local) -> Pattern:
         """The pattern, with the expression."""

@@ -13,11 +13,12 @@ __all__ = ["Family", "baptised", "singular"]
 # Names for what has none, by role, the best first.
 POOLS: dict[str, tuple[str, ...]] = {
     "state": ("h", "s", "q"), "activation": ("h", "u", "v", "g", "p", "r", "q"), "affine": ("y", "a", "z"), "output": ("y", "o"),
-    "loss": ("L", "E", "J"), "data": ("x", "d", "e"), "index": ("k", "n"), "start": ("s", "e"), "term": ("v", "u", "w"),
+    "loss": ("L", "E", "J"), "data": ("x", "d", "e"), "index": ("k", "n", "m", "j"), "start": ("s", "e"), "row": ("x", "e"), "term": ("v", "u", "w"),
     "matrix": ("W", "U", "V"), "vector": ("b", "c"), "scalar": ("w",), "mask": ("m",),
 }  # fmt: skip
 ARROWS = {"forward": "→", "backward": "←"}
-_CELL = re.compile(r"^(.+)cell(\d*)$")
+_SHORT = {"encoder": "enc", "decoder": "dec"}
+_CELL = re.compile(r"^(.+?)_?cell(\d*)$")
 _DIGITS = re.compile(r"^(.*?)(\d+)$")
 
 
@@ -87,7 +88,7 @@ def _free(pool: Sequence[str], taken: set[str]) -> str:
 
 def _tell_apart(alike: list[Family]) -> None:
     for f in alike:
-        f.path = tuple(_CELL.sub(r"\1\2", part) for part in f.path)
+        f.path = tuple(_SHORT.get(part, _CELL.sub(r"\1\2", part)) for part in f.path)
     paths = dict.fromkeys(f.path for f in alike)
     times = [t for f in alike for t in f.times]
     if len(alike) == 1 or (None not in times and len(set(times)) == len(times)):
@@ -110,11 +111,18 @@ def distinguishing(paths: list[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[
     depth = max(map(len, paths))
     padded = {p: p + ("",) * (depth - len(p)) for p in paths}
     columns = [[padded[p][k] for p in paths] for k in range(depth)]
-    telling = [k for k, column in enumerate(columns) if len(set(column)) > 1]
+    telling = _least(columns)
     marks = {p: _short([padded[p][k] for k in telling], [columns[k] for k in telling]) for p in paths}
     if len(set(marks.values())) < len(paths):
         marks = {p: tuple(padded[p][k] for k in telling if padded[p][k]) for p in paths}
     return marks
+
+
+def _least(columns: list[list[str]]) -> list[int]:
+    """The columns that tell all rows apart: one where that will do, else those that say anything."""
+    telling = [k for k, column in enumerate(columns) if len(set(column)) > 1]
+    alone = [k for k in telling if len(set(columns[k])) == len(columns[k])]
+    return alone[:1] or telling
 
 
 def _short(parts: list[str], columns: list[list[str]]) -> tuple[str, ...]:
@@ -129,4 +137,6 @@ def _short(parts: list[str], columns: list[list[str]]) -> tuple[str, ...]:
                 shown.append(f"({int(own.group(2)) + 1})")
         elif part:
             shown.append(part)
-    return tuple(shown)
+    words = [s for s in shown if s[0] not in "(→←"]
+    marks = [s for s in shown if s[0] in "(→←"]
+    return (*(("/".join(words),) if words else ()), *marks)

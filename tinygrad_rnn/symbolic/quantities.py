@@ -16,7 +16,7 @@ from ..graph import Graph, compute, reach
 from ..tensor import PARAMETER, Tensor, describe
 from .cuts import SLICE, Roles, origin
 from .expr import Symbol
-from .local import Local, Patterns, local_of
+from .local import Local, Patterns
 from .names import Family, baptised, singular
 from .unfold import unfolded
 
@@ -72,7 +72,7 @@ class Quantities:
     def _locals(self) -> dict[int, Local]:
         leaves = ("parameter", "data", "block", "")
         kept = [t for t in self.nodes if self.roles.of.get(t.serial, "") not in leaves]
-        return {t.serial: local_of(t, self.roles.of) for t in kept}
+        return {t.serial: self.patterns.local_of(t, self.roles.of) for t in kept}
 
     @cached_property
     def consumers(self) -> dict[int, list[Tensor]]:
@@ -277,8 +277,13 @@ class Quantities:
         spans: dict[Symbol, list[int]] = defaultdict(list)
         for serial in self.locals:
             s = self.symbols[serial]
-            if s.time is not None and serial not in self.aliases and self.families[serial].role != "state":
+            if s.time is not None and serial not in self.aliases:
                 spans[s.family].append(s.time)
+        last = max((max(times) for times in spans.values()), default=None)
+        for serial in self.locals:  # the last value of a state may be of no use
+            family = self.symbols[serial].family
+            if self.families[serial].role == "state" and family in spans and max(spans[family]) + 1 == last:
+                del spans[family]
         found = {(min(times), max(times)) for times in spans.values()}
         return found.pop() if len(found) == 1 else None
 

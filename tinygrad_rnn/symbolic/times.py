@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from ..graph import Graph
 from ..tensor import Tensor
@@ -22,7 +22,8 @@ def inferred_times(whole: Graph) -> dict[int, int]:
         if t.inputs:
             code, offset = t._source
             groups[id(code), offset, t.op.name, t.name, t.scope].append(t)
-    turns = [len(g) for g in groups.values() if len(g) > 1 and _comes_back(g)]
+    sizes = {t.serial: len(g) for g in groups.values() for t in g}
+    turns = [len(g) for g in groups.values() if len(g) > 1 and _comes_back(g, sizes)]
     if not turns:
         return {}
     count = min(turns)
@@ -30,18 +31,19 @@ def inferred_times(whole: Graph) -> dict[int, int]:
     return {t.serial: k // (len(g) // count) for g in fitting for k, t in enumerate(g)}
 
 
-def _comes_back(group: Sequence[Tensor]) -> bool:
-    """Whether the second of a group, and the last, are computed from the one before."""
-    return all(_depends(group[k], group[k - 1]) for k in {1, len(group) - 1})
+def _comes_back(group: Sequence[Tensor], sizes: Mapping[int, int]) -> bool:
+    """Whether the second of a group, and the last, are computed from the one before, by what the loop does each time."""
+    return all(_depends(group[k], group[k - 1], sizes) for k in {1, len(group) - 1})
 
 
-def _depends(t: Tensor, before: Tensor) -> bool:
-    seen, stack = {t.serial}, [t]
+def _depends(t: Tensor, before: Tensor, sizes: Mapping[int, int]) -> bool:
+    count, seen, stack = sizes[t.serial], {t.serial}, [t]
     while stack and len(seen) < HOPS:
         for i in stack.pop().inputs:
             if i is before:
                 return True
-            if i.serial > before.serial and i.serial not in seen:
+            inside = i.serial > before.serial and sizes.get(i.serial, 0) % count == 0
+            if inside and i.inputs and i.serial not in seen:
                 seen.add(i.serial)
                 stack.append(i)
     return False

@@ -132,7 +132,8 @@ class Unfolded:
             return self._sum_of_steps(t, first, axis)
         if t.op.name == "transpose":
             return None
-        axis = axis if t.ndim == first.ndim else axis + t.ndim - first.ndim
+        if t.op.kernels is not None:
+            axis += t.ndim - first.ndim  # broadcasting adds axes in front
         if not _spreads(t, axis, count, inputs):
             return None
         parts = []

@@ -168,9 +168,12 @@ def _matmul(w: Writer, e: Node) -> tuple[str, int]:
 
 
 def _transposed(w: Writer, e: Node) -> tuple[str, int]:
-    a = e.args[0]
-    whole = isinstance(a, Symbol) and a.of  # (∂L/∂h)ᵀ
-    return w.form.transposed(w.text(a, ATOM + 1 if whole else ATOM)), POWER
+    return w.form.transposed(_whole(w, e.args[0])), POWER
+
+
+def _whole(w: Writer, e: Expr) -> str:
+    """Something that a mark is put behind; a derivative is in parentheses then."""
+    return w.text(e, ATOM + 1 if isinstance(e, Symbol) and e.of else ATOM)
 
 
 def _outer(w: Writer, e: Node) -> tuple[str, int]:
@@ -248,7 +251,7 @@ def _index(w: Writer, e: Node) -> tuple[str, int]:
     parts = _parts(w, index if isinstance(index, tuple) else (index,), e.args[0].shape, arrays)
     while len(parts) > 1 and parts[-1] == ":":
         parts.pop()
-    return f"{w.text(e.args[0], ATOM)}[{', '.join(parts)}]", ATOM
+    return f"{_whole(w, e.args[0])}[{', '.join(parts)}]", ATOM
 
 
 def _parts(w: Writer, index: tuple[Any, ...], shape: tuple[int, ...], arrays: Any) -> list[str]:
@@ -330,6 +333,11 @@ _WRITE: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
 # Unicode --------------------------------------------------------------------------------------------------------------
 
 
+def _accented(name: str) -> str:
+    stem, _, mark = name.rpartition("_")
+    return unicodedata.normalize("NFC", stem + _ACCENTS[mark]) if mark in _ACCENTS and stem else name
+
+
 def _raised(text: str) -> str:
     short = len(text) < 3 or text[0] in "(-" or text.isdecimal()
     return "".join(_HIGH[c] for c in text) if short and all(c in _HIGH for c in text) else f"^{text}"
@@ -338,7 +346,7 @@ def _raised(text: str) -> str:
 def _unicode_symbol(p: Pieces) -> str:
     stem = unicodedata.normalize("NFC", p.stem + p.accent)
     for s in p.sup:
-        stem += _ARROWS[s] if s in _ARROWS else s if set(s) == {"′"} else _raised(s)
+        stem += _ARROWS[s] if s in _ARROWS else s if set(s) == {"′"} else _raised(_accented(s))
     digits = p.time.lstrip("−").isdigit()
     if digits and not p.sub:
         stem += p.time.translate(_LOW)
@@ -360,6 +368,9 @@ _SPECIAL = {c: f"\\{c}" for c in "#$%&_{}"} | {"\\": r"\backslash{}", "~": r"\si
 
 
 def _word(text: str) -> str:
+    stem, _, mark = text.rpartition("_")
+    if mark in _ACCENTS and stem:
+        return rf"\{mark}{{{_word(stem)}}}"
     if text in _GREEK:
         return f"\\{text}"
     if text in _GLYPHS:
@@ -394,7 +405,7 @@ def _html_symbol(p: Pieces) -> str:
         if s in _ARROWS:
             stem += _ARROWS[s]
         else:
-            high += escape(s)
+            high += escape(_accented(s))
     low = ",".join(escape(part) for part in (p.sub, p.time) if part)
     text = f"<i>{stem}</i>" + (f"<sup>{high}</sup>" if high else "") + (f"<sub>{low}</sub>" if low else "")
     return text + (f"[{escape(p.block)}]" if p.block else "")
