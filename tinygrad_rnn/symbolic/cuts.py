@@ -52,6 +52,7 @@ class Roles:
         self._affine: set[int] = set()
         self._size: dict[int, int] = {}
         self._carried: set[Any] = set()  # where in the program states are computed
+        self._packed = {t.serial for t in self.nodes if t.op is PARAMETER and self._is_packed(t)}
         for t in self.nodes:
             role = self._role(t)
             if role:
@@ -61,13 +62,27 @@ class Roles:
     def _role(self, t: Tensor) -> str:
         if t.is_leaf:
             return self._leaf(t)
-        if t.op is SLICE and t.inputs[0].is_leaf:
-            return "block" if t.inputs[0].op is PARAMETER else "data"
+        if t.op is SLICE and t.inputs[0].is_leaf and t.inputs[0].op is not PARAMETER:
+            return "data"
+        if t.op is SLICE and t.inputs[0].serial in self._packed:
+            return "block"
         if t.name:
             return "named"
         if t.serial in self.outputs:
             return "output"
         return self._unnamed(t)
+
+    def _is_packed(self, t: Tensor) -> bool:
+        """Whether a parameter is used in blocks alone, which do not overlap."""
+        users = self.uses[t.serial]
+        if t.serial in self.outputs or not users or any(u.op is not SLICE for u in users):
+            return False
+        seen = np.zeros(t.shape, np.uint8)
+        for u in users:
+            if seen[u.params["index"]].any():
+                return False
+            seen[u.params["index"]] = 1
+        return True
 
     def _leaf(self, t: Tensor) -> str:
         if is_number(t) or self._is_filling(t):

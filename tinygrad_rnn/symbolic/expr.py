@@ -208,5 +208,6 @@ _RUN: dict[str, Callable[..., Any]] = {
     "broadcast": lambda e, a: np.broadcast_to(a, e.shape),
     "indicator": lambda e, a: np.asarray(a, np.float64),
     "call": _called,
+    "constant": lambda e: e.params.given["value"],
     "chain": lambda e, a, *_: a,
 }

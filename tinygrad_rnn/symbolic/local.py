@@ -17,7 +17,7 @@ import numpy as np
 from ..grad.reverse import pull
 from ..graph import reach
 from ..scope import recording
-from ..tensor import CONSTANT, LITERAL, PLACEHOLDER, Spec, Tensor, leaf, record
+from ..tensor import CONSTANT, PLACEHOLDER, Spec, Tensor, leaf, record
 from .cuts import is_number, uniform
 from .expr import Expr, Node, Number, Params, Symbol, leaves, mapped, substituted
 from .rules import converted, make
@@ -130,7 +130,7 @@ def _params_key(params: dict[str, Any]) -> Any:
 
 
 def _leaf_key(t: Tensor) -> Any:
-    return float(t.data.reshape(-1)[0])
+    return t.dtype.str, t.data.tobytes()
 
 
 # Expressions ----------------------------------------------------------------------------------------------------------
@@ -186,11 +186,10 @@ def _terms(t: Tensor, summed: set[int], found: Mapping[int, Expr]) -> Expr:
 
 
 def _constant(t: Tensor) -> Expr:
-    if (is_number(t) or uniform(t)) and t.op in (LITERAL, CONSTANT):
+    if (is_number(t) or uniform(t)) and t.is_float:
         number = Number(float(t.data.reshape(-1)[0]))
         return make("broadcast", number, shape=t.shape) if t.shape else number
-    op = t.op
-    return Node("call", (), Params(f"constant {t.serial}", {}, op), t.shape)
+    return Node("constant", (), Params(f"{t.dtype} {t.data.tobytes()!r}", {"value": t.data}), t.shape)
 
 
 # Derivatives ----------------------------------------------------------------------------------------------------------

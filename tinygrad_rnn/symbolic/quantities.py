@@ -62,7 +62,8 @@ class Quantities:
         self.aliases = self._initial_states()
         self._adopt_names()
         self._shift = self._first_step()
-        baptised(dict.fromkeys(f for s, f in self.families.items() if not self.is_start(s)))
+        ends = [t.serial for t in self.outputs if t.serial in self.families]
+        baptised(dict.fromkeys(self.families[s] for s in (*ends, *self.families) if not self.is_start(s)))
         shown = (t for t in self.nodes if t.serial in self.families or self.roles.of.get(t.serial) == "block")
         self.symbols = {t.serial: self._symbol(t) for t in shown}
         self.starts = self._starts()

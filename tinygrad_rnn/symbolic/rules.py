@@ -299,7 +299,7 @@ def _quotient(e: Node) -> Expr | None:
 
 def _share(above: float, below: float, rest: Expr, shape: tuple[int, ...]) -> Expr | None:
     """``2 x / 6`` is ``x / 3``, and ``6 x / 4`` is ``1.5 x``."""
-    if (below / above).is_integer():
+    if above and (below / above).is_integer():
         return make("div", rest, Number(below / above), shape=shape)
     return make("mul", Number(above / below), rest, shape=shape)
 

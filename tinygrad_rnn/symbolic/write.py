@@ -242,7 +242,11 @@ def _shown(e: Node) -> list[str]:
 
 
 def _constant(w: Writer, e: Node) -> tuple[str, int]:
-    return w.call("const"), ATOM
+    values = set(e.params.given["value"].reshape(-1).tolist())
+    if len(values) != 1:
+        return w.form.function("const"), ATOM
+    value = values.pop()
+    return w.form.function(str(value).lower()) if isinstance(value, bool) else w.number(value), ATOM
 
 
 def _index(w: Writer, e: Node) -> tuple[str, int]:
@@ -319,14 +323,14 @@ def _not(w: Writer, e: Node) -> tuple[str, int]:
 
 _CALLS: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
     "index": _index, "slice": _index, "assemble": _assembled, "stack": _joined, "concatenate": _joined,
-    "where": _choice, "abs": _absolute, "logical_not": _not, "constant": _constant, "literal": _constant,
+    "where": _choice, "abs": _absolute, "logical_not": _not,
     "detach": lambda w, e: (w.call("stop", w.text(e.args[0])), ATOM), "cast": _hidden,
     "power": lambda w, e: (w.form.power(w.text(e.args[0], ATOM), w.text(e.args[1])), POWER),
 }  # fmt: skip
 _WRITE: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
     "add": _sum, "neg": _negative, "mul": _product, "div": _quotient, "pow": _power, "matmul": _matmul,
     "transpose": _transposed, "outer": _outer, "reshape": _hidden, "broadcast": _hidden, "sum": _reduced,
-    "sigma": _sigma, "chain": _chain, "indicator": _indicator, "call": _call, "ones": lambda w, e: (w.form.signs["1"], ATOM),
+    "sigma": _sigma, "constant": _constant, "chain": _chain, "indicator": _indicator, "call": _call, "ones": lambda w, e: (w.form.signs["1"], ATOM),
 }  # fmt: skip
 
 
