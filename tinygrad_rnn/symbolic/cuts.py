@@ -108,6 +108,8 @@ class Roles:
             return "row"
         if t.op.name == "concatenate" and any(u.op.name not in ("matmul", "slice", "concatenate") for u in users):
             return "affine"
+        if any(u.op.name in ("max", "min") for u in users):
+            return "term"  # the derivative looks for the value itself
         affine = any(i.serial in self._affine for i in t.inputs)
         if t.op.kernels is not None and t.op.name not in LINEAR and affine:
             return "activation"

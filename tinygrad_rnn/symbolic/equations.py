@@ -353,7 +353,7 @@ def _rolled_group(group: list[Line], starts: Mapping[Symbol, Symbol], chains: bo
     steps = [(t, folded(by_time[t].right, index="s")) for t in sorted(by_time) if t is not None]
     start = bool(timed) and timed[0].kind == "start"
     found = [Run(t, t, e) for t, e in steps] if start else list(runs(steps, other))
-    backwards = len(timed) > 1 and (timed[0].left.time or 0) > (timed[-1].left.time or 0)
+    backwards = not start and len(timed) > 1 and (timed[0].left.time or 0) > (timed[-1].left.time or 0)
     for run in reversed(found) if backwards else found:
         yield _equation(run, by_time, chains, other)
 

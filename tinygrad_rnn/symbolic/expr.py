@@ -94,7 +94,7 @@ class Node:
     kind: str
     args: tuple[Expr, ...]
     params: Params = NOTHING
-    shape: Shape = field(default=(), compare=False)
+    shape: Shape = ()
 
     def __str__(self) -> str:
         from .write import Writer
