@@ -35,7 +35,7 @@ def matched(a: Expr, b: Expr, t: int, index: str = "t") -> Expr | None:
         return _matched_symbols(a, b, t, index)
     if not isinstance(a, Node) or not isinstance(b, Node):
         return a if a == b else None
-    if a.kind != b.kind or len(a.args) != len(b.args) or a.params != b.params:
+    if (a.kind, a.params, a.shape, len(a.args)) != (b.kind, b.params, b.shape, len(b.args)):
         return None
     parts = []
     for x, y in zip(a.args, b.args):
