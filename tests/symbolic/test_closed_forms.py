@@ -316,8 +316,8 @@ def test_recursive_network():
     assert found[:4] == [
         "x₁ = E[k]",
         "h₁ = tanh(x₁ W_x + b_x)",
-        "h₂ = tanh(h₁[n] W + b)",
-        "h₃ = tanh(h₂[m] W + b)",
+        "h₂ = tanh(h₁[n₂] W + b)",
+        "h₃ = tanh(h₂[n₃] W + b)",
     ]
     assert "∂L/∂E = onehot(k)ᵀ ∂L/∂x₁" in found
-    assert "∂L/∂W = h₁[n]ᵀ δ₂ + h₂[m]ᵀ δ₃" in found
+    assert "∂L/∂W = h₁[n₂]ᵀ δ₂ + h₂[n₃]ᵀ δ₃" in found

@@ -188,6 +188,16 @@ class Quantities:
                     other = self.members.get((family, time + step))
                     if other is not None and other.serial in self.locals:
                         self._compare(t, other, time, time + step, found)
+        return self._by_name(found)
+
+    def _by_name(self, found: dict[int, tuple[Family, int]]) -> dict[int, tuple[Family, int]]:
+        """Leaves called h0 where there is a state h, of which one step is not enough to see it."""
+        states = {f.name: f for f in self.families.values() if f.name and f.times and None not in f.times}
+        for t in self.nodes:
+            match = _INITIAL.match(t.name or "") if t.is_leaf and t.serial in self.families else None
+            state = states.get(match.group(1)) if match else None
+            if state is not None and state not in [f for f, _ in found.values()]:
+                found.setdefault(t.serial, (state, min(time for time in state.times if time is not None) - 1))
         return found
 
     def _compare(self, t: Tensor, other: Tensor, time: int, its: int, found: dict[int, tuple[Family, int]]) -> None:
