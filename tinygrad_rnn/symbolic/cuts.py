@@ -62,10 +62,11 @@ class Roles:
     def _role(self, t: Tensor) -> str:
         if t.is_leaf:
             return self._leaf(t)
-        if t.op is SLICE and t.inputs[0].is_leaf and t.inputs[0].op is not PARAMETER:
-            return "data"
-        if t.op is SLICE and t.inputs[0].serial in self._packed:
-            return "block"
+        if t.op is SLICE and t.serial not in self.outputs:
+            if t.inputs[0].is_leaf and t.inputs[0].op is not PARAMETER:
+                return "data"
+            if t.inputs[0].serial in self._packed:
+                return "block"
         if t.name:
             return "named"
         if t.serial in self.outputs:
@@ -75,7 +76,9 @@ class Roles:
     def _is_packed(self, t: Tensor) -> bool:
         """Whether a parameter is used in blocks alone, which do not overlap."""
         users = self.uses[t.serial]
-        if t.serial in self.outputs or not users or any(u.op is not SLICE for u in users):
+        if t.serial in self.outputs or not users:
+            return False
+        if any(u.op is not SLICE or u.name or u.serial in self.outputs for u in users):
             return False
         seen = np.zeros(t.shape, np.uint8)
         for u in users:
@@ -113,11 +116,17 @@ class Roles:
         affine = any(i.serial in self._affine for i in t.inputs)
         if t.op.kernels is not None and t.op.name not in LINEAR and affine:
             return "activation"
-        if self._is_affine(t) and any(u.op.name not in KEEPS_AFFINE for u in users):
+        if self._is_affine(t) and any(self._asks_for(u) for u in users):
             return "affine"
         big = self._cost(t) > LIMIT
         shared = len(users) > 1 and t.op.name not in FREE and self._cost(t) > 2
         return "term" if (big or shared) and t.is_float and t.size else ""
+
+    def _asks_for(self, u: Tensor) -> bool:
+        """Whether a derivative would repeat what goes into a node, or into the difference that it is."""
+        if u.op.name == "subtract":
+            return any(v.op.name not in KEEPS_AFFINE for v in self.uses[u.serial])
+        return u.op.name not in KEEPS_AFFINE
 
     def _crosses(self, t: Tensor, users: list[Tensor]) -> bool:
         if t.time is None or not t.is_float:

@@ -8,7 +8,7 @@ and simplified. What looks alike in all time steps is worked out once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,10 +141,11 @@ def _expression(local: Local) -> Expr:
     return _read(local.between, symbols)[local.node.serial]
 
 
-def _read(nodes: Sequence[Tensor], known: Mapping[int, Expr]) -> dict[int, Expr]:
-    """Expressions of nodes that follow each other; sums of many terms are read at once."""
+def _read(nodes: Sequence[Tensor], known: Mapping[int, Expr], wanted: Iterable[int] = ()) -> dict[int, Expr]:
+    """Expressions of nodes that follow each other; sums of many terms are read at once, but for those `wanted`."""
     found: dict[int, Expr] = dict(known)
     uses = Counter(i.serial for t in nodes for i in t.inputs)
+    uses.update(wanted)
     summed = _inner_sums(nodes, uses, known)
     for t in nodes:
         if t.serial in found or t.serial in summed:
@@ -257,7 +258,9 @@ def _read_slopes(
             moving.add(t.serial)
     uses = Counter(i.serial for t in nodes for i in {i.serial: i for i in t.inputs}.values())
     uses.update(g.serial for g in slopes.values())
-    shared = [] if cotangent.serial in known and not isinstance(known[cotangent.serial], Symbol) else [t for t in nodes if t.serial in moving and uses[t.serial] > 1 and t.op.name not in _PLAIN]
+    shared = [t for t in nodes if t.serial in moving and uses[t.serial] > 1 and t.op.name not in _PLAIN]
+    if not isinstance(known[cotangent.serial], Symbol):
+        shared = []  # the loss itself: what its derivatives share are numbers
     start: dict[int, Expr] = dict(known)
     for t in shared:
         e = _last(nodes, start, t, folds)
@@ -265,13 +268,13 @@ def _read_slopes(
             name = Symbol(f"#d{len(pattern.deltas)}", shape=t.shape)
             pattern.deltas[name] = e
             start[t.serial] = name
-    read = _read(nodes, start)
+    read = _read(nodes, start, [g.serial for g in slopes.values()])
     for k, g in slopes.items():
         pattern.slopes[k] = substituted(read[g.serial], folds) if folds else read[g.serial]
 
 
 def _last(nodes: Sequence[Tensor], known: Mapping[int, Expr], t: Tensor, folds: Mapping[Expr, Expr]) -> Expr:
-    e = _read([n for n in nodes if n.serial <= t.serial], known)[t.serial] if t.serial not in known else known[t.serial]
+    e = _read([n for n in nodes if n.serial <= t.serial], known, [t.serial])[t.serial]
     return substituted(e, folds) if folds else e
 
 

@@ -52,7 +52,7 @@ class Quantities:
         self.nodes = reach(self.outputs)
         self.kept = tuple(unfolding.made[t.serial] for t in kept)
         self.recorded = {unfolding.made[t.serial].serial: t for t in whole.nodes}
-        self.roles = Roles(self.nodes, (*self.outputs, *self.kept))
+        self.roles = Roles(self.nodes, (*self.outputs, *(t for t in self.kept if not t.is_leaf)))
         self.patterns = Patterns()
         self.locals = self._locals()
         self.times = self._times()

@@ -101,10 +101,11 @@ def folded(e: Expr, few: int = FEW, index: str = "t") -> Expr:
         return e
     args = [folded(a, few, index) for a in e.args]
     if e.kind == "add":
-        args = list(_summed(args, few, index))
+        args = list(_summed(_ascending(args), few, index))
         if len(args) == 1:
             return args[0]
-    return Node(e.kind, tuple(args), e.params, e.shape)
+    same = len(args) == len(e.args) and all(a is b for a, b in zip(args, e.args))
+    return e if same else Node(e.kind, tuple(args), e.params, e.shape)
 
 
 def _summed(terms: Sequence[Expr], few: int, index: str) -> Iterator[Expr]:
@@ -117,6 +118,20 @@ def _summed(terms: Sequence[Expr], few: int, index: str) -> Iterator[Expr]:
         else:
             yield terms[k]
             k += 1
+
+
+def _ascending(terms: Sequence[Expr]) -> Sequence[Expr]:
+    """The terms in order of time, if it was the other way round: gradients add up from the last step to the first."""
+    times = [_time(e) for e in terms]
+    backwards = all(a is not None and b is not None and a > b for a, b in zip(times, times[1:]))  # noqa: RUF007
+    return terms[::-1] if backwards else terms
+
+
+def _time(e: Expr) -> int | None:
+    """The last time step in a term, of derivatives where there are some."""
+    timed = [x for x in leaves(e) if x.time is not None]
+    leading = [x for x in timed if x.of or x.base in ("δ", "ε")] or timed
+    return max((x.time for x in leading if x.time is not None), default=None)
 
 
 def _series(terms: Sequence[Expr], k: int, index: str) -> tuple[Expr | None, int, int]:

@@ -157,6 +157,12 @@ def _bias_last(e: Node) -> Expr | None:
     return Node("add", (*(a for a in e.args if a not in vectors), *vectors), shape=e.shape)
 
 
+def _positive_first(e: Node) -> Expr | None:
+    """``-a + b`` is ``b - a``."""
+    k = next((k for k, a in enumerate(e.args) if not _is(a, "neg")), 0)
+    return Node("add", (e.args[k], *e.args[:k], *e.args[k + 1 :]), shape=e.shape) if k else None
+
+
 def _side_by_side(e: Node) -> Expr | None:
     """Parts at their places, added up, are parts at their places."""
     placed = [a for a in e.args if isinstance(a, Node) and _is_placed(a)]
@@ -458,7 +464,7 @@ def _opposite(condition: Expr) -> Expr | None:
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (_flat_sum, _sum_of_one, _without_broadcast, _sum_without_zeros, _numbers_of_sum, _equal_terms,
-            _common_derivative, _bias_last, _side_by_side),
+            _common_derivative, _bias_last, _positive_first, _side_by_side),
     "mul": (_flat_product, _sign_of_product, _without_broadcast, _product_without_ones, _numbers_of_product,
             _quotients_by_numbers, _powers, _outer_product, _product_of_one),
     "neg": (_sign,),
@@ -508,10 +514,6 @@ def _new_axes(t: Tensor, args: tuple[Expr, ...]) -> Expr | None:
     return make("reshape", args[0], shape=t.shape) if only else None
 
 
-def _same_float(t: Tensor, args: tuple[Expr, ...]) -> Expr | None:
-    return args[0] if t.inputs[0].is_float else None
-
-
 _CONVERT: dict[str, Callable[[Tensor, tuple[Expr, ...]], Expr | None]] = {
     "add": lambda t, a: make("add", *a, shape=t.shape),
     "subtract": lambda t, a: make("add", a[0], negated(a[1]), shape=t.shape),
@@ -526,5 +528,4 @@ _CONVERT: dict[str, Callable[[Tensor, tuple[Expr, ...]], Expr | None]] = {
     "broadcast_to": lambda t, a: make("broadcast", a[0], shape=t.shape),
     "sum": _summed_up,
     "slice": _new_axes,
-    "cast": _same_float,
 }

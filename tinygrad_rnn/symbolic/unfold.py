@@ -391,6 +391,8 @@ def _through_reshape(x: Tensor, index: Index, place: Place) -> Pushing:
     source = x.inputs[0]
     if [n for n in source.shape if n != 1] != [n for n in x.shape if n != 1] or 0 in x.shape:
         return None
+    if any(n == 1 and isinstance(p, slice) and not _is_full(p, n) for p, n in zip(index, x.shape)):
+        return None  # nothing is taken
     wide = iter([p for p, n in zip(index, x.shape) if n != 1])
     inner = yield source, tuple(slice(0, 1, 1) if n == 1 else next(wide) for n in source.shape)
     shape = tuple(len(range(n)[p]) for p, n in zip(index, x.shape) if isinstance(p, slice))
