@@ -108,24 +108,26 @@ class Paths:
         return self.derivation.q.recorded.get(serial)
 
     def _next(self, serial: int) -> list[int]:
-        """The quantities that a step from one can lead to, ends first, then those of the same time step."""
+        """The quantities that a step from one can lead to, those nearest to the weight first."""
         local = self.derivation.q.locals.get(serial)
         if local is None or serial in self._ends:
             return []
         found = [s for s in local.place if s in self._ways and self.derivation.leads(serial, s)]
-        return sorted(found, key=lambda s: s not in self._ends)
+        return sorted(found, key=self._away.__getitem__)
 
     def _counted(self) -> dict[int, int]:
-        """For every quantity with a way to the weight how many there are."""
+        """For every quantity with a way to the weight how many there are; `_away` keeps how long the shortest is."""
         q, d = self.derivation.q, self.derivation
         ways = dict.fromkeys(self._ends & d.moving, 1)
+        self._away = dict.fromkeys(ways, 0)
         for t in q.nodes:
             local = q.locals.get(t.serial)
             if local is None or t.serial not in d.moving or t.serial in ways:
                 continue
-            total = sum(ways[o.serial] for o in local.operands if o.serial in ways and d.leads(t.serial, o.serial))
-            if total:
-                ways[t.serial] = total
+            reached = [s for s in local.place if s in ways and d.leads(t.serial, s)]
+            if reached:
+                ways[t.serial] = sum(ways[s] for s in reached)
+                self._away[t.serial] = 1 + min(self._away[s] for s in reached)
         return ways
 
     def __len__(self) -> int:

@@ -212,7 +212,7 @@ def _derive(local: Local, pattern: Pattern, seed: bool) -> None:
     )
     known = {**forward, root.serial: Symbol("#self", shape=root.shape)}
     one = make("broadcast", Number(1.0), shape=root.shape) if root.shape else Number(1.0)
-    known[cotangent.serial] = one if seed else Symbol("#g", shape=root.shape)
+    known[cotangent.serial] = one if seed else Symbol("#g", of="#", shape=root.shape)
     folds = _folds(root, forward)
     nodes = [t for t in reach(list(slopes.values())) if t.serial not in known]
     _read_slopes(nodes, known, slopes, cotangent, pattern, folds)

@@ -101,7 +101,8 @@ def folded(e: Expr, few: int = FEW, index: str = "t") -> Expr:
         return e
     args = [folded(a, few, index) for a in e.args]
     if e.kind == "add":
-        args = list(_summed(_ascending(args), few, index))
+        joined = list(_summed(_ascending(args), few, index))
+        args = joined if len(joined) < len(args) else args
         if len(args) == 1:
             return args[0]
     same = len(args) == len(e.args) and all(a is b for a, b in zip(args, e.args))
