@@ -151,7 +151,7 @@ from .ops.shape import (
     transpose,
 )
 from .scope import no_grad, scope, steps, timestep
-from .symbolic import Equation, Equations, equations
+from .symbolic import equations
 from .tensor import Spec, Tensor
 from .warmup import warmup
 
@@ -166,9 +166,9 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "Equation", "Equations", "GradientError", "Graph", "ImmutableError",
+    "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "GradientError", "Graph", "ImmutableError",
     "PlaceholderError", "Program", "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any",
-    "arange", "argmax", "argmin", "bptt", "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to",
+    "arange", "argmax", "argmin", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bptt", "broadcast_to",
     "ceil", "checkpoint", "chunk", "clip", "compile", "concatenate", "cos", "cross_entropy", "cumsum",
     "detect_anomaly", "divide", "dropout", "einsum", "elementwise", "elu", "equal", "equations", "erf", "errors", "exp",
     "expand", "expand_dims", "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "from_dlpack", "full",

@@ -39,7 +39,7 @@ def lines(x, **options):
     return true_in_numbers(tg.equations(x, **options)).lines("unicode")
 
 
-# Set A: Elman's network and backpropagation through time ----------------------------------------------------------------
+# Set A: Elman's network and backpropagation through time --------------------------------------------------------------
 
 
 def test_backpropagation_through_time_in_closed_form():
@@ -123,7 +123,7 @@ def test_a_batch_sums_over_its_rows():
     assert "∂L/∂b = Σ_t 𝟏ᵀ δ_t" in lines(elman(batch=2)[0])
 
 
-# Sets A, B, C, E: LSTM ----------------------------------------------------------------------------------------------------
+# Sets A, B, C, E: LSTM ------------------------------------------------------------------------------------------------
 
 
 def unrolled(cell, **options):
@@ -177,7 +177,7 @@ def test_gates_that_a_user_packs_into_one_matrix_have_an_equation_each():
     ]
 
 
-# Set D: the variants of the LSTM, and the GRU -------------------------------------------------------------------------------
+# Set D: the variants of the LSTM, and the GRU -------------------------------------------------------------------------
 
 
 def test_lstm_with_a_logistic_state():
@@ -234,7 +234,7 @@ def test_gru_that_resets_after_the_product():
     assert "∂L/∂r_t = δⁿ_t ⊙ (h_{t−1} W_h[n] + b_h[n]), t = T…1" in found
 
 
-# Sets B and E: what helps against vanishing gradients -----------------------------------------------------------------------
+# Sets B and E: what helps against vanishing gradients -----------------------------------------------------------------
 
 
 def test_leaky_unit():
@@ -275,7 +275,7 @@ def test_state_gated_lstm():
     assert "∂L/∂W_h[f] = Σ_t c_{t−1}ᵀ δᶠ_t" in found
 
 
-# Sets C and E: arrangements ---------------------------------------------------------------------------------------------------
+# Sets C and E: arrangements -------------------------------------------------------------------------------------------
 
 
 def test_stacked_layers():

@@ -26,7 +26,7 @@ def parameters(*shapes):
     return [tg.parameter(RNG.normal(0, 0.5, s)) for s in shapes]
 
 
-# True in numbers ----------------------------------------------------------------------------------------------------------
+# True in numbers ------------------------------------------------------------------------------------------------------
 
 MODELS = {
     "layer norm": lambda: nn.LSTM(2, 3, projection=2, layer_norm=True, **DOUBLE)(X).outputs,
@@ -35,7 +35,7 @@ MODELS = {
     "deep in both directions": lambda: nn.LSTM(2, 3, 2, bidirectional=True, residual=True, **DOUBLE)(X).outputs,
     "deep transition": lambda: nn.unroll(nn.DeepTransition(nn.RNNCell(2, 3, **DOUBLE), 2, skip=True, **DOUBLE), X),
     "zoneout": lambda: nn.unroll(nn.Zoneout(nn.GRUCell(2, 3, **DOUBLE), 0.5, generator=0), X).outputs,
-    "variational dropout": lambda: nn.unroll(nn.VariationalDropout(nn.RNNCell(2, 3, **DOUBLE), generator=0), X).outputs,
+    "dropout": lambda: nn.unroll(nn.VariationalDropout(nn.RNNCell(2, 3, **DOUBLE), generator=0), X).outputs,
     "attention": lambda: nn.EncoderDecoder(
         7, 8, features=3, hidden=4, cell=nn.RNNCell, bidirectional=True, start=0, end=1, **DOUBLE
     ).loss(RNG.integers(0, 7, (2, 4)), RNG.integers(0, 8, (2, 3))),
@@ -63,7 +63,10 @@ def test_equations_of_any_cell_are_true(cell, steps, batch, style):
     assert worst(tg.equations(nn.unroll(cell, x).outputs, style=style)) < 1e-12
 
 
-@given(st.one_of(graphs(dtypes=["float64"], empty=False), recurrent_models(dtypes=["float64"])), st.sampled_from(STYLES))
+PROGRAMS = st.one_of(graphs(dtypes=["float64"], empty=False), recurrent_models(dtypes=["float64"]))
+
+
+@given(PROGRAMS, st.sampled_from(STYLES))
 def test_equations_of_any_program_are_true(program, style):
     xs = [tg.parameter(a) if a.dtype.kind == "f" else tg.tensor(a) for a in program.arrays()]
     outputs = [y for y in program(*xs) if isinstance(y, tg.Tensor) and y.is_float]
@@ -130,7 +133,7 @@ def test_one_equation_in_numbers():
         step.evaluate(values, t=9)
 
 
-# Names --------------------------------------------------------------------------------------------------------------------
+# Names ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_without_any_names_or_time_steps_is_readable():
@@ -224,7 +227,7 @@ def test_long_terms_are_split_and_no_equation_is_longer_than_one_can_read():
     assert worst(equations) < 1e-7
 
 
-# Long chains --------------------------------------------------------------------------------------------------------------
+# Long chains ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_chain_of_twenty_thousand_steps():
@@ -249,17 +252,17 @@ def test_a_sum_of_many_terms():
     assert worst(equations) == 0
 
 
-# Bad input ----------------------------------------------------------------------------------------------------------------
+# Bad input ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: tg.equations(3.0), TypeError, "equations: a float\n  expected: a tensor, tensors, a graph, or a module"),
+        (lambda: tg.equations(3.0), TypeError, "equations: a float\n  expected: a tensor, tensors, a graph"),
         (lambda: tg.equations(tg.ones(2), tg.ones(2)), TypeError, "equations: a Tensor with inputs"),
-        (lambda: tg.equations(tg.ones(2) * 2, form="tex"), ValueError, "form\n  expected: 'unicode' or 'latex' or 'html'"),
-        (lambda: tg.equations(tg.ones(2) * 2, style="short"), ValueError, "style\n  expected: 'unrolled' or 'rolled'"),
-        (lambda: tg.equations(nn.Linear(2, 1)), TypeError, "Linear takes 1 inputs\n  got:      0\n  hint:     pass an"),
+        (lambda: tg.equations(tg.ones(2) * 2, form="tex"), ValueError, "form\n  expected: 'unicode' or 'latex'"),
+        (lambda: tg.equations(tg.ones(2) * 2, style="short"), ValueError, "style\n  expected: 'unrolled'"),
+        (lambda: tg.equations(nn.Linear(2, 1)), TypeError, "Linear takes 1 inputs\n  got:      0\n  hint: "),
         (lambda: tg.equations([1.0]), TypeError, "equations: the function must give tensors"),
     ],
 )  # fmt: skip

@@ -28,7 +28,10 @@ W, H = Symbol("W_h", shape=(3, 3)), Symbol("h", time=2, shape=(1, 3))
         (Symbol("alpha"), "alpha", r"\alpha", "<i>alpha</i>"),
         (Symbol("loss"), "loss", r"\mathrm{loss}", "<i>loss</i>"),
         (Symbol("W_i", block="f"), "W_i[f]", "W_{i[f]}", "<i>W</i><sub>i</sub>[f]"),
-        (Symbol("h", ("→", "(2)"), time=1), "h⃗⁽²⁾₁", r"{\overrightarrow{h}_{1}^{(2)}}", "<i>h⃗</i><sup>(2)</sup><sub>1</sub>"),
+        (
+            Symbol("h", ("→", "(2)"), time=1),
+            "h⃗⁽²⁾₁", r"{\overrightarrow{h}_{1}^{(2)}}", "<i>h⃗</i><sup>(2)</sup><sub>1</sub>",
+        ),
         (Symbol("a_h", time=3), "a_{h,3}", "a_{h,3}", "<i>a</i><sub>h,3</sub>"),
         (Symbol("h", of="L"), "∂L/∂h", r"\frac{\partial L}{\partial h}", "∂<i>L</i>/∂<i>h</i>"),
         (Symbol("a & b<c"), "a & b<c", r"\mathrm{a \& b<c}", "<i>a &amp; b&lt;c</i>"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -60,14 +60,14 @@ class Path:
         """Its Jacobians, as ``∂L/∂h₂ ∂h₂/∂h₁ ∂h₁/∂W``."""
         writer = Writer(form)
         names = [writer.text(s) for s in self.symbols]
-        return " ".join(writer.form.derivative(a, b) for a, b in zip(names, names[1:]))  # noqa: RUF007
+        return " ".join(writer.form.derivative(a, b) for a, b in pairwise(names))
 
     @property
     def expression(self) -> Expr:
         """The product with each Jacobian written out, in values of the forward pass alone."""
         d = self._whole.derivation
         e: Expr | None = None
-        for user, serial in zip(self._serials, self._serials[1:]):  # noqa: RUF007
+        for user, serial in pairwise(self._serials):
             step = self._whole.step(user, serial)
             e = step if e is None else simplified(substituted(step, {d.derivative(user): e}))
         assert e is not None
@@ -77,7 +77,7 @@ class Path:
     def value(self) -> np.ndarray:
         """Its part of the gradient, of the shape of the weight."""
         g: Any = None
-        for user, serial in zip(self._serials, self._serials[1:]):  # noqa: RUF007
+        for user, serial in pairwise(self._serials):
             g = self._whole.through(user, serial, g)
         return self._whole.embedded(self._serials[-1], g)
 

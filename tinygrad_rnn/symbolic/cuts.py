@@ -95,7 +95,8 @@ class Roles:
     def _is_filling(self, t: Tensor) -> bool:
         """A constant that stands in where a mask hides something."""
         users = self.uses[t.serial]
-        return t.op is CONSTANT and not t.name and bool(users) and all(u.op.name == "where" for u in users) and uniform(t)
+        chosen = bool(users) and all(u.op.name == "where" for u in users)
+        return chosen and t.op is CONSTANT and not t.name and uniform(t)
 
     def _unnamed(self, t: Tensor) -> str:
         users = self.uses[t.serial]

@@ -79,7 +79,8 @@ class Derivation:
     @cached_property
     def loss(self) -> Tensor | None:
         """The output that is a single number, if there is one."""
-        numbers = [t for t in self.q.outputs if t.size == 1 and t.is_float and (not t.shape or len(self.q.outputs) == 1)]
+        outputs = self.q.outputs
+        numbers = [t for t in outputs if t.size == 1 and t.is_float and (not t.shape or len(outputs) == 1)]
         return numbers[0] if len(numbers) == 1 else None
 
     @cached_property
@@ -107,9 +108,9 @@ class Derivation:
         roots = self._wrt or {s for s in floats if self._is_parameter(s)}
         found = set(roots or floats - self.q.locals.keys())
         for t in self.q.nodes:
-            if t.serial in self.q.locals and t.serial in floats:
-                if any(s in found for s in self.q.locals[t.serial].place):
-                    found.add(t.serial)
+            operands = self.q.locals[t.serial].place if t.serial in self.q.locals and t.serial in floats else ()
+            if any(s in found for s in operands):
+                found.add(t.serial)
         return found & self._upstream
 
     def _is_parameter(self, serial: int) -> bool:
@@ -170,7 +171,8 @@ class Derivation:
         left = self.derivative(t.serial)
         chain = [self._chained(u, t, e) for u, e in terms]
         right = make("add", *(e for _, e in terms), shape=t.shape)
-        return Line(left, right, kind, make("add", *chain, shape=t.shape) if any(u is not None for u, _ in terms) else None)
+        through = any(u is not None for u, _ in terms)
+        return Line(left, right, kind, make("add", *chain, shape=t.shape) if through else None)
 
     def _chained(self, u: Tensor | None, t: Tensor, e: Expr) -> Expr:
         """The term of the chain rule that comes through u, which evaluates to what it stands for."""
@@ -319,7 +321,7 @@ class Derivation:
         """With the δ of another time step written out if there is but one, as notes do."""
         e = line.right
         found = [s for s in leaves(e) if s in self._definitions]
-        if len(found) != 1 or found[0].time == line.left.time or size(self._definitions[found[0]]) > INLINE:
+        if len(found) != 1 or found[0].time in (None, line.left.time) or size(self._definitions[found[0]]) > INLINE:
             return e
         return simplified(substituted(e, {found[0]: self._definitions[found[0]]}))
 

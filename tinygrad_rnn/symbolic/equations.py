@@ -6,7 +6,6 @@ import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -387,7 +386,8 @@ def _written(e: Equation, w: Writer) -> str:
     sides = [w.text(e.left), *([w.text(e.chain)] if e.chain is not None else []), w.text(e.right)]
     if len(sides) > 2 and sides[1] == sides[2]:
         del sides[1]
-    return (" &= " if w.kind == "latex" else " = ").join(sides[:2]) + "".join(_more(w, s) for s in sides[2:]) + _span(e, w)
+    equals = " &= " if w.kind == "latex" else " = "
+    return equals.join(sides[:2]) + "".join(_more(w, s) for s in sides[2:]) + _span(e, w)
 
 
 def _more(w: Writer, side: str) -> str:

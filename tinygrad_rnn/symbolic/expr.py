@@ -173,8 +173,8 @@ def evaluate(e: Expr, values: Values) -> Any:
         return values.dtype.type(e.value)
     if e.kind == "sigma":
         given = e.params.given
-        parts = (evaluate(e.args[0], values.with_index(given["index"], t)) for t in range(given["first"], given["last"] + 1))
-        return reduce(np.add, parts)
+        steps = range(given["first"], given["last"] + 1)
+        return reduce(np.add, (evaluate(e.args[0], values.with_index(given["index"], t)) for t in steps))
     with np.errstate(all="ignore"):
         return _RUN[e.kind](e, *[evaluate(a, values) for a in e.args])
 

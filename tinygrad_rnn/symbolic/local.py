@@ -16,11 +16,13 @@ import numpy as np
 
 from ..grad.reverse import pull
 from ..graph import reach
+from ..ops.core import registry
 from ..scope import recording
 from ..tensor import CONSTANT, PLACEHOLDER, Spec, Tensor, leaf, record
+from .convert import converted
 from .cuts import is_number, uniform
 from .expr import Expr, Node, Number, Params, Symbol, leaves, mapped, substituted
-from .rules import converted, make
+from .rules import make
 
 __all__ = ["Local", "Pattern", "Patterns"]
 
@@ -236,8 +238,6 @@ def _folds(root: Tensor, forward: Mapping[int, Expr]) -> dict[Expr, Expr]:
     """What can be said by the result instead: where ``relu(a)`` is positive, a is."""
     if root.op.name != "relu":
         return {}
-    from ..ops.core import registry
-
     greater = registry["greater"]
     sign = lambda x: Node("call", (x, Number(0.0)), Params("greater()", {}, greater), root.shape)
     return {sign(forward[root.inputs[0].serial]): sign(Symbol("#self", shape=root.shape))}
@@ -280,7 +280,7 @@ def _last(nodes: Sequence[Tensor], known: Mapping[int, Expr], t: Tensor, folds: 
 
 def _is_proper(e: Node) -> bool:
     """Whether it is more than the derivative by the quantity with a sign or a number."""
-    return len([s for s in leaves(e)]) > 1
+    return len(list(leaves(e))) > 1
 
 
 _PLAIN = ("reshape", "broadcast_to", "transpose", "negative", "slice", "cast", "assemble", "index", "sum")

@@ -12,8 +12,11 @@ __all__ = ["Family", "baptised", "singular"]
 
 # Names for what has none, by role, the best first.
 POOLS: dict[str, tuple[str, ...]] = {
-    "state": ("h", "s", "q"), "activation": ("h", "u", "v", "g", "p", "r", "q"), "affine": ("y", "a", "z"), "output": ("y", "o"),
-    "loss": ("L", "E", "J"), "data": ("x", "d", "e"), "index": ("k", "n", "m", "j"), "start": ("s", "e"), "row": ("x", "e"), "term": ("v", "u", "w"),
+    "state": ("h", "s", "q"),
+    "activation": ("h", "u", "v", "g", "p", "r", "q"),
+    "affine": ("y", "a", "z"), "output": ("y", "o"),
+    "loss": ("L", "E", "J"), "data": ("x", "d", "e"), "index": ("k", "n", "m", "j"), "start": ("s", "e"),
+    "row": ("x", "e"), "term": ("v", "u", "w"),
     "matrix": ("W", "U", "V"), "vector": ("b", "c"), "scalar": ("w",), "mask": ("m",),
 }  # fmt: skip
 ARROWS = {"forward": "→", "backward": "←"}

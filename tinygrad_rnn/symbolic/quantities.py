@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,8 @@ class Quantities:
         for u in self.roles.uses[t.serial]:
             deeper = self.roles.uses[u.serial] if self.roles.of.get(u.serial) == "block" else [u]
             scopes += [d.scope for d in deeper]
-        return tuple(commonprefix(scopes)) if scopes else ()
+        shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*scopes))
+        return tuple(parts[0] for parts in shared)
 
     # Initial states ---------------------------------------------------------------------------------------------------
 

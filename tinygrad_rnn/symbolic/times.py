@@ -32,7 +32,7 @@ def inferred_times(whole: Graph) -> dict[int, int]:
 
 
 def _comes_back(group: Sequence[Tensor], sizes: Mapping[int, int]) -> bool:
-    """Whether the second of a group, and the last, are computed from the one before, by what the loop does each time."""
+    """Whether the second of a group, and the last, come from the one before, by what the loop does each time."""
     return all(_depends(group[k], group[k - 1], sizes) for k in {1, len(group) - 1})
 
 
