@@ -104,7 +104,7 @@ def paths(loss: tg.Tensor, weight: tg.Tensor) -> Iterator[Line]:
         yield Line(str(path), path=path)
         yield Line(f"  {path.product()} = {path.expression}", shown(path.value), path)
     yield Line("Their sum is the gradient", heading=True)
-    total = sum(path.value for path in found)
+    total = np.sum([path.value for path in found], axis=0)
     yield Line(f"sum of the {found.count} paths", shown(total))
     gradient = tg.grad(loss, weight).numpy()
     yield Line(f"∂{loss.name}/∂{weight.name} by automatic differentiation", shown(gradient))

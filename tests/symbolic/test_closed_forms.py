@@ -294,7 +294,7 @@ def test_both_directions():
         "h⃗₀ = 0",
         "h⃖_{T+1} = 0",
         "h⃗_t = tanh(x_t W⃗_i + h⃗_{t−1} W⃗_h + b⃗), t = 1…T",
-        "h⃖_t = tanh(x_t W⃖_i + h⃖_{t+1} W⃖_h + b⃖), t = 1…T",
+        "h⃖_t = tanh(x_t W⃖_i + h⃖_{t+1} W⃖_h + b⃖), t = T…1",
         "y_t = [h⃗_t, h⃖_t] W_o, t = 1…T",
     ]
     assert "∂L/∂W⃖_h = Σ_t h⃖_{t+1}ᵀ δ⃖_t" in found

@@ -311,8 +311,8 @@ class Derivation:
         if not self._pattern(local).deltas:
             return e
         kept, symbols = self._shared[self._symbols[serial].family], self._all_symbols(local)
-        parts = {symbols[d.base]: instantiated(x, symbols)
-                 for d, x in self._pattern(local).deltas.items() if d.base not in kept}  # fmt: skip
+        deltas = self._pattern(local).deltas.items()
+        parts: dict[Expr, Expr] = {symbols[d.base]: instantiated(x, symbols) for d, x in deltas if d.base not in kept}
         while any(s in parts for s in leaves(e)):
             e = simplified(substituted(e, parts))
         return e

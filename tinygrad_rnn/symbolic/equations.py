@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,78 +14,17 @@ from ..graph import Graph, compute, flattened, graph, reach
 from ..ops.core import as_tensor
 from ..scope import recording, timestep
 from ..tensor import Tensor, leaf
-from .derive import Derivation, Line
-from .expr import Expr, Symbol, Values, evaluate, substituted
+from .derive import Derivation
+from .equation import TEXT, Equation, evaluated, written
+from .expr import Symbol
+from .forms import FORMS
+from .listing import rolled, unrolled
 from .quantities import Quantities
-from .rolled import Run, folded, runs
-from .write import FORMS, Writer
+from .write import Writer
 
-__all__ = ["Equation", "Equations", "equations"]
+__all__ = ["Equations", "equations"]
 
 STYLES = ("unrolled", "rolled", "derivation")
-MANY = 9  # terms from which on a sum over time steps is written as one, also where steps are unrolled
-
-
-@dataclass(frozen=True, slots=True)
-class Equation:
-    """One equation.
-
-    Attributes
-    ----------
-    left : Symbol
-    right : expression
-        A tree of :class:`Symbol`, :class:`Number` and :class:`Node`.
-    kind : str
-        ``"forward"``, ``"start"`` (a state before the first step), ``"derivative"``, ``"delta"`` (a short name for a
-        derivative that several others use) or ``"gradient"`` (the derivative by a parameter).
-    steps : tuple of int, or None
-        The first and the last time step that it holds for, where it is written with t.
-    chain : expression or None
-        In a derivation: the chain rule that the right side comes from.
-    """
-
-    left: Symbol
-    right: Expr
-    kind: str = "forward"
-    steps: tuple[int, int] | None = None
-    chain: Expr | None = None
-
-    def evaluate(self, values: Mapping[Symbol, Any], t: int | None = None) -> np.ndarray:
-        """The value of the right side.
-
-        Parameters
-        ----------
-        values : mapping from Symbol to array
-            As :meth:`Equations.values` gives.
-        t : int, optional
-            The time step, of an equation that is written with t.
-
-        Examples
-        --------
-        >>> import tinygrad_rnn as tg
-        >>> x, w = tg.tensor([1.0, 2.0], name="x"), tg.parameter([3.0, 4.0], name="w")
-        >>> equations = tg.equations((w * x).named("y")).forward
-        >>> equations[0].evaluate(equations.values()).tolist()
-        [3.0, 8.0]
-        """
-        return np.asarray(_evaluated(self.right, values, t))
-
-    def instances(self) -> Iterator[tuple[Symbol, int | None]]:
-        """The left sides that it stands for, each with its time step."""
-        if self.steps is None:
-            yield self.left, None
-            return
-        for t in range(self.steps[0], self.steps[1] + 1):
-            yield self.left.at((self.left.time or 0) + t), t
-
-    def __str__(self) -> str:
-        return _written(self, Writer("unicode"))
-
-
-def _evaluated(e: Expr, values: Mapping[Symbol, Any], t: int | None) -> Any:
-    dtypes = [np.asarray(v).dtype for v in values.values() if np.asarray(v).dtype.kind == "f"]
-    dtype = dtypes[0] if dtypes else np.dtype(np.float64)
-    return evaluate(e, Values(values, dtype, **({} if t is None else {"t": t})))
 
 
 class Equations(Sequence[Equation]):
@@ -135,12 +71,12 @@ class Equations(Sequence[Equation]):
         first, last = span if span is not None and span[1] > span[0] else (1, None)
         plain, end = Writer(form, last, first), Writer(form, last, first, at_end=True)
         late = () if last is None else (last, last - 1) if last > 2 else (last,)
-        return [_written(e, end if e.left.time in late and not e.left.relative else plain) for e in self]
+        return [written(e, end if e.left.time in late and not e.left.relative else plain) for e in self]
 
     def text(self, form: str | None = None) -> str:
         """All of them in one text: lines, an ``aligned`` block of LaTeX, or an HTML table."""
         form = self.form if form is None else form
-        return _TEXT[form](self.lines(form))
+        return TEXT[form](self.lines(form))
 
     def __str__(self) -> str:
         return self.text()
@@ -180,7 +116,7 @@ class Equations(Sequence[Equation]):
         values |= _derivatives(d, found)
         for serial in sorted(d.moving & q.locals.keys(), reverse=True):
             for name, e in d.deltas(serial).items():
-                values[name] = np.asarray(_evaluated(e, values, None))
+                values[name] = np.asarray(evaluated(e, values, None))
         return values
 
     def residuals(self, *arrays: Any) -> dict[str, float]:
@@ -200,7 +136,7 @@ class Equations(Sequence[Equation]):
 def _difference(e: Equation, s: Symbol, t: int | None, values: Mapping[Symbol, Any]) -> float:
     sides = [e.right] if e.chain is None else [e.right, e.chain]
     wanted = np.asarray(values[s], np.float64)
-    found = [np.broadcast_to(_evaluated(x, values, t), wanted.shape) for x in sides]
+    found = [np.broadcast_to(evaluated(x, values, t), wanted.shape) for x in sides]
     return max((float(np.max(np.abs(f - wanted), initial=0.0)) for f in found), default=0.0)
 
 
@@ -269,7 +205,8 @@ def equations(x: Any, *inputs: Any, form: str = "unicode", style: str = "rolled"
     lines = list(derivation.forward())
     if derivation.moving - {t.serial for t in derivation.ends}:
         lines += derivation.backward()
-    listed = _unrolled(lines) if style == "unrolled" else _rolled(lines, derivation, style == "derivation")
+    starts = derivation.q.starts
+    listed = unrolled(lines) if style == "unrolled" else rolled(lines, starts, style == "derivation")
     return Equations(derivation, listed, form, style)
 
 
@@ -320,99 +257,3 @@ def _stepped(cell: Any, *inputs: Any) -> Any:
             y, state = cell(*given, x[:, t].named("x"), state)
         ys.append(y)
     return ys
-
-
-def _unrolled(lines: Iterable[Line]) -> Iterator[Equation]:
-    for line in lines:
-        yield Equation(line.left, folded(line.right, MANY), line.kind)
-
-
-def _rolled(lines: Iterable[Line], derivation: Derivation, chains: bool) -> Iterator[Equation]:
-    groups: dict[tuple[str, Symbol], list[Line]] = defaultdict(list)
-    for line in lines:
-        groups[line.kind, line.left.family].append(line)
-    starts = derivation.q.starts
-    forward = {("forward", start.family): start for start in starts}
-    for key, group in groups.items():
-        for start, own in starts.items():
-            if key in forward and start.family == key[1]:
-                yield Equation(start, own, "start")
-        yield from _rolled_group(group, {own: start for start, own in starts.items()}, chains)
-
-
-def _rolled_group(group: list[Line], starts: Mapping[Symbol, Symbol], chains: bool) -> Iterator[Equation]:
-    """The equations of one quantity, in the order of its lines."""
-    timed = [line for line in group if line.left.time is not None]
-    other = lambda e: substituted(e, starts)
-    for line in group:
-        if line.left.time is None:
-            chain = _sums(line.chain, other) if chains and line.chain is not None else None
-            yield Equation(line.left, _sums(line.right, other), line.kind, None, chain)
-    by_time = {line.left.time: line for line in timed}
-    steps = [(t, folded(by_time[t].right, index="s")) for t in sorted(by_time) if t is not None]
-    start = bool(timed) and timed[0].kind == "start"
-    found = [Run(t, t, e) for t, e in steps] if start else list(runs(steps, other))
-    backwards = not start and len(timed) > 1 and (timed[0].left.time or 0) > (timed[-1].left.time or 0)
-    for run in reversed(found) if backwards else found:
-        yield _equation(run, by_time, chains, other)
-
-
-def _sums(e: Expr, other: Any) -> Expr:
-    """A sum over time steps, where starts may have to be written as states to fit in."""
-    best, again = folded(e), folded(other(e))
-    return best if _terms(best) <= _terms(again) else again
-
-
-def _terms(e: Expr) -> int:
-    return len(e.args) if not isinstance(e, Symbol) and getattr(e, "kind", "") == "add" else 1  # type: ignore[union-attr]
-
-
-def _equation(run: Run, by_time: Mapping[int | None, Line], chains: bool, other: Any) -> Equation:
-    line = by_time[run.first]
-    chain = line.chain if chains else None
-    if run.first == run.last:
-        return Equation(line.left, run.expr, line.kind, None, None if chain is None else folded(chain, index="s"))
-    if chain is not None:
-        listed = [(t, folded(by_time[t].chain, index="s")) for t in range(run.first, run.last + 1)]  # type: ignore[arg-type]
-        found = list(runs(listed, other))
-        chain = found[0].expr if len(found) == 1 else None
-    return Equation(line.left.at(0, "t"), run.expr, line.kind, (run.first, run.last), chain)
-
-
-# Text -----------------------------------------------------------------------------------------------------------------
-
-
-def _written(e: Equation, w: Writer) -> str:
-    sides = [w.text(e.left), *([w.text(e.chain)] if e.chain is not None else []), w.text(e.right)]
-    if len(sides) > 2 and sides[1] == sides[2]:
-        del sides[1]
-    equals = " &= " if w.kind == "latex" else " = "
-    return equals.join(sides[:2]) + "".join(_more(w, s) for s in sides[2:]) + _span(e, w)
-
-
-def _more(w: Writer, side: str) -> str:
-    return rf" \\ &= {side}" if w.kind == "latex" else f" = {side}"
-
-
-def _span(e: Equation, w: Writer) -> str:
-    if e.steps is None:
-        return ""
-    w = Writer(w.kind, w.last, w.first, at_end=e.steps[1] > 1)
-    ends = [w.time(t) for t in e.steps]
-    if e.kind in ("derivative", "delta"):
-        ends.reverse()
-    if w.kind == "latex":
-        return rf", \quad t = {ends[0]}, \ldots, {ends[1]}"
-    return f", t = {ends[0]}…{ends[1]}" if w.kind == "unicode" else f", <i>t</i> = {escape(ends[0])}…{escape(ends[1])}"
-
-
-def _html(lines: list[str]) -> str:
-    rows = "".join(f'<div class="equation">{line}</div>' for line in lines)
-    return f'<div class="equations" style="font-family: serif; line-height: 1.8">{rows}</div>'
-
-
-_TEXT = {
-    "unicode": "\n".join,
-    "latex": lambda lines: "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}",
-    "html": _html,
-}
