@@ -1,4 +1,4 @@
-"""Rules for sums, elementwise products, quotients and powers: each gives a simpler expression of equal value, or None."""
+"""Rules for sums, elementwise products, quotients and powers: each gives something simpler of equal value, or None."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def evaluated(e: Expr, values: Mapping[Symbol, Any], t: int | None) -> Any:
     return evaluate(e, Values(values, dtype, **({} if t is None else {"t": t})))
 
 
-# Text ------------------------------------------------------------------------------------------------------------------
+# Text -----------------------------------------------------------------------------------------------------------------
 
 
 def written(e: Equation, w: Writer) -> str:
