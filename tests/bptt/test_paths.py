@@ -113,7 +113,21 @@ def test_a_thousand_steps():
     found = tg.bptt.paths(loss, W_i)
     assert found.count == 1000
     np.testing.assert_allclose(found.sum(), tg.grad(loss, W_i).numpy(), atol=1e-10)
-    assert len(next(islice(found, 999, None))) == 1002
+    longest = next(islice(found, 999, None))
+    assert len(longest) == 1002
+    assert longest.product().endswith("∂O₂/∂O₁ ∂O₁/∂W_i")
+    with pytest.raises(ValueError, match=r"expression: a path of 1002 steps\n  expected: at most 40"):
+        _ = longest.expression
+    assert str(next(islice(found, 37, None)).expression).startswith("2 x")
+
+
+def test_paths_of_a_traced_function_have_no_values():
+    w = tg.parameter([[2.0]], name="w")
+    traced = tg.trace(lambda x: tg.tanh(x @ w).sum(), (1, 1))
+    path = next(iter(tg.bptt.paths(traced.outputs[0], w)))
+    assert str(path) == "L → h → w"
+    with pytest.raises(tg.PlaceholderError, match="its inputs have no values"):
+        _ = path.value
 
 
 def test_what_stops_a_gradient_stops_paths():

@@ -75,6 +75,21 @@ def test_equations_of_any_program_are_true(program, style):
     values = equations.values()
     scale = max(1.0, *(float(np.nanmax(np.abs(np.asarray(v, float)), initial=0)) for v in values.values()))
     assert worst(equations) <= 1e-9 * scale
+    check_against_the_recorded(equations, loss)
+
+
+def check_against_the_recorded(equations, loss):
+    """What equations call a quantity, and its derivative, are those of the model as it was run."""
+    quantities = equations._derivation.q
+    values = equations.values()
+    for serial, t in quantities.recorded.items():
+        s = quantities.symbols.get(serial)
+        if s is None:
+            continue
+        np.testing.assert_allclose(values[s], t.numpy(), rtol=1e-9, atol=1e-9)
+        slope = values.get(s.derivative(equations._derivation.of))
+        if slope is not None and t.op.name == "parameter":
+            np.testing.assert_allclose(slope, tg.grad(loss, t).numpy(), rtol=1e-9, atol=1e-9)
 
 
 def test_derivatives_by_parameters_are_those_of_the_recorded_model():
@@ -131,6 +146,14 @@ def test_one_equation_in_numbers():
         step.evaluate(values)
     with pytest.raises(KeyError, match="there is no value for x₉"):
         step.evaluate(values, t=9)
+
+
+def test_a_loss_among_other_outputs_is_what_is_differentiated():
+    w = tg.parameter(np.ones((2, 2)), name="w")
+    h = (tg.tensor(X[:, 0], name="x") @ w).named("h")
+    assert tg.equations({"loss": (h * h).sum().named("L"), "states": [h]}).backward.lines() == [
+        "∂L/∂h = 2 h", "∂L/∂w = xᵀ ∂L/∂h",
+    ]  # fmt: skip
 
 
 # Names ----------------------------------------------------------------------------------------------------------------

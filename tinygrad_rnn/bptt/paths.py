@@ -26,6 +26,7 @@ from ..tensor import Tensor, describe
 __all__ = ["Path", "Paths", "paths"]
 
 SHOWN = 20
+LONGEST = 40  # steps of a path that is written out
 
 
 class Path:
@@ -64,7 +65,16 @@ class Path:
 
     @property
     def expression(self) -> Expr:
-        """The product with each Jacobian written out, in values of the forward pass alone."""
+        """The product with each Jacobian written out, in values of the forward pass alone.
+
+        Raises
+        ------
+        ValueError
+            For a path of more steps than one can read.
+        """
+        if len(self) > LONGEST:
+            raise fail(ValueError, f"expression: a path of {len(self)} steps", expected=f"at most {LONGEST}",
+                       hint="product() names its Jacobians, and value is their product in numbers")  # fmt: skip
         d = self._whole.derivation
         e: Expr | None = None
         for user, serial in pairwise(self._serials):

@@ -26,6 +26,7 @@ BY_RESULT = ("tanh", "sigmoid", "relu", "exp", "expm1", "sqrt")
 KEEPS_AFFINE = {
     *LINEAR, *BY_RESULT, "matmul", "transpose", "reshape", "broadcast_to", "cast", "concatenate", "slice",
 } - {"subtract"}  # fmt: skip
+UNSEEN = ("reshape", "broadcast_to", "cast")  # what is not written
 FREE = ("reshape", "broadcast_to", "transpose", "cast", "negative", "detach", "slice", "index")
 
 
@@ -50,7 +51,7 @@ class Roles:
                 self.uses[i.serial].append(t)
         self.of: dict[int, str] = {}
         self._affine: set[int] = set()
-        self._size: dict[int, int] = {}
+        self._size: dict[int, float] = {}
         self._carried: set[Any] = set()  # where in the program states are computed
         self._packed = {t.serial for t in self.nodes if t.op is PARAMETER and self._is_packed(t)}
         for t in self.nodes:
@@ -144,11 +145,11 @@ class Roles:
             self._affine.add(t.serial)
         self._size[t.serial] = 0 if cut else self._cost(t)
 
-    def _cost(self, t: Tensor) -> int:
+    def _cost(self, t: Tensor) -> float:
         sizes = [self._size[i.serial] for i in t.inputs]
         if t.op.name in SUMS:  # a sum of many terms is as hard to read as its longest term
             return max([*sizes, 1])
-        return sum(sizes) + (t.op.name not in ("reshape", "broadcast_to", "cast"))
+        return sum(sizes) + (0.1 if t.op.name in UNSEEN else 1)
 
 
 def origin(t: Tensor) -> Any:
