@@ -18,6 +18,7 @@ from ..tensor import CONSTANT, LITERAL, PARAMETER, Tensor
 __all__ = ["Roles", "is_number", "origin", "roles", "uniform"]
 
 LIMIT = 10  # operations in one equation
+WORTH = 2.5  # operations from which on a term that occurs twice has a name
 SLICE = registry["slice"]
 SUMS = ("add", "subtract")
 LINEAR = ("add", "subtract", "negative", "multiply", "divide", "where")
@@ -121,7 +122,7 @@ class Roles:
         if self._is_affine(t) and any(self._asks_for(u) for u in users):
             return "affine"
         big = self._cost(t) > LIMIT
-        shared = len(users) > 1 and t.op.name not in FREE and self._cost(t) > 2
+        shared = len(users) > 1 and t.op.name not in FREE and self._cost(t) > WORTH
         return "term" if (big or shared) and t.is_float and t.size else ""
 
     def _asks_for(self, u: Tensor) -> bool:
