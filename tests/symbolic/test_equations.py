@@ -202,6 +202,26 @@ def test_names_that_are_taken_twice_are_told_apart():
     assert tg.equations(list(twice)).forward.lines() == ["h = 2 w", "h′ = 3 w′"]
 
 
+def test_names_that_derivatives_have_too():
+    w = tg.parameter(np.full((1, 2), 0.5), name="δ")
+    h = tg.tanh(w @ np.eye(2)).named("L")
+    equations = tg.equations(tg.tanh(h @ tg.parameter(np.eye(2), name="W")).named("ε"))
+    assert len({str(e.left) for e in equations}) == len(equations)
+    assert "Δ^ε = ∂E/∂ε ⊙ (1 − ε²)" in equations.lines()
+    assert worst(equations) < 1e-15
+
+
+def test_two_starts_of_one_state():
+    W, U = parameters((3, 3), (3, 3))
+    first, second = (tg.tensor(RNG.normal(size=(1, 3)), name="h0") for _ in range(2))
+    a, b = first, second
+    for _ in tg.steps(3):
+        a = b = tg.tanh(a @ W + b @ U).named("h")
+    equations = tg.equations(a, style="unrolled")
+    assert equations.forward.lines()[0] == "h₁ = tanh(h₀ W + h0 U)"
+    assert worst(equations) < 1e-15
+
+
 def test_a_start_with_a_name_of_its_own_keeps_it():
     W, = parameters((3, 3))
     start = tg.tensor(RNG.normal(size=(1, 3)), name="memory")

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from ..errors import GradientError, fail
@@ -98,8 +99,7 @@ class Derivation:
         """What the loss is called, also where the model has none."""
         if self.loss is not None:
             return self._symbols[self.loss.serial].base
-        taken = {s.base for s in self._symbols.values()}
-        return next(name for name in (*LOSSES, "L_0") if name not in taken)
+        return self._unused(*LOSSES)
 
     @cached_property
     def moving(self) -> set[int]:
@@ -191,10 +191,15 @@ class Derivation:
         s = self._symbols[serial]
         if s.family not in self._used_outputs:
             return self.derivative(serial)
-        return replace(s, base="ε", sup=s.sup if self._alone("ε", s) else (s.base, *s.sup))
+        return replace(s, base=self._unused("ε", "e"), sup=_mark(s, self._used_outputs))
 
-    def _alone(self, what: str, s: Symbol) -> bool:
-        return len({x.base for x in (self._delta_bases if what == "δ" else self._used_outputs)}) == 1
+    def _unused(self, *names: str) -> str:
+        """The first of several names that no quantity has."""
+        return next(n for n in (*names, *(f"{names[0]}_{k}" for k in count())) if n not in self._taken)
+
+    @cached_property
+    def _taken(self) -> set[str]:
+        return {s.base for s in self._symbols.values()}
 
     @cached_property
     def _used_outputs(self) -> set[Symbol]:
@@ -287,10 +292,10 @@ class Derivation:
 
     def _delta_symbols(self, serial: int) -> dict[str, Symbol]:
         s = self._symbols[serial]
-        sup = s.sup if self._alone("δ", s) else (s.base, *s.sup)
+        name, sup = self._unused("δ", "Δ"), _mark(s, self._delta_bases)
         pattern = self._pattern(self.q.locals[serial])
         return {
-            d.base: Symbol("δ", (*sup, *(("′" * k,) if k else ())), s.block, s.time, shape=d.shape)
+            d.base: Symbol(name, (*sup, *(("′" * k,) if k else ())), s.block, s.time, shape=d.shape)
             for k, d in enumerate(pattern.deltas)
         }
 
@@ -330,3 +335,6 @@ class Derivation:
         return {s: e for n in self.q.locals if n in self.moving for s, e in self.deltas(n).items()}
 
 
+def _mark(s: Symbol, families: set[Symbol]) -> tuple[str, ...]:
+    """What marks a δ or ε as that of a quantity: its name too, where others of other names have one."""
+    return s.sup if len({x.base for x in families}) == 1 else (s.base, *s.sup)

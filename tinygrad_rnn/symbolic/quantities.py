@@ -65,7 +65,7 @@ class Quantities:
         ends = [t.serial for t in self.outputs if t.serial in self.families]
         baptised(dict.fromkeys(self.families[s] for s in (*ends, *self.families) if not self.is_start(s)))
         shown = (t for t in self.nodes if t.serial in self.families or self.roles.of.get(t.serial) == "block")
-        self.symbols = {t.serial: self._symbol(t) for t in shown}
+        self.symbols = _all_different({t.serial: self._symbol(t) for t in shown})
         self.starts = self._starts()
 
     # What they are made of ----------------------------------------------------------------------------------------
@@ -210,6 +210,8 @@ class Quantities:
             if a is b or state is None or there is None or there == its or self.roles.of[a.serial] == "block":
                 continue
             at, computed = there - its + time, b.serial in self.locals or b.serial in found
+            if (state, at) in found.values() and found.get(a.serial) != (state, at):
+                continue  # something else stands there already
             if (state, at) not in self.members and self.families[a.serial] is not state and computed:
                 found.setdefault(a.serial, (state, at))
 
@@ -322,6 +324,17 @@ class Quantities:
 
 
 _INITIAL = re.compile(r"^(\D+?)_?0$")
+
+
+def _all_different(symbols: dict[int, Symbol]) -> dict[int, Symbol]:
+    """The symbols with a mark where one would stand for two quantities."""
+    seen: set[Symbol] = set()
+    for serial, s in symbols.items():
+        while s in seen:
+            s = Symbol(s.base, (*s.sup, "′"), s.block, s.time, shape=s.shape)
+        seen.add(s)
+        symbols[serial] = s
+    return symbols
 
 
 def _pool(t: Tensor) -> str:
