@@ -244,6 +244,13 @@ def test_a_module_names_its_input_after_its_argument():
     assert tg.equations(nn.Linear(2, 1, **DOUBLE), X[:, 0]).forward.lines() == ["y = x W + b"]
 
 
+def test_examples_have_the_dtype_of_the_module():
+    """Or else the first step would have a conversion that the others have not."""
+    equations = tg.equations(nn.GRUCell(2, 3, generator=0), X)
+    assert equations.forward.lines()[1] == "r_t = σ(x_t W_i[r] + h_{t−1} W_h[r] + b[r]), t = 1…T"
+    assert equations.values()[equations[1].left.at(2)].dtype == np.float32
+
+
 def test_a_cell_of_ones_own_over_one_step():
     class Cell(nn.RNNCell):
         def forward(self, x, state):

@@ -194,7 +194,7 @@ def equations(x: Any, *inputs: Any, form: str = "unicode", style: str = "rolled"
     --------
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.nn.RNNCell(2, 3, generator=0)
-    >>> print(tg.equations(cell, np.ones((1, 4, 2), np.float32)).forward)
+    >>> print(tg.equations(cell, np.ones((1, 4, 2))).forward)
     h₀ = 0
     h_t = tanh(x_t W_i + h_{t−1} W_h + b), t = 1…T
     """
@@ -237,12 +237,21 @@ def _run(module: Any, inputs: tuple[Any, ...]) -> tuple[Graph, dict[int, str]]:
         raise fail(TypeError, f"equations: {type(module).__name__} takes {needed} inputs", got=str(len(inputs)),
                    hint="pass an example of each: tg.equations(model, x)")  # fmt: skip
     with recording():
-        tensors = [as_tensor(x) if isinstance(x, Tensor | np.ndarray | list | int | float) else x for x in inputs]
+        tensors = [_as_input(module, x) for x in inputs]
         result = module(*tensors) if len(inputs) >= needed else _stepped(module, *tensors)
     outputs: list[Tensor] = []
     flattened(result, outputs, "equations")
     names = {t.serial: p.name for t, p in zip(tensors, parameters) if isinstance(t, Tensor) and not t.name}
     return graph(list(dict.fromkeys(outputs))), names
+
+
+def _as_input(module: Any, x: Any) -> Any:
+    """An example as a tensor; floats in an array have the dtype of the parameters, so that nothing is converted."""
+    if not isinstance(x, np.ndarray | list | int | float):
+        return x
+    t = as_tensor(x)
+    dtype = next((p.dtype for p in getattr(module, "parameters", list)()), t.dtype)
+    return as_tensor(t.numpy().astype(dtype)) if t.is_float else t
 
 
 def _stepped(cell: Any, *inputs: Any) -> Any:
