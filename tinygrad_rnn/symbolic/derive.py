@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from ..errors import GradientError, fail
@@ -195,7 +195,8 @@ class Derivation:
 
     def _unused(self, *names: str) -> str:
         """The first of several names that no quantity has."""
-        return next(n for n in (*names, *(f"{names[0]}_{k}" for k in count())) if n not in self._taken)
+        numbered = (f"{names[0]}_{k}" for k in count())
+        return next(n for n in chain(names, numbered) if n not in self._taken)
 
     @cached_property
     def _taken(self) -> set[str]:
