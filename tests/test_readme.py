@@ -50,7 +50,7 @@ def test_the_picture_is_the_one_that_the_program_draws(tmp_path):
 
 def test_the_programs_are_found():
     text = README.read_text(encoding="utf-8")
-    assert len(BLOCK.findall(text)) == text.count("```python") == 6
+    assert len(BLOCK.findall(text)) == text.count("```python") == 7
 
 
 def test_pictures_and_files_that_it_names_exist():

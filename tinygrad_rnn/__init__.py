@@ -151,6 +151,7 @@ from .ops.shape import (
     transpose,
 )
 from .scope import no_grad, scope, steps, timestep
+from .symbolic import equations
 from .tensor import Spec, Tensor
 from .train import fit
 from .warmup import warmup
@@ -170,8 +171,8 @@ __all__ = [
     "PlaceholderError", "Program", "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any",
     "arange", "argmax", "argmin", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bptt", "broadcast_to",
     "ceil", "checkpoint", "chunk", "clip", "compile", "concatenate", "cos", "cross_entropy", "cumsum",
-    "data", "detect_anomaly", "divide", "dropout", "einsum", "elementwise", "elu", "equal", "erf", "errors", "exp",
-    "expand", "expand_dims", "expm1", "eye", "fit", "flatten", "flip", "floor", "floor_divide", "from_dlpack", "full",
+    "data", "detect_anomaly", "divide", "dropout", "einsum", "elementwise", "elu", "equal", "equations", "erf", "errors",
+    "exp", "expand", "expand_dims", "expm1", "eye", "fit", "flatten", "flip", "floor", "floor_divide", "from_dlpack", "full",
     "full_like", "gather", "gelu", "grad", "graph", "greater", "greater_equal", "hessian", "huber_loss", "hvp",
     "io", "isfinite", "isinf", "isnan", "jacobian", "jvp", "layer_norm", "leaky_relu", "less", "less_equal",
     "linspace", "load", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
