@@ -102,7 +102,7 @@ class Grid:
         bus = b.key if a.column is not None and b.column is None else a.beside or a.key
         if link.kind == "delay":
             bus = ("delay", a.key, link.delay)
-            gutter = ("column", (b.column or 0) + b.backward)
+            gutter = ("column", (b.column or 0) + (b.backward != link.leftward))
             course = self._enter_at_side(Course(leave, enter, gutter, bus), a, b)
         elif a.beside is not None:
             front = self.initial[a.column, row[a.key]] is a

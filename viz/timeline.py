@@ -202,25 +202,50 @@ def _longest(loops: dict[Key, None], waits: dict[tuple[Key, Key], int]) -> dict[
 
 
 def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
-    """What tells quantities apart is their name, if it comes back in other steps, or the line of the user's code."""
+    """What tells quantities apart is their name, if it comes back in other steps, or the line of the user's code.
+
+    Gradients are told apart by the values that they look at too: not every step has all of them.
+    """
     spread: dict[str, set[int]] = defaultdict(set)
     for t in nodes:
         if t.name and t.place.time is not None:
             spread[t.name].add(t.place.time)
-    seen: Counter[Hashable] = Counter()
+    keys: dict[int, Key] = {t.serial: t.serial for t in nodes if t.place.time is None}
+    timed = [t for t in nodes if t.place.time is not None]
+    count: Counter[Hashable] = Counter()
     number: dict[Hashable, Key] = {}
-    keys: dict[int, Key] = {}
-    for t in nodes:
-        if t.place.time is None:
-            keys[t.serial] = t.serial
-            continue
-        code, offset = t._source
-        what: Hashable = t.name
-        if not t.name or len(spread[t.name]) == 1:
-            what = (t.op.name, id(code), offset, *[i.serial for i in t.inputs if i.op is PARAMETER])
-        path = (t.place.backward, t.op is DETACHED, t.place.scope, what)
-        turn = (t.place.time, path)
-        full = (path, seen[turn])
-        seen[turn] += 1
-        keys[t.serial] = number.setdefault(full, -1 - len(number))
+    looks_at: dict[int, Key] = {}
+    for backward in (False, True):
+        for t in timed:
+            if t.place.backward != backward:
+                continue
+            code, offset = t._source
+            what: Hashable = t.name
+            if not t.name or len(spread[t.name]) == 1:
+                values = (i.serial if i.op is PARAMETER else looks_at.get(i.serial) for i in t.inputs)
+                what = (t.op.name, id(code), offset, *(v for v in values if v is not None))
+            path = (backward, t.op is DETACHED, t.place.scope, what)
+            turn = (t.place.time, path)
+            full = (path, count[turn])
+            count[turn] += 1
+            keys[t.serial] = number.setdefault(full, -1 - len(number))
+        if not backward:
+            looks_at = _values(timed, keys)
     return keys
+
+
+def _values(timed: Sequence[Tensor], keys: dict[int, Key]) -> dict[int, Key]:
+    """Keys of the values in time steps, and of initial states those of their states."""
+    found: dict[int, Key] = {}
+    states: dict[tuple[Key, int], Key] = {}
+    forward = [t for t in timed if not t.place.backward]
+    for t in forward:
+        found[t.serial] = keys[t.serial]
+        for k, i in enumerate(t.inputs):
+            if i.place.time is not None and i.place.time != t.place.time:
+                states.setdefault((keys[t.serial], k), keys[i.serial])
+    for t in forward:
+        for k, i in enumerate(t.inputs):
+            if i.is_leaf and i.place.time is None and (keys[t.serial], k) in states:
+                found.setdefault(i.serial, states[keys[t.serial], k])
+    return found
