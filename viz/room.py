@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -126,7 +127,7 @@ def _pieces(parts: np.ndarray) -> Iterator[Rect]:
     weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3], axis=1)
     points = np.einsum("nk,pkd->pnd", weights, parts)
     low, high = np.minimum(points[:, :-1], points[:, 1:]), np.maximum(points[:, :-1], points[:, 1:])
-    rects: list[Rect] = np.concatenate([low - _CLEAR, high + _CLEAR], axis=2).reshape(-1, 4).tolist()
+    rects: Any = np.concatenate([low - _CLEAR, high + _CLEAR], axis=2).reshape(-1, 4).tolist()
     yield from rects
 
 

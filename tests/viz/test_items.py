@@ -124,7 +124,8 @@ class TestLayersAndModels:
 
     def test_what_a_model_does_before_and_after_its_steps_is_two_things(self):
         y = tg.nn.RNN(4, 4, 3, residual=True, generator=0)(zoo.ones(2, 4, 4)).last
-        outside = [b for b in scene(tg.graph(y), Options(level="model")).boxes if b.column is None and b.scope == ("rnn",)]
+        boxes = scene(tg.graph(y), Options(level="model")).boxes
+        outside = [b for b in boxes if b.column is None and b.scope == ("rnn",)]
         assert len({b.key for b in outside}) == len(outside) > 0
 
 

@@ -48,7 +48,7 @@ class TestThemes:
         assert all(len(set(theme._channels(c))) == 1 for c in (*colors, palette.data, palette.hot))
 
     def test_no_such_theme(self):
-        with pytest.raises(ValueError, match="no theme 'sepia'[\\s\\S]*light, dark, print"):
+        with pytest.raises(ValueError, match=r"no theme 'sepia'[\s\S]*light, dark, print"):
             viz.draw(nets.lstm(), theme="sepia")
 
     def test_the_same_places_in_all(self):
@@ -144,7 +144,7 @@ class TestErrors:
 
     def test_in_a_step(self):
         h = tg.zeros(3).named("h0")
-        with pytest.raises(Exception) as caught:  # noqa: B017, PT011, PT012
+        with pytest.raises(Exception) as caught:  # noqa: PT011, PT012
             for t in tg.steps(4):
                 h = tg.tanh(h + 1 if t < 2 else h + tg.ones(4)).named("h")
         plan = viz.draw(caught.value)._plan
@@ -165,7 +165,7 @@ class TestErrors:
 
 class TestOptions:
     def test_show(self):
-        with pytest.raises(ValueError, match="cannot show 'colour'[\\s\\S]*shape, dtype"):
+        with pytest.raises(ValueError, match=r"cannot show 'colour'[\s\S]*shape, dtype"):
             Options(show=frozenset({"colour"}))
 
     def test_direction(self):
@@ -174,9 +174,9 @@ class TestOptions:
 
     @pytest.mark.parametrize("steps", [3, (1,), (1, 2, 3)])
     def test_steps(self, steps):
-        with pytest.raises(TypeError, match="draw: steps[\\s\\S]*first, last"):
+        with pytest.raises(TypeError, match=r"draw: steps[\s\S]*first, last"):
             Options(steps=steps)
 
     def test_max_nodes(self):
-        with pytest.raises(ValueError, match="max_nodes[\\s\\S]*at least 1"):
+        with pytest.raises(ValueError, match=r"max_nodes[\s\S]*at least 1"):
             Options(max_nodes=0)

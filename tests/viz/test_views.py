@@ -141,11 +141,11 @@ class TestTree:
 
 class TestWhatIsNotThere:
     def test_view(self):
-        with pytest.raises(ValueError, match="no view 'wide'[\\s\\S]*unrolled"):
+        with pytest.raises(ValueError, match=r"no view 'wide'[\s\S]*unrolled"):
             drawn(nets.lstm(), view="wide")
 
     def test_level(self):
-        with pytest.raises(ValueError, match="no level 'layers'[\\s\\S]*gate"):
+        with pytest.raises(ValueError, match=r"no level 'layers'[\s\S]*gate"):
             drawn(nets.lstm(), level="layers")
 
     def test_too_many_boxes(self):

@@ -78,7 +78,7 @@ def language_model(T=4, **options):
 
 
 def gradients_of(y, *weights):
-    found = weights or [p for p in tg.graph(y).parameters]
+    found = weights or tg.graph(y).parameters
     return [y, *(g for g in tg.grad(y, found, create_graph=True, allow_unused=True) if g is not None)]
 
 
