@@ -205,7 +205,8 @@ class _Builder:
     def _linked(self, source: Box, target: Box, kind: str, delay: int = 0) -> Link:
         found = self._links.get((source, target, kind, delay))
         if found is None:
-            found = self._links[source, target, kind, delay] = Link(source, target, kind, delay=abs(delay) or 1)
+            found = Link(source, target, kind, delay=abs(delay) or 1, leftward=delay < 0)
+            self._links[source, target, kind, delay] = found
             if delay and kind == "saved":  # as a gradient looks at the state before
                 found.label = f"t {'−' if delay > 0 else '+'} {abs(delay)}"
         return found

@@ -230,7 +230,7 @@ class _Scopes:
         scopes = {t.place.scope for t in nodes if not t.is_leaf}
         inner = {s[:k] for s in scopes for k in range(len(s))}
         self._innermost = scopes - inner - {()}
-        self._shared = len(_shared(scopes)) if level == "layer" else 0
+        self._shared = len(_shared(scopes - {()})) if level == "layer" else 0
         self._stage = _stages(nodes)
         self._cut: dict[tuple[tuple[str, ...], bool], tuple[str, ...] | None] = {}
         sizes = Counter(group for t in nodes if (group := self._group(t)) is not None)
@@ -264,7 +264,7 @@ class _Scopes:
         if cut is None:
             return None
         phase = self._timeline.phase_of(t)
-        call = id(_call(t.place, len(cut))) if cut else None
+        call = id(_call(t.place, len(cut), self._level == "cell")) if cut else None
         return cut, t.place.time, phase, t.place.backward, call, self._stage[t.serial]
 
 
@@ -278,9 +278,14 @@ def _stages(nodes: Sequence[Tensor]) -> dict[int, int]:
     return stage
 
 
-def _call(place: Place, depth: int) -> Place:
-    """The call of the module at that depth of the scope which a place lies in, within its time step."""
-    while place.outer is not None and len(place.outer.scope) >= depth and place.outer.time == place.time:
+def _call(place: Place, depth: int, within_step: bool) -> Place:
+    """The call of the module at that depth of the scope which a place lies in.
+
+    A layer or model may have a loop over time inside, a cell has not: two loops are two directions.
+    """
+    while place.outer is not None and len(place.outer.scope) >= depth:
+        if within_step and place.outer.time != place.time:
+            break
         place = place.outer
     return place
 

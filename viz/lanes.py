@@ -57,7 +57,9 @@ def _states(links: Iterable[Link]) -> Iterator[Link]:
 
 
 def _rightward(link: Link) -> bool:
-    """A state that comes back to its own column counts as one that runs to the right."""
+    """Whether a state runs to later steps."""
+    if link.kind == "delay":
+        return not link.leftward
     return (link.source.column or 0) <= (link.target.column or 0)
 
 

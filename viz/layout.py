@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from . import theme
 from .captions import label_size, set_labels, set_titles, title_of, title_width
+from .curves import paths
 from .delays import with_delays
 from .order import LONGEST, Dummy, arranged
 from .room import Room
-from .route import Grid, Point, paths, widths
+from .route import Grid, Point, widths
 from .rows import Rows
 from .scene import Box, Scene
 

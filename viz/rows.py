@@ -109,9 +109,22 @@ class Rows:
             if users and len(users) >= sum(stage[i] == stage[k] for i in self.ins[k]):
                 depth[k] = max(depth[k], min(depth[o] for o in users) - 1)
             placed.add(k)
+        self._set_apart(stage, depth)
+        for k in self.order:
             lane = (stage[k], self.backward[k])
             height[lane] = max(height[lane], depth[k] + 1)
         return depth, height
+
+    def _set_apart(self, stage: dict[Key, int], depth: dict[Key, int]) -> None:
+        """A row of its own for each state that runs straight through its step, above the others of its depth."""
+        levels: dict[tuple[int, bool], set[tuple[int, int]]] = defaultdict(set)
+        at: dict[Key, tuple[int, int]] = {}
+        for n, k in enumerate(self.order):
+            at[k] = depth[k], (n + 1 if k in self.units else 0)
+            levels[stage[k], self.backward[k]].add(at[k])
+        number = {lane: {level: n for n, level in enumerate(sorted(found))} for lane, found in levels.items()}
+        for k in self.order:
+            depth[k] = number[stage[k], self.backward[k]][at[k]]
 
     def _place(self, stage: dict[Key, int], depth: dict[Key, int], height: dict[tuple[int, bool], int]) -> None:
         top = max((s for s, backward in height if not backward), default=0)

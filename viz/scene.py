@@ -72,6 +72,7 @@ class Link:
     label: str = ""
     label_at: tuple[float, float] = (0.0, 0.0)  # its middle
     delay: int = 1  # how many steps later a state comes back
+    leftward: bool = False  # whether that is to an earlier step, as in the backward direction of a layer
     faded: bool = False
 
 

@@ -102,8 +102,14 @@ class Timeline:
                 elif i.place.time != t.place.time and use not in states:
                     states[use] = Start(i, t.place.time - i.place.time, phase or 0)
         for i, t, use in others:
-            if use in states and states[use].state.shape == i.shape:
-                yield i, t, states[use]
+            start = states.get(use)
+            if start is not None and start.state.shape == i.shape and self._is_before(t, start):
+                yield i, t, start
+
+    def _is_before(self, user: Tensor, start: Start) -> bool:
+        """Whether the step that the state would come from is before the first one, or after the last one."""
+        times, time = self.times[start.phase], (user.place.time or 0) - start.delay
+        return time < times[0] if start.delay > 0 else time > times[-1]
 
 
     # Loops: keys joined because they always meet within one step ----------------------------------------------------
@@ -213,29 +219,54 @@ def _longest(loops: dict[Key, None], waits: dict[tuple[Key, Key], int]) -> dict[
 
 
 def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
-    """What tells quantities apart is their name, if it comes back in other steps, or the line of the user's code."""
+    """What tells quantities apart is their name, if it comes back in other steps, or the line of the user's code.
+
+    Gradients are told apart by the values that they look at too: not every step has all of them.
+    """
     spread: dict[str, set[int]] = defaultdict(set)
     for t in nodes:
         if t.name and t.place.time is not None:
             spread[t.name].add(t.place.time)
-    seen: Counter[Hashable] = Counter()
+    keys: dict[int, Key] = {t.serial: t.serial for t in nodes if t.place.time is None}
+    timed = [t for t in nodes if t.place.time is not None]
+    count: Counter[Hashable] = Counter()
     number: dict[Hashable, Key] = {}
-    keys: dict[int, Key] = {}
     lines: dict[tuple[int, int], int] = {}
-    for t in nodes:
-        if t.place.time is None:
-            keys[t.serial] = t.serial
-            continue
-        what: Hashable = t.name
-        if not t.name or len(spread[t.name]) == 1:
-            code, offset = id(t._source[0]), t._source[1]
-            line = lines.get((code, offset))
-            if line is None:  # not the offset: Python counts it otherwise once it has specialised an instruction
-                line = lines[code, offset] = t.source.line
-            what = (t.op.name, code, line, *[i.serial for i in t.inputs if i.op is PARAMETER])
-        path = (t.place.backward, t.op is DETACHED, t.place.scope, what)
-        turn = (t.place.time, path)
-        full = (path, seen[turn])
-        seen[turn] += 1
-        keys[t.serial] = number.setdefault(full, -1 - len(number))
+    looks_at: dict[int, Key] = {}
+    for backward in (False, True):
+        for t in timed:
+            if t.place.backward != backward:
+                continue
+            what: Hashable = t.name
+            if not t.name or len(spread[t.name]) == 1:
+                code, offset = id(t._source[0]), t._source[1]
+                line = lines.get((code, offset))
+                if line is None:  # not the offset: Python counts it otherwise once it has specialised an instruction
+                    line = lines[code, offset] = t.source.line
+                values = (i.serial if i.op is PARAMETER else looks_at.get(i.serial) for i in t.inputs)
+                what = (t.op.name, code, line, *(v for v in values if v is not None))
+            path = (backward, t.op is DETACHED, t.place.scope, what)
+            turn = (t.place.time, path)
+            full = (path, count[turn])
+            count[turn] += 1
+            keys[t.serial] = number.setdefault(full, -1 - len(number))
+        if not backward:
+            looks_at = _values(timed, keys)
     return keys
+
+
+def _values(timed: Sequence[Tensor], keys: dict[int, Key]) -> dict[int, Key]:
+    """Keys of the values in time steps, and of initial states those of their states."""
+    found: dict[int, Key] = {}
+    states: dict[tuple[Key, int], Key] = {}
+    forward = [t for t in timed if not t.place.backward]
+    for t in forward:
+        found[t.serial] = keys[t.serial]
+        for k, i in enumerate(t.inputs):
+            if i.place.time is not None and i.place.time != t.place.time:
+                states.setdefault((keys[t.serial], k), keys[i.serial])
+    for t in forward:
+        for k, i in enumerate(t.inputs):
+            if i.is_leaf and i.place.time is None and (keys[t.serial], k) in states:
+                found.setdefault(i.serial, states[keys[t.serial], k])
+    return found

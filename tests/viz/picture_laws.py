@@ -139,7 +139,8 @@ def _obstacles(plan):
 def _texts(plan):
     """Names and rectangles of labels and titles."""
     for column in plan.columns:
-        yield f"title {column.title!r} of {column.name}", _text(column.title_at, theme.TITLE_CHAR * len(column.title), 11)
+        width = theme.TITLE_CHAR * len(column.title)
+        yield f"title {column.title!r} of {column.name}", _text(column.title_at, width, 11)
     for link in plan.scene.links:
         if link.label:
             yield f"label {link.label!r}", _text(link.label_at, theme.CHAR * len(link.label), 9)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 
@@ -74,7 +78,7 @@ def language_model(T=4, **options):
 
 
 def gradients_of(y, *weights):
-    found = weights or [p for p in tg.graph(y).parameters]
+    found = weights or tg.graph(y).parameters
     return [y, *(g for g in tg.grad(y, found, create_graph=True, allow_unused=True) if g is not None)]
 
 
@@ -137,3 +141,43 @@ ZOO = {
     "tree_recursive": lambda: tg.nn.TreeNetwork(6, 3, 4, "recursive", generator=0).one_by_one(TREE),
     "tree_child_sum": lambda: tg.nn.TreeNetwork(6, 3, 4, "child-sum", generator=0).one_by_one(((1, 2, 3), 4)),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Recurrent layers of the library with some options, read over some steps."""
+
+    kind: str
+    layers: int
+    bidirectional: bool
+    residual: bool
+    skip: bool
+    cell: tuple[tuple[str, Any], ...]
+    lengths: tuple[int, ...] | None
+    ends: str
+    gradient: bool
+
+    def run(self, T):
+        options = {"residual": self.residual, "skip": self.skip, "bidirectional": self.bidirectional, **dict(self.cell)}
+        layer = getattr(tg.nn, self.kind)(3, 4, self.layers, generator=0, **options)
+        out = layer(ones(2, T, 3), lengths=None if self.lengths is None else [min(n, T) for n in self.lengths])
+        y = out.last if self.ends == "last" else out.outputs
+        return gradients_of(y.sum()) if self.gradient else y
+
+
+CELLS = {
+    "RNN": ({}, {"bias": "two"}, {"leak": 0.5}, {"activation": "relu", "layer_norm": True}),
+    "LSTM": ({}, {"peephole": True}, {"forget_gate": False}, {"state_gated": True}, {"projection": 2}),
+    "GRU": ({}, {"reset_after": True, "bias": "two"}, {"update": "keep", "learn_initial_state": True}),
+}
+
+
+@st.composite
+def layers(draw):
+    """Layers of all kinds; shrinks to one plain RNN."""
+    kind = draw(st.sampled_from(tuple(CELLS)))
+    cell = draw(st.sampled_from(CELLS[kind]))
+    lengths = draw(st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    some = st.booleans()
+    return Layers(kind, draw(st.integers(1, 2)), draw(some), draw(some), draw(some), tuple(cell.items()), lengths,
+                  draw(st.sampled_from(("outputs", "last"))), draw(some))  # fmt: skip

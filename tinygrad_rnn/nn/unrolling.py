@@ -227,7 +227,7 @@ class Inputs:
     def __getitem__(self, t: int) -> tuple[Tensor, Tensor | None]:
         """The inputs of a step, and which sequences have it, recorded where the loop as a whole is."""
         if t not in self.steps:
-            with using(lambda s: s.at(replace(self.place, time=t))):
+            with using(lambda s: s.at(replace(self.place, time=t, outer=self.place))):
                 self.steps[t] = self._cut(t)
         return self.steps[t]
 
