@@ -149,13 +149,8 @@ figure { margin: 0; } figure svg { max-width: 100%; height: auto; }
 
 
 def picture(loss: tg.Tensor, path: tg.bptt.Path | None = None) -> str:
-    """The drawn graph as inline SVG; the one place to change for a picture with the nodes of `path` lit.
-
-    ``path.tensors`` are the nodes of the graph that a path goes through.
-    """
-    del path
-    svg = tg.viz.draw(loss).svg()
-    return svg[svg.index("<svg") :]
+    """The drawn graph as inline SVG, with the nodes of `path` lit."""
+    return tg.viz.draw(loss, highlight=path).svg()
 
 
 def as_page(lines: list[Line], loss: tg.Tensor) -> str:

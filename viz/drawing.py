@@ -39,6 +39,7 @@ def draw(
     show: Collection[str] = ("shape",),
     direction: str | None = None,
     highlight: Any = None,
+    heat: Any = None,
     theme: str = "light",
     max_nodes: int = MAX_NODES,
     legend: bool = False,
@@ -68,6 +69,8 @@ def draw(
         default what is recorded.
     highlight : tensors, names, or a path of :func:`tinygrad_rnn.bptt.paths`, optional
         What to light up; everything else fades.
+    heat : dict, or what :func:`tinygrad_rnn.bptt.flow` gives, optional
+        A number for nodes, by tensor, serial number or id, which colours them.
     theme : {"light", "dark", "print"}
     max_nodes : int
         Refuse to draw more boxes than that.
@@ -108,7 +111,7 @@ def draw(
         view=given.view(view), level=given.level(view, level), steps=steps, show=frozenset(show), direction=direction,
         theme=theme, max_nodes=max_nodes, legend=legend,
     )  # fmt: skip
-    return Drawing(lambda theme: planned(given, replace(options, theme=theme), highlight), options.theme)
+    return Drawing(lambda theme: planned(given, replace(options, theme=theme), highlight, heat), options.theme)
 
 
 def compare(before: Any, after: Any = None, **options: Any) -> Drawing:
@@ -132,9 +135,9 @@ def compare(before: Any, after: Any = None, **options: Any) -> Drawing:
     return Drawing(lambda theme: pair(before, after, replace(chosen, theme=theme)), chosen.theme)
 
 
-def planned(given: Subject, options: Options, highlight: Any = None) -> Layout:
+def planned(given: Subject, options: Options, highlight: Any = None, heat: Any = None) -> Layout:
     """The layout of a picture."""
-    return layout(scene(given.graph, options, given.overlay(options, highlight)))
+    return layout(scene(given.graph, options, given.overlay(options, highlight, heat)))
 
 
 def to_dot(x: Any, *inputs: Any, **options: Any) -> str:

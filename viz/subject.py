@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isfinite, log10
@@ -39,7 +39,7 @@ class Subject:
         """Operations, in trees cells."""
         return asked or ("cell" if self.view(view) == "tree" else "op")
 
-    def overlay(self, options: Options, highlight: Any = None) -> Overlay:
+    def overlay(self, options: Options, highlight: Any = None, heat: Any = None) -> Overlay:
         """What is laid over the picture."""
         over = Overlay(failure=self.failure)
         lines: dict[int, list[str]] = {}
@@ -47,6 +47,9 @@ class Subject:
             self._lay_gradients(options, over, lines)
         for what in sorted(options.show & {"flops", "time"}):
             self._lay_numbers(what, over, lines)
+        if heat is not None:
+            over.heat_name = "gradient norm" if hasattr(heat, "by_serial") else "heat"
+            over.heat, over.heat_ends = scaled(numbered(self.graph, heat))
         over.lines = {serial: tuple(said) for serial, said in lines.items()}
         if highlight is not None:
             over.lit = lit(self.graph, highlight)
@@ -107,6 +110,21 @@ def gradients(whole: Graph) -> dict[int, Tensor]:
     nodes = [t for t in whole.nodes if t.dtype.kind == "f" and not t.place.backward]
     found = grad(y, nodes, np.ones(y.shape, y.dtype), allow_unused=True)
     return {t.serial: g for t, g in zip(nodes, found) if g is not None}
+
+
+def numbered(whole: Graph, heat: Any) -> dict[int, float]:
+    """Numbers by serial number, from a dict by tensor, serial number or id, or from a flow of gradients."""
+    given = getattr(heat, "by_serial", heat)
+    if not isinstance(given, Mapping):
+        raise fail(TypeError, "draw: heat", expected="a dict of numbers, or a flow", got=type(heat).__name__)
+    serials = {id: serial for serial, id in whole.ids.items()}
+    found: dict[int, float] = {}
+    for key, number in given.items():
+        serial = key.serial if isinstance(key, Tensor) else serials.get(key, -1) if isinstance(key, str) else key
+        if serial == -1:
+            raise fail(ValueError, f"draw: heat of {key!r}", expected="an id of the graph, as in graph.ids")
+        found[serial] = float(number)
+    return found
 
 
 def lit(whole: Graph, highlight: Any) -> set[int]:

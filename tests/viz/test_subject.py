@@ -186,6 +186,25 @@ class TestOverlays:
         assert {i.split("/")[0] for i in inside} == {"t1", "t2"}
         assert not any("slice" in i for i in inside)
 
+    def test_the_flow_of_gradients_colours_a_picture(self):
+        model = tg.nn.RNN(2, 3, generator=0)
+        found = tg.bptt.flow(lambda xs: (model(xs).last ** 2).sum(), np.ones((1, 5, 2), np.float32))
+        heat = subject(found.loss).overlay(Options(), heat=found).heat
+        whole = tg.graph(found.loss)
+        states = [heat[t.serial] for t in whole.by_name("h")]
+        assert len(states) == 5
+        assert all(a < b for a, b in pairwise(states))
+        assert viz.draw(found.loss, heat=found, legend=True).dot.count("gradient norm") == 2
+
+    def test_any_numbers_colour_a_picture(self):
+        x = tg.ones(2).named("x")
+        y = (x * 2).named("y")
+        assert viz.draw(y, heat={x: 1.0, "y": 2}).dot == viz.draw(y, heat={x.serial: 1.0, y.serial: 2.0}).dot
+        with pytest.raises(ValueError, match="heat of 'z'"):
+            viz.draw(y, heat={"z": 1})
+        with pytest.raises(TypeError, match="a dict of numbers, or a flow"):
+            viz.draw(y, heat=3)
+
     def test_a_scale_of_numbers(self):
         heat, ends = scaled({1: 1.0, 2: 10.0, 3: 100.0, 4: 0.0, 5: float("inf")})
         assert heat == {1: 0.0, 2: pytest.approx(0.5), 3: 1.0, 4: 0.0, 5: 1.0}
