@@ -62,7 +62,7 @@ def _place(link: Link, curve: Path, palette: theme.Palette, room: Room) -> tuple
     mark = _mark(link, palette)
     size = mark.width + 2, mark.height + 2
     far = mark.width / 2 + theme.ARROW + 2
-    levels = list(_levels(curve, 2 * far))
+    levels = list(_levels(curve, 2 * far)) or sorted(_levels(curve, 0), key=lambda e: -abs(e[2] - e[1]))
     k, x, u = levels[0]
     at = k, (x + u) / 2
     for k, x, u in levels:

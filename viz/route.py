@@ -38,6 +38,7 @@ class Course:
     gutter: Gutter | None
     bus: Key
     down: bool = False  # whether it leaves at the bottom, towards steps that lie lower
+    back: Key = None  # the track on which it comes back along the gap that it left by, if it does
 
 
 def widths(scene: Scene) -> dict[Key, float]:
@@ -111,8 +112,10 @@ class Grid:
         bus = b.key if a.column is not None and b.column is None else a.beside or a.key
         if link.kind == "delay":
             bus = ("delay", a.key, link.delay)
-            gutter = ("column", (b.column or 0) + (b.backward != link.leftward))
+            gutter = ("column", (b.column or 0) + (b.backward or link.leftward))
             course = self._enter_at_side(Course(leave, enter, gutter, bus), a, b)
+            if course.enter == leave:
+                course.back = "back", bus
         elif a.beside is not None:
             front = self.initial[a.column, row[a.key]] is a
             gutter = ("column", max(a.column or 0, 0))
@@ -278,7 +281,7 @@ class Grid:
             channels.append((kind, number if kind in _SEVERAL else 0))
         for channel in channels:
             taken, delayed = self.tracks[channel], _is_delay(course.bus)
-            for bus in _with_room(course.bus):
+            for bus in (*_with_room(course.bus), *([course.back] if course.back else ())):
                 if len(taken) < _TRACKS or delayed:  # whose marks would lie in the way
                     taken.setdefault(bus, len(taken))
 
