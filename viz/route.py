@@ -110,8 +110,10 @@ class Grid:
         leave = row[a.key] + (not a.backward)
         enter = row[b.key] + b.backward
         bus = b.key if a.column is not None and b.column is None else a.beside or a.key
+        if link.label and link.kind == "saved":
+            bus = "label", a.key, link.label
         if link.kind == "delay":
-            bus = ("delay", a.key, link.delay)
+            bus = ("delay", a.key, link.delay, link.leftward)
             gutter = ("column", (b.column or 0) + (b.backward or link.leftward))
             course = self._enter_at_side(Course(leave, enter, gutter, bus), a, b)
             if course.enter == leave:
@@ -318,6 +320,8 @@ def _is_delay(bus: Key) -> bool:
 
 
 def _with_room(bus: Key) -> list[Key]:
-    """A track, and for marks with a number the ones beside it."""
+    """A track, and for labels and marks with a number the ones beside it."""
+    if isinstance(bus, tuple) and bus[0] == "label":
+        return [bus, ("over", bus)]
     large = isinstance(bus, tuple) and _is_delay(bus) and bus[2] > 1
     return [("under", bus), bus, ("over", bus)] if large else [bus]
