@@ -63,6 +63,7 @@ class _Builder:
             for i in item.inputs:
                 self._users[i].append(item)
         self._at: dict[Item, _At | None] = {}
+        self._outside: dict[Item, int] = {}
         self._boxes: dict[tuple[int | None, Hashable], Box] = {}
         self._links: dict[tuple[Box, Box, str, int], Link] = {}
         self._names: dict[Link, dict[str, None]] = defaultdict(dict)
@@ -72,6 +73,7 @@ class _Builder:
 
     def built(self, overlay: Overlay) -> tuple[list[Box], list[Link]]:
         self._place()
+        self._outside = self._phases() if len({s.phase for s in self._steps}) > 1 else {}
         for item in self._items.all:
             self._box(item)
         for item in self._items.all:
@@ -164,11 +166,22 @@ class _Builder:
         return titled(item.node, item.whole, item.members, show)
 
     def _phase(self, item: Item, at: _At) -> int:
-        """Of what stands outside of the columns: the last phase that it waits for."""
+        """Of what stands outside of the columns: the last phase that it waits for, or else the first that it is for."""
         if at.column is not None and 0 <= at.column < len(self._steps):
             return self._steps[at.column].phase
-        before = [self._home(i) for i in item.inputs]
-        return max((b.phase for b in before if b is not None), default=0)
+        return self._outside.get(item, 0)
+
+    def _phases(self) -> dict[Item, int]:
+        found: dict[Item, int] = {}
+        for item in self._items.all:
+            before = [found[i] for i in item.inputs if i in found]
+            phase = max(before, default=None) if item.phase is None else item.phase
+            if phase is not None:
+                found[item] = phase
+        for item in reversed(self._items.all):
+            if item not in found:
+                found[item] = min((found[u] for u in self._users[item] if u in found), default=0)
+        return found
 
     def _home(self, item: Item) -> Box | None:
         """Where an item is seen: at its own box, or that of an item like it, or the mark of a gap."""

@@ -81,7 +81,7 @@ def _direct(grid: Grid, link: Link, port: float) -> list[Point]:
 def _along(grid: Grid, link: Link, course: Course, port: float) -> list[Point]:
     a, b = link.source, link.target
     leave = None if course.leave is None else grid.y_of(course.leave, course.bus)
-    enter = None if course.enter is None else grid.y_of(course.enter, course.bus)
+    enter = None if course.enter is None else grid.y_of(course.enter, course.back or course.bus)
     x = None if course.gutter is None else grid.x_of(course.gutter, course.bus)
     if leave is None and x is not None:
         points = [(a.x + _side(x, a.x) * a.width / 2, a.y), (x, a.y)]

@@ -18,7 +18,7 @@ Path = list[Point]
 
 def with_delays(scene: Scene, paths: list[Path], room: Room) -> tuple[Scene, list[Path], list[Box]]:
     """Cut the edges of kind delay in two by a mark, which all edges of the same state and the same delay share."""
-    marks: dict[tuple[Box, int], list[Box]] = defaultdict(list)
+    marks: dict[tuple[Box, int, bool], list[Box]] = defaultdict(list)
     links: list[Link] = []
     found: list[Path] = []
     for link, path in zip(scene.links, paths):
@@ -32,16 +32,17 @@ def with_delays(scene: Scene, paths: list[Path], room: Room) -> tuple[Scene, lis
 
 
 def _cut(
-    link: Link, path: Path, marks: dict[tuple[Box, int], list[Box]], palette: theme.Palette, room: Room
+    link: Link, path: Path, marks: dict[tuple[Box, int, bool], list[Box]], palette: theme.Palette, room: Room
 ) -> Iterator[tuple[Link, Path]]:
     """The way to the mark, if nobody has drawn it yet, and the way from there."""
     curve, tip = path[:-1], path[-1]
-    shared = next(_shared(curve, marks[link.source, link.delay]), None)
+    made = marks[link.source, link.delay, link.leftward]
+    shared = next(_shared(curve, made), None)
     at, mark = shared or _place(link, curve, palette, room)
     (x, y), (u, _) = curve[at], curve[at + 3]
     side = 1 if u > x else -1
     if shared is None:
-        marks[link.source, link.delay].append(mark)
+        made.append(mark)
         start = (mark.x - side * mark.width / 2, y)
         stop = (start[0] - side * theme.ARROW, y)
         yield replace(link, target=mark), [*curve[: at + 1], *_straight((x, y), stop), start]
@@ -62,7 +63,7 @@ def _place(link: Link, curve: Path, palette: theme.Palette, room: Room) -> tuple
     mark = _mark(link, palette)
     size = mark.width + 2, mark.height + 2
     far = mark.width / 2 + theme.ARROW + 2
-    levels = list(_levels(curve, 2 * far))
+    levels = list(_levels(curve, 2 * far)) or sorted(_levels(curve, 0), key=lambda e: -abs(e[2] - e[1]))
     k, x, u = levels[0]
     at = k, (x + u) / 2
     for k, x, u in levels:

@@ -231,7 +231,7 @@ class _Scopes:
         inner = {s[:k] for s in scopes for k in range(len(s))}
         self._innermost = scopes - inner - {()}
         self._shared = len(_shared(scopes - {()})) if level == "layer" else 0
-        self._stage = _stages(nodes)
+        self._stage = _stages(nodes, timeline)
         self._cut: dict[tuple[tuple[str, ...], bool], tuple[str, ...] | None] = {}
         sizes = Counter(group for t in nodes if (group := self._group(t)) is not None)
         self._large = {group for group, size in sizes.items() if size > 1}
@@ -268,13 +268,22 @@ class _Scopes:
         return cut, t.place.time, phase, t.place.backward, call, self._stage[t.serial]
 
 
-def _stages(nodes: Sequence[Tensor]) -> dict[int, int]:
-    """How often the way to a node went into time steps and out again: a part of the model that does so is several."""
+def _stages(nodes: Sequence[Tensor], timeline: Timeline) -> dict[int, int]:
+    """How often the way to a node went into time steps and out again: a part of the model that does so is several.
+
+    What a loop waits for, as a decoder does for its encoder, does not count.
+    """
     stage: dict[int, int] = {}
+    phase: dict[int, int | None] = {}  # outside of steps that of what a node was computed from
     for t in nodes:
-        timed = t.place.time is not None
-        before = (stage[i.serial] + ((i.place.time is not None) != timed) for i in t.inputs if i.serial in stage)
+        own, timed = timeline.phase_of(t), t.place.time is not None
+        near = [i for i in t.inputs if i.serial in stage]
+        if timed:
+            near = [i for i in near if phase[i.serial] in (None, own)]
+        before = (stage[i.serial] + ((i.place.time is not None) != timed) for i in near)
         stage[t.serial] = max(before, default=int(timed))
+        known = [p for i in near if (p := phase[i.serial]) is not None]
+        phase[t.serial] = own if timed else (min if t.place.backward else max)(known, default=None)
     return stage
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from . import theme
 from .captions import label_size, set_labels, set_titles, title_of, title_width
@@ -154,22 +155,34 @@ def _set_columns(grid: Grid) -> tuple[float, float]:
     """The x of boxes, gutters and frames; gives the left and right end of the picture."""
     spans = {lane: _span(grid, lane) for lane in grid.lanes}
     grid.gutter = max([grid.gutter_width("column"), *_labels_between(grid.scene)])
-    base = _set_frames(grid, spans)
+    bands = {
+        (region, phase): _band(grid, spans, region, phase)
+        for region in grid.rows.regions
+        if region % 2 == 0
+        for phase in grid.rows.phases
+    }
+    wide: dict[int, float] = {}
+    for (_, phase), parts in bands.items():
+        wide[phase] = max(wide.get(phase, 0.0), sum(parts))
+    base = _set_frames(grid, spans, wide)
     left, right = 0.0, max(grid.start[-1] - grid.gutter, 0.0)
-    centre = right / 2
-    for region in grid.rows.regions:
-        if region % 2 == 0:
-            there, back = (region, False, 0), (region, True, 0)
-            f, b = spans.get(there, (0.0, 0.0)), spans.get(back, (0.0, 0.0))
-            space = grid.gutter_width("band", region) if there in spans and back in spans else 0.0
-            start = centre - (f[1] - f[0] + space + b[1] - b[0]) / 2
-            grid.band[region] = (start - f[0], start + f[1] - f[0] + space - b[0], start + f[1] - f[0])
-            left, right = min(left, start), max(right, 2 * centre - start)
+    for (region, phase), (there, space, back) in bands.items():
+        start = grid.centre.get(phase, 0.0) - (there + space + back) / 2
+        f, b = spans.get((region, False, phase), (0.0, 0.0)), spans.get((region, True, phase), (0.0, 0.0))
+        grid.band[region, phase] = (start - f[0], start + there + space - b[0], start + there)
+        left, right = min(left, start), max(right, start + there + space + back)
     _set_boxes(grid, base)
     left = min([left, *(b.x - b.width / 2 for b in grid.scene.boxes)])
     right = max([right, *(b.x + b.width / 2 for b in grid.scene.boxes)])
     grid.far = (min(left, -grid.gutter * bool(grid.scene.columns)), max(right, grid.start[-1]))
     return left, right
+
+
+def _band(grid: Grid, spans: dict[Lane, tuple[float, float]], region: int, phase: int) -> tuple[float, float, float]:
+    """How wide what stands outside of the steps of a phase is: forward, the space between, backward."""
+    there, back = (spans.get((region, backward, phase)) for backward in (False, True))
+    space = grid.gutter_width("band", (region, phase)) if there and back else 0.0
+    return there[1] - there[0] if there else 0.0, space, back[1] - back[0] if back else 0.0
 
 
 def _labels_between(scene: Scene) -> Iterator[float]:
@@ -179,8 +192,13 @@ def _labels_between(scene: Scene) -> Iterator[float]:
             yield label_size(link.label)[0] + 2 * theme.ARROW
 
 
-def _set_frames(grid: Grid, spans: dict[Lane, tuple[float, float]]) -> list[dict[bool, float]]:
-    """Where columns begin, how wide they are, and for each the x from which the offsets of both lanes count."""
+def _set_frames(
+    grid: Grid, spans: dict[Lane, tuple[float, float]], wide: dict[int, float]
+) -> list[dict[bool, float]]:
+    """Where columns begin, how wide they are, and for each the x from which the offsets of both lanes count.
+
+    The columns of a phase keep as far from those of others as the things above and below them need, `wide`.
+    """
     of: dict[int, tuple[float, float, dict[bool, float]]] = {}
     for phase in {step.phase for step in grid.scene.columns}:
         mine: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
@@ -192,20 +210,28 @@ def _set_frames(grid: Grid, spans: dict[Lane, tuple[float, float]]) -> list[dict
         middle = theme.COLUMN_PAD + there[1] - there[0]
         base = {False: theme.COLUMN_PAD - there[0], True: middle + gap - back[0]}
         of[phase] = (middle + gap + back[1] - back[0] + theme.COLUMN_PAD, middle, base)
-    x, before = 0.0, 0
+    end = 0.0
     grid.start, grid.inner, grid.middle, bases = [], [], [], []
-    for step in grid.scene.columns:
-        x += theme.PHASE_GAP * (step.phase - before)
-        grid.start.append(x)
-        inner, middle, base = of[step.phase]
-        shift = grid.title_room.get(step.phase, 0.0)  # where edges leave no room, at the left of all else
-        shift += max(title_width(title_of(step)) - inner - shift, 0.0) / 2
-        wide = max(inner + shift, title_width(title_of(step)))
-        grid.inner.append(wide)
-        grid.middle.append(middle + shift)
-        bases.append({backward: x0 + shift for backward, x0 in base.items()})
-        x, before = x + wide + grid.gutter, step.phase
-    grid.start.append(x)
+    for phase, steps in groupby(grid.scene.columns, key=lambda step: step.phase):
+        inner, middle, base = of[phase]
+        room = grid.title_room.get(phase, 0.0)  # where edges leave none, at the left of all else
+        titles = [title_width(title_of(step)) for step in steps]
+        shifts = [room + max(title - inner - room, 0.0) / 2 for title in titles]
+        widths = [max(inner + room, title) for title in titles]
+        whole = sum(widths) + grid.gutter * (len(widths) - 1)
+        over = max(wide.get(phase, 0.0) - whole, 0.0) / 2
+        x = 0.0
+        if grid.start:
+            grid.between[phase] = end
+            x = end + grid.gutter + max(theme.PHASE_GAP, grid.gutter_width("phase", phase)) + over
+        grid.centre[phase], end = x + whole / 2, x + whole + over
+        for shift, width in zip(shifts, widths):
+            grid.start.append(x)
+            grid.inner.append(width)
+            grid.middle.append(middle + shift)
+            bases.append({backward: x0 + shift for backward, x0 in base.items()})
+            x += width + grid.gutter
+    grid.start.append(x if grid.start else 0.0)
     return bases
 
 
@@ -220,7 +246,7 @@ def _set_boxes(grid: Grid, base: list[dict[bool, float]]) -> None:
             box.x = edge + side * (taken[side, row] + box.width / 2)
             taken[side, row] += box.width + theme.BOX_GAP
         elif box.column is None:
-            box.x = grid.offset[box.key] + grid.band[grid.rows.lane[box.key][0]][box.backward]
+            box.x = grid.offset[box.key] + grid.band[grid.rows.lane[box.key][::2]][box.backward]
         else:
             box.x = grid.offset[box.key] + grid.start[box.column] + base[box.column][box.backward]
 
@@ -256,7 +282,7 @@ def _columns(grid: Grid) -> tuple[list[Column], list[Box]]:
             step = grid.scene.columns[box.column]
             column = Column(step.times[0], region, frame, title=title_of(step), kind=step.kind)
             found[region, box.column] = column
-            more = [f"loop{step.phase + 1}"] * (step.phase > 0) + [str(region // 2 + 1)] * (region > 1)
+            more = [f"loop{step.phase + 1}"] * (step.phase > 0) + [str(region // 2 + 1)] * (region != 1)
             column.name = "_".join([f"t{step.times[0]}", *more])
         column.boxes.append(box)
     return [found[k] for k in sorted(found)], outside

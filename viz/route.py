@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from . import theme
 from .order import Dummy
@@ -21,9 +22,10 @@ __all__ = ["Course", "Grid", "Point", "port_step", "widths"]
 Key = Hashable
 Point = tuple[float, float]
 Lane = tuple[int, bool, int]
-Gutter = tuple[str, int]  # column, middle, left or right; and at which column
+Gutter = tuple[str, Any]  # column, middle, band, phase, left or right; and at which column, or which of them
 
 _TRACKS = 10  # so many edges side by side in one gap or gutter; more share the last one
+_SEVERAL = ("band", "phase")  # gutters that have their tracks to themselves; all columns have the same
 _LOOK = 6  # so many rows that hold something are looked at for a way straight through
 
 
@@ -36,6 +38,7 @@ class Course:
     gutter: Gutter | None
     bus: Key
     down: bool = False  # whether it leaves at the bottom, towards steps that lie lower
+    back: Key = None  # the track on which it comes back along the gap that it left by, if it does
 
 
 def widths(scene: Scene) -> dict[Key, float]:
@@ -71,7 +74,7 @@ class Grid:
             lane: {r: [offset[k] for k in keys] for r, keys in levels.items()} for lane, levels in lanes.items()
         }
         self.both = any(region % 2 and backward for region, backward, _ in lanes)
-        self.tracks: dict[tuple[str, int], dict[Key, int]] = defaultdict(dict)
+        self.tracks: dict[tuple[str, Key], dict[Key, int]] = defaultdict(dict)
         initial = [box for box in scene.boxes if box.beside is not None]
         self.initial = {(box.column, rows.row[box.key]): box for box in reversed(initial)}  # the nearest to the steps
         self.marks: dict[tuple[int, int], list[Box]] = defaultdict(list)  # of states in a column of a gap, by row
@@ -84,7 +87,9 @@ class Grid:
         self.row_y: dict[int, float] = {}
         self.row_half: dict[int, float] = {}
         self.gap_y: dict[int, float] = {}
-        self.band: dict[int, tuple[float, float, float]] = {}
+        self.band: dict[tuple[int, int], tuple[float, float, float]] = {}  # by region and phase
+        self.between: dict[int, float] = {}  # by phase, where the space before its columns begins
+        self.centre: dict[int, float] = {}  # by phase, the middle of its columns
         self.gutter = 0.0
         self.title_room: dict[int, float] = {}  # by phase, for titles of columns that edges leave no room for
         self.start: list[float] = []  # the left ends of the columns, and one more
@@ -105,10 +110,14 @@ class Grid:
         leave = row[a.key] + (not a.backward)
         enter = row[b.key] + b.backward
         bus = b.key if a.column is not None and b.column is None else a.beside or a.key
+        if link.label and link.kind == "saved":
+            bus = "label", a.key, link.label
         if link.kind == "delay":
-            bus = ("delay", a.key, link.delay)
-            gutter = ("column", (b.column or 0) + (b.backward != link.leftward))
+            bus = ("delay", a.key, link.delay, link.leftward)
+            gutter = ("column", (b.column or 0) + (b.backward or link.leftward))
             course = self._enter_at_side(Course(leave, enter, gutter, bus), a, b)
+            if course.enter == leave:
+                course.back = "back", bus
         elif a.beside is not None:
             front = self.initial[a.column, row[a.key]] is a
             gutter = ("column", max(a.column or 0, 0))
@@ -175,7 +184,7 @@ class Grid:
         if gutter and gutter[0] == "band":
             return self._beside_lane(Course(leave, enter, gutter, bus), a, b)
         if gutter is None or any(r % 2 == 0 for r in self._regions(crossed)):
-            return Course(leave, enter, ("right", 0) if b.backward else ("left", 0), bus)
+            return Course(leave, enter, self._past_all(a, b), bus)
         course = Course(leave, enter, gutter, bus)
         if gutter[0] == "middle":
             return self._beside_lane(course, a, b)
@@ -187,14 +196,24 @@ class Grid:
 
     def _rises_between(self, a: Box, b: Box, enter: int, bus: Key) -> Course | None:
         """From a step straight up and between the two directions of what stands above it."""
-        region, backward, _ = self.rows.lane[b.key]
+        region, backward, phase = self.rows.lane[b.key]
         first = self.rows.regions[region][0]
         rises = a.column is not None and not a.backward and b.column is None and backward
-        if not rises or region != self.rows.lane[a.key][0] + 1 or (region, False, 0) not in self.lanes:
+        if not rises or region != self.rows.lane[a.key][0] + 1 or (region, False, phase) not in self.lanes:
             return None
         if not self._free(a, range(self.rows.row[a.key] + 1, first)):
             return None
-        return Course(first, enter, ("band", region), bus)
+        return Course(first, enter, ("band", (region, phase)), bus)
+
+    def _past_all(self, a: Box, b: Box) -> Gutter:
+        """The way past whole regions: between the columns of two loops, or at the far left or right."""
+        first, last = sorted(self.rows.lane[box.key][2] for box in (a, b))
+        phases = self.rows.phases
+        if first != last:
+            return "phase", last
+        if not b.backward:
+            return ("left", 0) if last == phases[0] else ("phase", last)
+        return ("right", 0) if last == phases[-1] else ("phase", phases[phases.index(last) + 1])
 
     def _slid(self, box: Box, gap: int, goal: int, spread: float) -> int:
         """The gap farthest towards the goal, short of the columns, in reach of a box outside of them."""
@@ -222,9 +241,9 @@ class Grid:
     def _gutter(self, a: Box, b: Box) -> Gutter | None:
         """The gutter next to the target, on the side that the edge comes from."""
         if a.column is None and b.column is None:
-            region, backward, _ = self.rows.lane[a.key]
-            beside = self.rows.lane[b.key] == (region, not backward, 0)
-            return ("band", region) if beside else None
+            region, backward, phase = self.rows.lane[a.key]
+            beside = self.rows.lane[b.key] == (region, not backward, phase)
+            return ("band", (region, phase)) if beside else None
         if a.column is None or b.column is None:
             at = a.column if b.column is None else b.column
             return "column", at or 0
@@ -261,19 +280,19 @@ class Grid:
         channels = [("gap", gap) for gap in dict.fromkeys((course.leave, course.enter)) if gap is not None]
         if course.gutter:
             kind, number = course.gutter
-            channels.append((kind, number if kind == "band" else 0))
+            channels.append((kind, number if kind in _SEVERAL else 0))
         for channel in channels:
             taken, delayed = self.tracks[channel], _is_delay(course.bus)
-            for bus in _with_room(course.bus):
+            for bus in (*_with_room(course.bus), *([course.back] if course.back else ())):
                 if len(taken) < _TRACKS or delayed:  # whose marks would lie in the way
                     taken.setdefault(bus, len(taken))
 
     # Where that is --------------------------------------------------------------------------------------------------
 
-    def gutter_width(self, kind: str, number: int = 0) -> float:
+    def gutter_width(self, kind: str, number: Key = 0) -> float:
         return theme.GUTTER + theme.TRACK * max(len(self.tracks[kind, number]) - 1, 0)
 
-    def _track(self, kind: str, number: int, bus: Key) -> float:
+    def _track(self, kind: str, number: Key, bus: Key) -> float:
         taken = self.tracks[kind, number]
         return theme.TRACK * taken.get(bus, _TRACKS - 1)
 
@@ -282,9 +301,11 @@ class Grid:
 
     def x_of(self, gutter: Gutter, bus: Key) -> float:
         kind, column = gutter
-        run = theme.GUTTER / 2 + self._track(kind, column if kind == "band" else 0, bus)
+        run = theme.GUTTER / 2 + self._track(kind, column if kind in _SEVERAL else 0, bus)
         if kind == "band":
             return self.band[column][2] + run
+        if kind == "phase":
+            return self.between[column] + run
         if kind == "left":
             return self.far[0] - run
         if kind == "right":
@@ -299,6 +320,8 @@ def _is_delay(bus: Key) -> bool:
 
 
 def _with_room(bus: Key) -> list[Key]:
-    """A track, and for marks with a number the ones beside it."""
+    """A track, and for labels and marks with a number the ones beside it."""
+    if isinstance(bus, tuple) and bus[0] == "label":
+        return [bus, ("over", bus)]
     large = isinstance(bus, tuple) and _is_delay(bus) and bus[2] > 1
     return [("under", bus), bus, ("over", bus)] if large else [bus]

@@ -6,6 +6,7 @@ them, and so on where steps follow again. Backward quantities have the regions m
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable
 
@@ -25,8 +26,8 @@ class Rows:
     Attributes
     ----------
     lane : dict
-        Key to (region, whether backward, phase of the loop). Odd regions hold time steps; outside of them all are of
-        phase 0.
+        Key to (region, whether backward, phase of the loop). Odd regions hold time steps; what is outside of them
+        stands above or below the steps of its phase.
     row : dict
         Key to row, counted from the bottom of the picture.
     regions : dict
@@ -50,6 +51,7 @@ class Rows:
                 self.timed[box.key] = box.column is not None
                 self.backward[box.key] = box.backward
                 self._phase[box.key] = box.phase
+        self.phases = sorted({step.phase for step in scene.columns}) or [0]
         self._read_edges(scene)
         self.order = topological(list(self.timed), self.ins, self.outs)
         stage = self._stages()
@@ -88,7 +90,7 @@ class Rows:
         timed = self.timed
         stage: dict[Key, int] = {}
         for k in self.order:
-            near = [i for i in self.ins[k] if i in stage and not (timed[k] and self._phase[i] < self._phase[k])]
+            near = [i for i in self.ins[k] if i in stage and not (timed[k] and self._is_waited_for(i, k))]
             before = [stage[i] + (timed[i] != timed[k]) for i in near]
             stage[k] = max(before, default=int(timed[k]))
         placed = set()
@@ -98,15 +100,26 @@ class Rows:
             placed.add(k)
         return stage
 
+    def _is_waited_for(self, i: Key, k: Key) -> bool:
+        if self.backward[k]:
+            return self.backward[i] and self._phase[i] > self._phase[k]
+        return self._phase[i] < self._phase[k]
+
     def _depths(self, stage: dict[Key, int]) -> tuple[dict[Key, int], dict[tuple[int, bool], int]]:
         depth: dict[Key, int] = {}
         for k in self.order:
             depth[k] = max((depth[i] + 1 for i in self.ins[k] if i in depth and stage[i] == stage[k]), default=0)
         height: dict[tuple[int, bool], int] = defaultdict(int)
+        top: dict[tuple[int, bool], int] = defaultdict(int)
+        for k in self.order:
+            top[stage[k], self.backward[k]] = max(top[stage[k], self.backward[k]], depth[k])
         placed = set()
         for k in reversed(self.order):
             users = [o for o in self.outs[k] if o in placed and stage[o] == stage[k]]
-            if users and len(users) >= sum(stage[i] == stage[k] for i in self.ins[k]):
+            feeds = not self.timed[k] and any(stage[o] > stage[k] for o in self.outs[k])
+            if not users and feeds:  # right below the steps that use it
+                depth[k] = top[stage[k], self.backward[k]]
+            elif users and len(users) >= sum(stage[i] == stage[k] for i in self.ins[k]):
                 depth[k] = max(depth[k], min(depth[o] for o in users) - 1)
             placed.add(k)
         self._set_apart(stage, depth)
@@ -145,6 +158,7 @@ class Rows:
         self.row: dict[Key, int] = {}
         for k in self.order:
             r = region[stage[k], self.backward[k]]
-            self.lane[k] = (r, self.backward[k], self._phase[k] if r % 2 else 0)
+            near = self.phases[max(bisect_right(self.phases, self._phase[k]) - 1, 0)]
+            self.lane[k] = (r, self.backward[k], near)
             first, last = self.regions[r]
             self.row[k] = last - depth[k] if self.backward[k] else first + depth[k]

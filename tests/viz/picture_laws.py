@@ -48,6 +48,9 @@ def columns_in_order(plan):
     for columns in rows.values():
         if not all(a.frame[2] < b.frame[0] for a, b in pairwise(columns)):
             yield "columns overlap"
+    names = [column.name for column in plan.columns]
+    if len(names) != len(set(names)):
+        yield f"columns are called {names}"
     steps = [(step.phase, sum(step.times) / len(step.times)) for step in plan.scene.columns]
     if steps != sorted(steps):
         yield f"columns come as {steps}"

@@ -89,6 +89,11 @@ class TestCells:
         low, high = sorted((b for b in plan.columns[1].boxes if b.scope == ("lstmcell",)), key=lambda b: b.y)
         assert any((k.source, k.target) == (low, high) for k in plan.scene.links)
 
+    def test_a_decoder_with_attention_is_one_box_a_step(self):
+        s = scene(tg.graph(zoo.encoder_decoder(3, attention=True)), Options(level="cell"))
+        per_step = Counter((b.column, b.scope) for b in s.boxes if b.scope == ("decoder",))
+        assert sorted(per_step.values()) == [1] * 4
+
     def test_a_loop_without_scopes_is_one_box_a_step(self):
         assert first_lines(step(nets.lstm(), "cell")) == ["step", "x"]
 

@@ -124,7 +124,7 @@ ZOO = {
     "skip_cell": lambda: tg.nn.Recurrent(tg.nn.RNNCell(3, 4, skip=3, leak=0.5, generator=0))(ones(2, 6, 3)).last,
     "LSTM_library_gradient": lambda: gradients_of(tg.nn.LSTM(3, 4, generator=0)(ones(2, 3, 3)).last.sum()),
     "bidirectional_library_gradient": lambda: gradients_of(
-        tg.nn.RNN(3, 4, bidirectional=True, generator=0)(ones(2, 3, 3)).outputs.sum()),
+        tg.nn.RNN(3, 4, bidirectional=True, generator=0)(ones(2, 5, 3)).outputs.sum()),
     "many_to_one": lambda: tg.nn.ManyToOne(3, 4, 2, vocabulary=5, cell="lstm", bidirectional=True, generator=0).loss(
         tokens(), [0, 1], lengths=[4, 2]),
     "many_to_many": lambda: tg.nn.ManyToMany(3, 4, 2, cell="gru", generator=0)(ones(2, 4, 3)),
