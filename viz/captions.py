@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from . import theme
 from .room import Point, Room
-from .scene import Link, Step
-
-if TYPE_CHECKING:
-    from .layout import Column
+from .scene import Column, Link, Step
 
 __all__ = ["label_size", "set_labels", "set_titles", "title_of", "title_width"]
 

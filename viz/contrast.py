@@ -8,7 +8,7 @@ from functools import cache
 
 from ..errors import fail
 
-__all__ = ["contrast", "dark_fill", "dark_line", "inks"]
+__all__ = ["contrast", "dark_fill", "dark_line", "inks", "luminance"]
 
 PAPER, NIGHT = "#fcfbf8", "#14161a"  # the page in both themes
 _INK, _LIGHT = "#1a1a1a", "#eceae4"
@@ -19,7 +19,7 @@ _STEPS = 40
 
 def contrast(a: str, b: str) -> float:
     """The ratio of two colours' luminance, from 1 to 21."""
-    low, high = sorted((_luminance(a), _luminance(b)))
+    low, high = sorted((luminance(a), luminance(b)))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -58,7 +58,8 @@ def dark_line(color: str) -> str:
     return "#ffffff"
 
 
-def _luminance(color: str) -> float:
+def luminance(color: str) -> float:
+    """Relative luminance of a colour like #00795a."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in _rgb(color)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

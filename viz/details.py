@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..tensor import DETACHED, Spec, Tensor
-from .formula import formula, index_text, number
+from .formula import formula, number
+from .text import index_text
 
 __all__ = ["brief", "details"]
 

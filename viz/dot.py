@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import theme
-from .layout import Column, Layout
-from .scene import Box, Link
+from .layout import Layout
+from .scene import Box, Column, Link
 from .text import label, quoted
 
 __all__ = ["written"]

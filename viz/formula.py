@@ -8,8 +8,9 @@ from string import Formatter
 from typing import Any
 
 from ..tensor import CONSTANT, LITERAL, Tensor
+from .text import index_text
 
-__all__ = ["Tree", "formula", "index_text", "number", "symbol"]
+__all__ = ["Tree", "formula", "number", "symbol"]
 
 Tree = list[Any]
 Token = str | int  # a piece of LaTeX, or the number of an input
@@ -56,23 +57,6 @@ def number(value: Any) -> str:
     if isinstance(value, bool):
         return str(value)
     return (str(value) if isinstance(value, int) else f"{value:.4g}").replace("-", "−")
-
-
-def index_text(t: Tensor) -> str:
-    """What stands between the brackets of an indexed tensor."""
-    index = t.params.get("index")
-    arrays = iter(t.inputs[1:])
-    return ", ".join(_part(p, arrays) for p in (index if isinstance(index, tuple) else (index,)))
-
-
-def _part(part: Any, arrays: Iterator[Tensor]) -> str:
-    if isinstance(part, slice):
-        ends = ["" if end is None else str(end) for end in (part.start, part.stop, part.step)]
-        return ":".join(ends[: 3 if ends[2] else 2])
-    if isinstance(part, str):
-        array = next(arrays, None)
-        return array.name if array is not None and array.name else "·"
-    return "…" if part is Ellipsis else str(part)
 
 
 # Inputs -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from . import theme
@@ -19,26 +19,12 @@ from .order import LONGEST, Dummy, arranged
 from .room import Room
 from .route import Grid, Point, widths
 from .rows import Rows
-from .scene import Box, Scene
+from .scene import Box, Column, Scene
 
 __all__ = ["Column", "Layout", "layout"]
 
 Key = Hashable
 Lane = tuple[int, bool, int]
-
-
-@dataclass(slots=True)
-class Column:
-    """The frame of one time step in one region of steps: left, bottom, right, top."""
-
-    time: int
-    region: int
-    frame: tuple[float, float, float, float]
-    boxes: list[Box] = field(default_factory=list)
-    title: str = ""
-    kind: str = "step"
-    name: str = ""  # of its own
-    title_at: Point = (0.0, 0.0)  # the middle of its title
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from itertools import count
 from typing import NamedTuple
 
 from . import theme
+from .contrast import luminance
 from .layout import Layout
 from .route import Point
 from .scene import Link
@@ -23,7 +24,6 @@ __all__ = [
     "label_of",
     "label_place",
     "looks",
-    "luminance",
     "marks",
     "visible",
     "width_of",
@@ -115,13 +115,6 @@ def ink(fill: str, palette: Palette) -> str:
     if fill == palette.page or fill in (look.fill for look in _known(palette).values()):
         return palette.ink
     return "#000000" if luminance(fill) > 0.179 else "#ffffff"
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2) of a colour like #00795a."""
-    channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear))
 
 
 # Text ---------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..tensor import Tensor
 from . import theme
 
-__all__ = ["Box", "Link", "Scene", "Step"]
+__all__ = ["Box", "Column", "Link", "Scene", "Step"]
 
 
 @dataclass(eq=False, slots=True)
@@ -94,3 +94,17 @@ class Scene:
     def elided(self) -> tuple[bool, bool]:
         """Whether steps were left out before the first column and after the last one."""
         return (self.columns[0].before, self.columns[-1].after) if self.columns else (False, False)
+
+
+@dataclass(slots=True)
+class Column:
+    """The frame of one time step in one region of steps: left, bottom, right, top."""
+
+    time: int
+    region: int
+    frame: tuple[float, float, float, float]
+    boxes: list[Box] = field(default_factory=list)
+    title: str = ""
+    kind: str = "step"
+    name: str = ""  # of its own
+    title_at: tuple[float, float] = (0.0, 0.0)  # the middle of its title

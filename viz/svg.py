@@ -15,11 +15,11 @@ from math import hypot
 from urllib.parse import quote
 
 from . import theme
-from .layout import Column, Layout
+from .layout import Layout
 from .pen import STROKES, ink, is_output, kind_of, label_of, label_place, looks, marks, visible, width_of
 from .pen import coordinate as _n
 from .route import Point
-from .scene import Box, Link
+from .scene import Box, Column, Link
 from .theme import Palette
 
 __all__ = ["dark", "written"]

@@ -13,7 +13,7 @@ from ..tensor import LITERAL, PARAMETER, Tensor
 from . import theme
 from .timeline import is_folded
 
-__all__ = ["label", "lines_of", "preview", "quoted", "sign_of", "titled"]
+__all__ = ["index_text", "label", "lines_of", "preview", "quoted", "sign_of", "titled"]
 
 # What XML cannot hold: control characters, lone surrogates, and two that are no characters at all.
 _ILLEGAL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -90,7 +90,7 @@ def preview(value: np.ndarray) -> str:
 
 def _operation(t: Tensor, any_step: bool, members: Collection[int]) -> str:
     if t.op.name in ("slice", "index"):
-        return _indexed(t, any_step)
+        return f"{t.inputs[0].name or ''}[{index_text(t, any_step)}]"
     shown = [_operand(i, members) for i in t.inputs]
     sign = theme.GLYPHS.get(t.op.label, t.op.label)
     if len(shown) == 2 and not sign[0].isalnum():
@@ -105,12 +105,12 @@ def _operand(t: Tensor, members: Collection[int]) -> str:
     return _leaf_text(t) if is_folded(t) else ""
 
 
-def _indexed(t: Tensor, any_step: bool) -> str:
+def index_text(t: Tensor, any_step: bool = False) -> str:
+    """What stands between the brackets of an indexed tensor; t for the number of the step in `any_step`."""
     index = t.params.get("index")
     arrays = iter(t.inputs[1:])
     parts = index if isinstance(index, tuple) else (index,)
-    shown = ["t" if any_step and p == t.time else _index_part(p, arrays) for p in parts]
-    return f"{t.inputs[0].name or ''}[{', '.join(shown)}]"
+    return ", ".join("t" if any_step and p == t.time else _index_part(p, arrays) for p in parts)
 
 
 def _index_part(part: Any, arrays: Any) -> str:

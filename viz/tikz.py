@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 from ..errors import fail
 from . import theme
-from .layout import Column, Layout
+from .layout import Layout
 from .pen import STROKES, ink, kind_of, label_of, label_place, looks, marks, visible
 from .pen import coordinate as _n
 from .route import Point
-from .scene import Box, Link
+from .scene import Box, Column, Link
 from .theme import Fill, Palette
 
 __all__ = ["COMMANDS", "LARGEST", "escaped", "written"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from tinygrad_rnn.viz import theme
 from tinygrad_rnn.viz.build import scene
-from tinygrad_rnn.viz.layout import Column, Layout, layout
+from tinygrad_rnn.viz.layout import Layout, layout
 from tinygrad_rnn.viz.options import Options
-from tinygrad_rnn.viz.scene import Box, Link, Scene, Step
+from tinygrad_rnn.viz.scene import Box, Column, Link, Scene, Step
 
 import tinygrad_rnn as tg
 
