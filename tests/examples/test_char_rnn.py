@@ -56,7 +56,7 @@ def test_eager_and_compiled_runs_agree(first, text, tmp_path):
 
 def test_it_leaves_a_model_and_pictures(first):
     out, _ = first
-    assert {"optimizer.step_count", "model.layers.layers.0.W_h"} <= tg.load(out / "last.safetensors").keys()
+    assert {"optimizer.step_count", "model.recurrent.layers.0.W_h"} <= tg.load(out / "last.safetensors").keys()
     assert "embedding.E" in tg.load(out / "best.safetensors")
     for name in ("unrolled.svg", "history.svg"):
         assert (out / name).read_text(encoding="utf-8").rstrip().endswith("</svg>")

@@ -313,6 +313,7 @@ def test_a_sum_of_many_terms():
         (lambda: tg.equations(tg.ones(2) * 2, form="tex"), ValueError, "form\n  expected: 'unicode' or 'latex'"),
         (lambda: tg.equations(tg.ones(2) * 2, style="short"), ValueError, "style\n  expected: 'unrolled'"),
         (lambda: tg.equations(nn.Linear(2, 1)), TypeError, "Linear takes 1 inputs\n  got:      0\n  hint: "),
+        (lambda: tg.equations(nn.RNN(2, 1)), TypeError, "RNN takes 1 inputs\n  got:      0\n  hint: "),
         (lambda: tg.equations([1.0]), TypeError, "equations: the function must give tensors"),
     ],
 )  # fmt: skip

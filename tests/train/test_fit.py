@@ -263,6 +263,8 @@ def test_mistakes_are_explained(name):
 def test_what_cannot_be_trained_is_explained():
     with pytest.raises(TypeError, match="batches are a generator"):
         fitted(classifier(), (b for b in batches()))
+    with pytest.raises(ValueError, match="there are no batches"):
+        fitted(classifier(), [])
     with pytest.raises(TypeError, match="Linear has no method loss"):
         fitted(tg.nn.Linear(1, 1), batches())
     with pytest.raises(TypeError, match="no method initial_state"):

@@ -164,7 +164,10 @@ class TestKeyboard:
         page.keys("\ue013")
         assert page.focused() == "h, ×, (2, 4), t = 1"
         page.keys("\ue015")
-        assert page.focused() == "o, σ, (2, 4), t = 1"
+        assert page.focused() == "tanh, (2, 4), t = 1"
+        page.js(f"{BOX}.focus()", "c, +, (2, 4), t = 1")
+        page.keys("\ue012")
+        assert page.focused().startswith("×")
 
     def test_enter_opens_and_escape_closes(self, opened):
         page = opened("lstm")

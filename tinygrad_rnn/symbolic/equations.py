@@ -233,7 +233,8 @@ def _run(module: Any, inputs: tuple[Any, ...]) -> tuple[Graph, dict[int, str]]:
     parameters = [p for p in inspect.signature(getattr(module, "forward", module)).parameters.values()
                   if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]  # fmt: skip
     needed = sum(p.default is p.empty for p in parameters)
-    if len(inputs) < needed and not (hasattr(module, "initial_state") and len(inputs) == needed - 1):
+    without_state = bool(inputs) and len(inputs) == needed - 1 and hasattr(module, "initial_state")
+    if len(inputs) < needed and not without_state:
         raise fail(TypeError, f"equations: {type(module).__name__} takes {needed} inputs", got=str(len(inputs)),
                    hint="pass an example of each: tg.equations(model, x)")  # fmt: skip
     with recording():

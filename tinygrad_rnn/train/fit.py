@@ -325,6 +325,8 @@ class _Listed(Source):
                 expected="tg.data.Batches or Windows, or a list of dicts of arrays",
                 hint="what can be gone through once only cannot be trained on for epochs",
             )  # fmt: skip
+        if not len(batches):
+            raise fail(ValueError, "fit: there are no batches", expected="at least one")
         self._batches = batches
 
     def __len__(self) -> int:
