@@ -76,10 +76,6 @@ class Overlay:
     changed: dict[int, str] = field(default_factory=dict)
     failure: Failure | None = None
 
-    def said_of(self, members: Collection[Tensor], node: Tensor) -> tuple[str, ...]:
-        """The lines of the node that a box stands for."""
-        return self.lines.get(node.serial, ())
-
     def heat_of(self, node: Any) -> float | None:
         """How hot a node is, if that is known."""
         return None if node is None else self.heat.get(node.serial)

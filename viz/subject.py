@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite, log10
 from typing import Any
@@ -14,7 +14,7 @@ from ..errors import fail
 from ..grad.reverse import grad
 from ..graph import Graph, flattened, graph, trace
 from ..scope import recording
-from ..tensor import PARAMETER, Tensor, leaf
+from ..tensor import Tensor, leaf
 from .options import Failure, Options, Overlay
 from .text import preview
 
@@ -29,7 +29,6 @@ class Subject:
     failure: Failure | None = None
     suspect: Tensor | None = None  # the node that an error blames
     numbers: Callable[[str], dict[int, float]] | None = None  # FLOPs and times of nodes, from a program
-    _gradients: dict[int, Tensor | None] = field(default_factory=dict)
 
     def view(self, asked: str) -> str:
         """Trees are drawn as such when nothing else is asked for."""
@@ -217,9 +216,6 @@ def _of_call(fn: Callable[..., Any], inputs: Sequence[Any]) -> Graph:
     names = ["x"] if len(inputs) == 1 else [f"x{k}" for k in range(len(inputs))]
     with recording():
         given = [i if isinstance(i, Tensor) else leaf(np.asarray(i), name=n) for i, n in zip(inputs, names)]
-        for t, n in zip(given, names):
-            if t.is_leaf and t.name is None and t.op is not PARAMETER:
-                t.name = n
         return _listed(fn(*given))
 
 
