@@ -190,3 +190,22 @@ def test_a_wrong_rule_is_found(monkeypatch):
 def test_bad_input(call, error, match):
     with pytest.raises(error, match=match):
         call(tg.parameter([1.0, 2.0], name="w"))
+
+
+def test_paths_of_an_encoder_with_its_decoder_sum_to_the_gradient():
+    model = tg.nn.EncoderDecoder(
+        6, 7, features=2, hidden=3, cell=tg.nn.GRUCell, start=0, end=1, dtype=np.float64, generator=0
+    )
+    loss = model.loss([[2, 3]], [[2, 1]])
+    for weight in (model.encoder.cell.W_h, model.decoder.cell.W_i, model.decoder.attention.W_k):
+        found = tg.bptt.paths(loss, weight)
+        assert len(list(found)) == found.count > 1
+        np.testing.assert_allclose(found.sum(), tg.grad(loss, weight).numpy(), rtol=0, atol=1e-10)
+
+
+def test_paths_of_a_tree_sum_to_the_gradient():
+    network = tg.nn.TreeNetwork(10, 3, 2, dtype=np.float64, generator=0)
+    loss = (network([((4, 1), (2, 3))]).roots ** 2).sum()
+    for name, weight in network.named_parameters():
+        found = tg.bptt.paths(loss, weight)
+        np.testing.assert_allclose(found.sum(), tg.grad(loss, weight).numpy(), rtol=0, atol=1e-10, err_msg=name)
