@@ -6,9 +6,9 @@ names, scopes and time steps. From the recorded, unrolled graph come gradients o
 
 from . import _source_tree  # noqa: I001, F401  (first: it finds viz where nothing is installed)
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import bptt, data, errors, io, nn, optim, train, viz
+from . import errors, io, nn, optim, viz
 from .compile import Compiled, Program, compile
 from .errors import (
     AnomalyError,
@@ -151,19 +151,27 @@ from .ops.shape import (
     transpose,
 )
 from .scope import no_grad, scope, steps, timestep
-from .symbolic import equations
 from .tensor import Spec, Tensor
-from .train import fit
 from .warmup import warmup
+
+if TYPE_CHECKING:
+    from . import bptt, data, train
+    from .symbolic import equations
+    from .train import fit
 
 __version__ = "0.1.0"
 
 
+# What is imported when it is first asked for, so that the package opens quickly; `testing` also needs Hypothesis.
+_LATER = {"bptt": "", "data": "", "testing": "", "train": "", "equations": "symbolic", "fit": "train"}
+
+
 def __getattr__(name: str) -> Any:
-    """``tg.testing`` needs Hypothesis, which nothing else does: it is imported when it is first asked for."""
-    if name == "testing":
-        return import_module(".testing", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f".{_LATER[name] or name}", __name__)
+    globals()[name] = found = getattr(home, name) if _LATER[name] else home
+    return found
 
 
 __all__ = [
