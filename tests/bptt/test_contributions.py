@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import tinygrad_rnn as tg
 from tests.bptt.nets import SEEDS, added, cells, inputs, per_step_losses
 
 T = 5
-MODULE = sys.modules["tinygrad_rnn.bptt.contributions"]
+MODULE = import_module("tinygrad_rnn.bptt.contributions")
 
 
 def contributions(losses, weight, **options):
