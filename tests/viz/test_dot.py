@@ -30,12 +30,8 @@ DRAWN = {
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_golden(name, rewrite_golden):
-    file = GOLDEN / f"{name}.dot"
-    text = viz.to_dot(DRAWN[name]())
-    if rewrite_golden:
-        file.write_text(text, encoding="utf-8")
-    assert text == file.read_text(encoding="utf-8"), "see the difference, then run pytest --rewrite-golden"
+def test_golden(name, same_as_golden):
+    same_as_golden(GOLDEN / f"{name}.dot", viz.to_dot(DRAWN[name]()))
 
 
 def test_the_same_in_every_process():

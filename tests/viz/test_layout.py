@@ -13,19 +13,12 @@ from tinygrad_rnn.viz.options import Options
 
 import tinygrad_rnn as tg
 
-from . import nets
+from . import nets, zoo
 from .picture_laws import broken
 
-KNOWN = {
-    "char_rnn": lambda: nets.char_rnn()[0],
-    "lstm": nets.lstm,
-    "stacked": nets.stacked,
-    "bidirectional": nets.bidirectional,
-    "truncated": nets.truncated,
-    "timeless": nets.timeless,
-    "gradient": nets.gradient,
-}
-known = pytest.mark.parametrize("name", KNOWN)
+known = pytest.mark.parametrize(
+    "name", ["char_rnn", "lstm", "stacked", "bidirectional", "truncated", "timeless", "gradient"]
+)
 
 
 def plan_of(x, **options):
@@ -34,7 +27,7 @@ def plan_of(x, **options):
 
 @known
 def test_laws_hold_for_known_networks(name):
-    assert not broken(plan_of(KNOWN[name]()))
+    assert not broken(plan_of(zoo.ZOO[name]()))
 
 
 @given(nets.recipes(), st.integers(1, 4))

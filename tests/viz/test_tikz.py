@@ -39,12 +39,8 @@ def shown(latex):
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_golden(name, rewrite_golden):
-    file = GOLDEN / f"{name}.tex"
-    text = tikz.written(plan_of(DRAWN[name]()))
-    if rewrite_golden:
-        file.write_text(text, encoding="utf-8")
-    assert text == file.read_text(encoding="utf-8"), "see the difference, then run pytest --rewrite-golden"
+def test_golden(name, same_as_golden):
+    same_as_golden(GOLDEN / f"{name}.tex", tikz.written(plan_of(DRAWN[name]())))
 
 
 @given(nets.recipes(), st.integers(1, 3))

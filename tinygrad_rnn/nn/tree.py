@@ -497,6 +497,11 @@ class TreeNetwork(Module):
         >>> TreeNetwork(10, 3, 4, generator=0).one_by_one((4, (2, 3))).shape
         (5, 4)
         """
+        with entered(self):
+            return concatenate(self._each(tree))
+
+    def _each(self, tree: Any) -> list[Tensor]:
+        """The state of each node, in post-order."""
         done: list[Tensor] = []
         waiting: list[tuple[Tensor, ...]] = []  # states of nodes whose parents are still to come
         for node in _postorder(tree):
@@ -505,10 +510,16 @@ class TreeNetwork(Module):
             else:
                 children = waiting[-len(node) :]
                 del waiting[-len(node) :]
-                state = self._composed(tuple(stack(list(parts), 1) for parts in zip(*children, strict=True)))
+                state = self._joined(children)
             waiting.append(state)
             done.append(state[0])
-        return concatenate(done)
+        return done
+
+    def _joined(self, children: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """The state of one node; putting its children side by side is part of the node."""
+        with entered(self.cell):
+            states = tuple(stack(list(parts), 1) for parts in zip(*children, strict=True))
+            return _parts(self.cell.forward(states if len(states) > 1 else states[0]))
 
     def _leaves(self, tokens: Any) -> tuple[Tensor, ...]:
         x = self.embedding(tokens)
