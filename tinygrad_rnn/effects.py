@@ -1,21 +1,23 @@
-"""What a traced function does besides computing: gradients that it leaves in ``.grad``, updates, assignments.
+"""What a traced function does besides computing: gradients that it leaves in ``.grad``, updates, assignments, checks.
 
 While a function is traced nothing of the user's is changed. Whoever would change something (``backward``, an optimiser,
-``assign``) notes it here instead; a compiled program carries it out on each call.
+``assign``) notes it here instead; a compiled program carries it out on each call, in the order in which it was noted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
-from .tensor import PLACEHOLDER, Tensor, leaf
+from .scope import Place, current, user_source
+from .tensor import PLACEHOLDER, Tensor, leaf, now
 
-__all__ = ["Check", "Effects", "Update", "set_grad"]
+__all__ = ["Assignment", "Change", "Check", "Effects", "Update"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Update:
     """An optimiser's step for one parameter.
 
@@ -26,23 +28,72 @@ class Update:
     parameter, gradient : Tensor
     index : int
         Which of the optimiser's parameters it is.
-    serial : int
-        What was recorded with a higher number came after.
+    step : int
+        How many steps the optimiser has taken before, in the same function.
     """
 
     optimizer: Any
     parameter: Tensor
     gradient: Tensor
     index: int
-    serial: int
+    step: int
+
+    def __repr__(self) -> str:
+        return f"{type(self.optimizer).__name__} of '{self.parameter.name or self.index}'"
+
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        return self.parameter, self.gradient
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Assignment:
+    """A new value for a leaf."""
+
+    parameter: Tensor
+    value: Tensor
+
+    def __repr__(self) -> str:
+        return f"assignment to '{self.parameter.name or 'a tensor'}'"
+
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        return self.parameter, self.value
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Check:
-    """A tensor that must be finite before anything is changed, and the error for the position of one that is not."""
+    """A tensor that must be finite before anything further is changed; `error` of the position of one that is not."""
 
     tensor: Tensor
-    error: Callable[..., Exception]
+    error: Callable[[int], Exception]
+
+    def __repr__(self) -> str:
+        return "check of finite values"
+
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        return (self.tensor,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """Something that is done, after all that was recorded with a lower serial number.
+
+    Attributes
+    ----------
+    what : Update, Assignment or Check
+    serial : int
+        Updates of one step of an optimiser have the same.
+    place : Place
+    source : (code, offset)
+        The user's line.
+    """
+
+    what: Update | Assignment | Check
+    serial: int
+    place: Place
+    source: tuple[CodeType, int]
 
 
 @dataclass(slots=True)
@@ -54,44 +105,60 @@ class Effects:
     start : int
         Tensors with lower serial numbers were there before; 0 where their values may be used, once and for all.
     grads : dict
-        Every tensor whose gradient was used or set, and its gradient before, by serial number.
+        Every tensor whose gradient was used or set, and its gradient now, by serial number.
+    asked : dict
+        Tensors whose gradient from before mattered, by serial number.
     carried : dict
         Stand-ins for gradients from before, by the serial number of their tensor.
     zeroed : set
         Serial numbers of tensors whose gradient the function forgot.
+    changes : list of Change
+        In order.
+    changed : dict
+        When a leaf was last given a new value, by its serial number.
     """
 
     start: int = 0
     grads: dict[int, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    asked: dict[int, Tensor] = field(default_factory=dict)
     carried: dict[int, Tensor] = field(default_factory=dict)
     zeroed: set[int] = field(default_factory=set)
     segments: list[tuple[int, int]] = field(default_factory=list)  # serial numbers within checkpointed functions
     drawn: list[Tensor] = field(default_factory=list)  # random numbers
     anomaly: bool = False  # whether a part of the function is to be watched for NaN
     modules: dict[int, Any] = field(default_factory=dict)  # those that were called
-    updates: list[Update] = field(default_factory=list)
-    assigned: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    changed: dict[int, int] = field(default_factory=dict)
+    steps: dict[int, int] = field(default_factory=dict)  # of each optimiser, by its id
 
-    def touch(self, t: Tensor) -> None:
-        """Put a stand-in in place of a gradient from before, when it is first used or set."""
+    def grad_of(self, t: Tensor, before: Tensor | None) -> Tensor | None:
+        """The gradient of a tensor as the function sees it; a stand-in for one from `before`."""
         if t.serial not in self.grads:
-            self.grads[t.serial] = t, t.grad
-            if t.grad is not None:
-                t.grad = self.carried[t.serial] = leaf(t.grad.spec, PLACEHOLDER, name=f"{t.name or 'x'}.grad")
+            self.asked[t.serial] = t
+            if before is not None and self.start:
+                before = self.carried[t.serial] = leaf(before.spec, PLACEHOLDER, name=f"{t.name or 'x'}.grad")
+            self.grads[t.serial] = t, before
+        return self.grads[t.serial][1]
 
-    def restore(self) -> list[tuple[Tensor, Tensor | None]]:
-        """Put all gradients back, and give those that the function left behind, with their tensors."""
-        left = [(t, t.grad) for t, _ in self.grads.values()]
-        for t, before in self.grads.values():
-            t.grad = before
-        return left
-
-
-def set_grad(t: Tensor, value: Tensor | None, effects: Effects | None) -> None:
-    """Give a leaf its gradient; while a function is traced it is put back afterwards."""
-    if effects is not None:
-        effects.touch(t)
+    def set_grad(self, t: Tensor, value: Tensor | None) -> None:
+        """Give a tensor a gradient, which only the function sees."""
+        self.grads[t.serial] = t, value
         if value is None:
-            effects.zeroed.add(t.serial)
-    t.grad = value
+            self.zeroed.add(t.serial)
+
+    def note(self, *whats: Update | Assignment | Check) -> None:
+        """Note changes that are made together, after all that has been recorded so far."""
+        serial, place, source = now(), current().place, user_source()
+        for what in whats:
+            self.changes.append(Change(what, serial, place, source))
+            if not isinstance(what, Check):
+                self.changed[what.parameter.serial] = serial
+
+    def assign(self, t: Tensor, value: Tensor) -> None:
+        self.note(Assignment(t, value))
+
+    def step_of(self, optimizer: Any) -> int:
+        """How many steps an optimiser has taken before this one, in the function."""
+        taken = self.steps.get(id(optimizer), 0)
+        self.steps[id(optimizer)] = taken + 1
+        return taken

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .effects import Effects
+from .effects import Assignment, Check, Effects, Update
 from .errors import DTypeError, PlaceholderError, ShapeError, fail
 from .scope import using
 from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf
@@ -236,12 +236,9 @@ def trace(fn: Any, *specs: Any) -> Graph:
     names = _argument_names(fn, len(specs))
     placeholders = [leaf(_spec(s), PLACEHOLDER, name=n) for s, n in zip(specs, names, strict=True)]
     effects = Effects()
-    try:
-        with using(lambda s: replace(s, tracing=effects)):
-            result = fn(*placeholders)
-    finally:
-        effects.restore()
-    if effects.updates or effects.assigned:
+    with using(lambda s: replace(s, tracing=effects)):
+        result = fn(*placeholders)
+    if effects.changed:
         raise TypeError("trace: the function changes parameters, which a graph cannot do; use tg.compile")
     outputs: list[Tensor] = []
     structure = flattened(result, outputs)
@@ -363,6 +360,8 @@ def _plain(value: Any) -> Any:
         return value.name
     if isinstance(value, np.random.Generator):
         return {"generator": type(value.bit_generator).__name__}
+    if isinstance(value, Update | Assignment | Check):
+        return {"change": repr(value)}
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not isfinite(value):
@@ -372,14 +371,15 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"to_json: cannot write a parameter of type {type(value).__name__}")
 
 
-def fitting(t: Tensor, value: Any) -> np.ndarray:
+def fitting(t: Tensor, value: Any, name: str = "graph") -> np.ndarray:
+    """`value` as an array for a placeholder; `name` is what is called."""
     array = value.data if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype != t.dtype:
         if not np.can_cast(array.dtype, t.dtype, "same_kind") and not (t.is_float and array.dtype.kind in "iub"):
-            raise fail(DTypeError, f"graph: placeholder {describe(t)}", expected=str(t.dtype), got=str(array.dtype))
+            raise fail(DTypeError, f"{name}: placeholder {describe(t)}", expected=str(t.dtype), got=str(array.dtype))
         array = array.astype(t.dtype)
     if array.shape != t.shape:
-        raise fail(ShapeError, f"graph: placeholder {describe(t)}", expected=str(t.shape), got=str(array.shape))
+        raise fail(ShapeError, f"{name}: placeholder {describe(t)}", expected=str(t.shape), got=str(array.shape))
     return array
 
 

@@ -128,10 +128,10 @@ class Tensor:
 
     __slots__ = (
         "__weakref__",
+        "_grad",
         "_source",
         "assigned",
         "data",
-        "grad",
         "inputs",
         "name",
         "op",
@@ -150,7 +150,7 @@ class Tensor:
     _source: tuple[CodeType, int]
     name: str | None
     requires_grad: bool
-    grad: Tensor | None
+    _grad: Tensor | None
     assigned: int
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -264,7 +264,7 @@ class Tensor:
     def _check_value(self, what: str) -> None:
         """Raise if there is no value, or one that will be another when the traced function is computed again."""
         effects = current().tracing
-        if self.is_symbolic or _may_change(self, effects.start if effects is not None else 0):
+        if self.is_symbolic or (effects is not None and _may_change(self, effects)):
             raise fail(
                 PlaceholderError,
                 f"{describe(self)} was asked for {what} while its function is being traced: it has only shape and dtype"
@@ -323,14 +323,47 @@ class Tensor:
 
     # Leaves ---------------------------------------------------------------------------------------------------------
 
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that ``backward`` has left, or None.
+
+        While a function is traced it is what the function has left so far; other threads do not see that.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            When it is set, for another shape or type than the tensor's.
+        """
+        effects = current().tracing
+        return self._grad if effects is None else effects.grad_of(self, self._grad)
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            given = value if isinstance(value, Tensor) else np.asarray(value)
+            _check_like("grad", self, given)
+            if given is not value or (given.dtype != self.dtype and not given.is_symbolic):
+                value = leaf(np.array(given.data if given is value else given, self.dtype), GRADIENT)
+        effects = current().tracing
+        if effects is None:
+            self._grad = value
+        else:
+            effects.set_grad(self, value)
+
+    @property
+    def may_be_written(self) -> bool:
+        """Whether a compiled function may write into its array, as it does into those of parameters."""
+        return self.op is PARAMETER or (self.requires_grad and not self.inputs)
+
     def detach(self) -> Tensor:
         """The same value as a leaf, cut off from its history: gradients stop here, and the history may be freed.
 
-        The new leaf remembers the serial number of what it was cut from, so a picture can show the cut.
+        The new leaf remembers the serial number of what it was cut from, so a picture can show the cut. Of a parameter
+        it holds a copy, which stays as it is whatever becomes of the parameter.
         """
         if self.is_symbolic or current().tracing is not None:
             return record(DETACH, (self,), _NO_PARAMS, self.data)
-        out = leaf(self.data, DETACHED, name=self.name)
+        out = leaf(self.data.copy() if self.may_be_written else self.data, DETACHED, name=self.name)
         out.params = {"origin": self.serial}
         return out
 
@@ -358,12 +391,9 @@ class Tensor:
             array = value.numpy() if effects is None else value.data
         else:
             array = np.asarray(value)
-        if array.shape != self.shape:
-            raise fail(ShapeError, f"assign: {describe(self)}", expected=str(self.shape), got=str(array.shape))
-        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
-            raise fail(DTypeError, f"assign: {describe(self)}", expected=str(self.dtype), got=str(array.dtype))
+        _check_like("assign", self, array)
         if effects is not None:
-            effects.assigned.append((self, value if isinstance(value, Tensor) else leaf(array), now()))
+            effects.assign(self, value if isinstance(value, Tensor) else leaf(array))
         else:
             self.replace_data(array.astype(self.dtype))
         return self
@@ -444,7 +474,7 @@ def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad
     t._source = state.source or user_source()
     t.name = name
     t.requires_grad = requires_grad
-    t.grad = None
+    t._grad = None
     t.assigned = 0
     return t
 
@@ -459,7 +489,7 @@ def instead(t: Tensor, op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any
     new.op, new.inputs, new.params = op, inputs, params
     new.serial = next(_serial)
     new.place, new._source, new.name = t.place, t._source, None
-    new.requires_grad, new.grad, new.assigned = False, None, 0
+    new.requires_grad, new._grad, new.assigned = False, None, 0
     return new
 
 
@@ -477,7 +507,7 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
     t.data = data
     t.place = state.place
     t.name = None
-    t.grad = None
+    t._grad = None
     t.assigned = 0
     t.serial = next(_serial)
     t._source = state.source or user_source()
@@ -513,14 +543,22 @@ def describe(t: Tensor) -> str:
     return f"tensor {called} {t.shape} {t.dtype}" + (f" in {where}" if where else "")
 
 
-def _may_change(t: Tensor, start: int) -> bool:
+def _check_like(name: str, t: Tensor, value: Any) -> None:
+    """Raise for what is not of the shape of `t`, or of a type that would be cut to fit it."""
+    if value.shape != t.shape:
+        raise fail(ShapeError, f"{name}: {describe(t)}", expected=str(t.shape), got=str(value.shape))
+    if not np.can_cast(value.dtype, t.dtype, "same_kind"):
+        raise fail(DTypeError, f"{name}: {describe(t)}", expected=str(t.dtype), got=str(value.dtype))
+
+
+def _may_change(t: Tensor, effects: Any) -> bool:
     """Whether a value depends on a parameter, on chance, or on what was there before and may be assigned."""
     seen = {t.serial}
     stack = [t]
     while stack:
         node = stack.pop()
         changeable = node.op is PARAMETER or node.op is PLACEHOLDER or "generator" in node.params
-        if changeable or (node.serial < start and not node.inputs):
+        if changeable or (node.serial < effects.start and not node.inputs) or node.serial in effects.changed:
             return True
         new = [i for i in node.inputs if i.serial not in seen]
         seen.update(i.serial for i in new)

@@ -356,10 +356,24 @@ def test_gradients_seen_within_a_function():
 
 
 def test_a_gradient_that_is_only_read():
+    """It is the one that is there when the function is called, or None."""
+    w = tg.parameter(np.ones(2))
+    triple = tg.compile(lambda: tg.zeros(2) if w.grad is None else w.grad * 3)
+    assert triple().tolist() == [0, 0]
+    for k in (2, 5):
+        w.grad = None
+        (w * k).sum().backward()
+        assert triple().tolist() == [3 * k, 3 * k]
+        assert w.grad.tolist() == [k, k]
+    assert len(triple.programs) == 2
+
+
+def test_a_gradient_that_was_read_before():
     w = tg.parameter(np.ones(2))
     (w * 2).sum().backward()
+    before = w.grad
     with pytest.raises(TypeError, match=r"reads a \.grad from before"):
-        tg.compile(lambda: w.grad * 3)()
+        tg.compile(lambda: before * 3)()
 
 
 def accumulated(compiled):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from ..effects import Effects
+from ..effects import Change, Check, Effects, Update
 from ..errors import StaleError, fail
-from ..ops.core import cast
+from ..ops.core import apply, cast
 from ..ops.shape import BROADCAST
 from ..scope import Place, State, current, enter, using
-from ..tensor import CONSTANT, GRADIENT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, describe, leaf, now, remade
+from ..tensor import CONSTANT, GRADIENT, LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf, now, remade
+from .internal import ASSIGN, CHANGES, CHECK, SEQUENCE
 
 __all__ = ["Recording", "capture", "inside"]
 
@@ -27,36 +29,64 @@ class Recording:
     placeholders : list of Tensor
         The arguments, in order.
     roots : list of Tensor
-        All that has to be computed: results, gradients left behind, gradients for updates, assigned values, checks.
-    bound : dict of int to Tensor
-        The user's tensor for the serial number of a leaf that stands for it.
+        What the function returned, and the gradients that it leaves behind.
     results : int
         How many of the roots the function returned.
     left, cleared : list of Tensor
         Tensors in whose ``.grad`` the function leaves something; whose ``.grad`` is None afterwards.
-    effects : Effects
+    bound : dict of int to Tensor
+        The user's tensor for the serial number of a leaf that stands for it.
+    carried : dict of int to Tensor
+        The user's tensor for the serial number of a leaf that stands for its gradient from before.
+    changes : list of Tensor
+        Updates, assignments and checks, in order.
+    last : Tensor, optional
+        Comes after all changes.
     segments : list of (first, last)
         Serial numbers of what was recorded in checkpointed functions.
     drawn : list of Tensor
         Random numbers, in the order in which they are drawn.
+    anomaly : bool
+        Whether a part of the function is to be watched for NaN.
+    watched : (list of Tensor, list of Module)
+        Whether these tensors have a gradient, and whether these modules train, is part of the signature.
     """
 
     placeholders: list[Tensor]
     roots: list[Tensor]
-    bound: dict[int, Tensor]
     results: int
     left: list[Tensor]
     cleared: list[Tensor]
-    effects: Effects
-    segments: list[tuple[int, int]]
-    drawn: list[Tensor]
+    bound: dict[int, Tensor]
+    carried: dict[int, Tensor]
+    changes: list[Tensor] = field(default_factory=list)
+    last: Tensor | None = None
+    segments: list[tuple[int, int]] = field(default_factory=list)
+    drawn: list[Tensor] = field(default_factory=list)
+    anomaly: bool = False
+    watched: tuple[list[Tensor], list[Any]] = field(default_factory=lambda: ([], []))
 
     @property
-    def watched(self) -> tuple[list[Tensor], list[Any]]:
-        """Whether these tensors have a gradient, and whether these modules train, is part of the signature."""
-        effects = self.effects
-        tensors = [t for s, (t, _) in effects.grads.items() if s not in effects.zeroed or s in effects.carried]
-        return tensors, list(effects.modules.values())
+    def shown(self) -> list[Tensor]:
+        """All that is computed: the roots, and what goes into changes."""
+        return [*self.roots, *(computed(change) for change in self.changes)]
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """In the order of their steps."""
+        whats = [change.params["change"] for change in self.changes]
+        return list({id(w.optimizer): w.optimizer for w in whats if isinstance(w, Update)}.values())
+
+    @property
+    def written(self) -> list[Tensor]:
+        """The user's tensors that are changed."""
+        whats = [change.params["change"] for change in self.changes]
+        return list({w.parameter.serial: w.parameter for w in whats if not isinstance(w, Check)}.values())
+
+
+def computed(change: Tensor) -> Tensor:
+    """What goes into a change: a gradient, a new value, or what is checked."""
+    return change.inputs[0 if change.op is CHECK else 1]
 
 
 def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tensor]) -> Recording:
@@ -66,39 +96,36 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
     ------
     PlaceholderError
         If the function asks for a value that will be another on the next call.
-    TypeError
-        If it uses a parameter after it has updated it.
     """
     start = min((t.serial for t in placeholders), default=now())
     effects = Effects(start)
-    try:
-        with using(lambda s: replace(s, tracing=effects)):
-            results = fn(placeholders)
-    finally:
-        final = effects.restore()
+    with using(lambda s: replace(s, tracing=effects)):
+        results = fn(placeholders)
+    _check_arguments(placeholders, effects)
+    left, cleared = _left_behind(effects)
+    roots = [*results, *(g for _, g in left)]
+    copying = _Copying(effects, placeholders)
+    copying.run(_since([*roots, *effects.drawn, *_operands(effects)], start))
+    return Recording(
+        placeholders, [copying.now(t) for t in roots], len(results), [t for t, _ in left], cleared, copying.bound,
+        {stand_in.serial: effects.grads[s][0] for s, stand_in in effects.carried.items()},
+        copying.changes, copying.last, _segments(effects.segments, copying.copies),
+        [copying.copies[t.serial] for t in effects.drawn], effects.anomaly,
+        (list(effects.asked.values()), list(effects.modules.values())),
+    )  # fmt: skip
+
+
+def _check_arguments(placeholders: list[Tensor], effects: Effects) -> None:
     for t in placeholders:
-        if t.serial in effects.grads:
+        if effects.grads.get(t.serial, (t, None))[1] is not None:
             raise fail(
                 TypeError, f"compile: backward() leaves a gradient on an argument, {describe(t)}",
                 expected="parameters that the function finds around it", hint="or use tg.grad(y, argument)",
             )  # fmt: skip
-    left, cleared = _left_behind(final, effects)
-    roots = [
-        *results,
-        *(g for _, g in left),
-        *(u.gradient for u in effects.updates),
-        *(inside(value, lambda v=value, t=t: cast(v, t.dtype)) for t, value, _ in effects.assigned),
-        *(check.tensor for check in effects.checks),
-    ]
-    nodes = _since([*roots, *effects.drawn], start)
-    _check_order(nodes, effects)
-    given = {t.serial for t in [*placeholders, *effects.carried.values()]}
-    copies, bound = _without_values(nodes, start, given)
-    symbolic = [copies[t.serial] for t in roots]
-    segments = _segments(effects.segments, copies)
-    drawn = [copies[t.serial] for t in effects.drawn]
-    kept = [t for t, _ in left]
-    return Recording(placeholders, symbolic, bound, len(results), kept, cleared, effects, segments, drawn)
+
+
+def _operands(effects: Effects) -> list[Tensor]:
+    return [t for change in effects.changes for t in change.what.operands]
 
 
 def _segments(ranges: list[tuple[int, int]], copies: dict[int, Tensor]) -> list[tuple[int, int]]:
@@ -111,73 +138,113 @@ def _segments(ranges: list[tuple[int, int]], copies: dict[int, Tensor]) -> list[
     return found
 
 
-def _left_behind(
-    final: list[tuple[Tensor, Tensor | None]], effects: Effects
-) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+def _left_behind(effects: Effects) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
     """What the function leaves in ``.grad``, and where it leaves nothing.
 
     A gradient that an update has used is not kept where the function itself forgets it on the next call.
     """
-    used = {u.parameter.serial for u in effects.updates}
+    used = {change.what.parameter.serial for change in effects.changes if isinstance(change.what, Update)}
     left, cleared = [], []
-    for t, g in final:
-        if g is None or (t.serial in used and t.serial in effects.zeroed):
+    for t, g in effects.grads.values():
+        if t.serial in effects.zeroed and (g is None or t.serial in used):
             cleared.append(t)
-        elif g is not effects.carried.get(t.serial):
+        elif g is not None and g is not effects.carried.get(t.serial):
             left.append((t, g))
     return left, cleared
 
 
-def _check_order(nodes: Sequence[Tensor], effects: Effects) -> None:
-    """Refuse a function that reads what it has changed: its changes are carried out together, at the end."""
-    changed = {u.parameter.serial: u.serial for u in effects.updates}
-    changed |= {t.serial: at for t, _, at in effects.assigned}
-    if len(changed) < len(effects.updates) + len(effects.assigned):
-        raise TypeError("compile: a parameter is updated or assigned twice; compile a function for each change")
-    for node in nodes if changed else ():
-        for t in node.inputs:
-            if changed.get(t.serial, node.serial) < node.serial:
-                raise fail(
-                    TypeError, f"compile: {describe(node)} uses {describe(t)} after the function changed it",
-                    got=f"recorded at {node.source}",
-                    hint="end the function with the update, and compile what follows as a function of its own",
-                )  # fmt: skip
+class _Copying:
+    """Makes the graph anew: no values but those of constants; what was there before becomes leaves.
+
+    What reads a parameter after it was changed takes the change as its input instead.
+
+    Attributes
+    ----------
+    copies : dict
+        By old serial number.
+    bound : dict
+        The user's tensor for the serial number of the leaf that stands for it.
+    changes : list of Tensor
+    last : Tensor, optional
+        Comes after all changes so far.
+    """
+
+    def __init__(self, effects: Effects, placeholders: list[Tensor]) -> None:
+        self.effects, self.start = effects, effects.start
+        self.given = {t.serial for t in [*placeholders, *effects.carried.values()]}
+        self.copies: dict[int, Tensor] = {}
+        self.changed: dict[int, Tensor] = {}  # the last change of each leaf, by its serial number
+        self.bound: dict[int, Tensor] = {}
+        self.changes: list[Tensor] = []
+        self.last: Tensor | None = None
+
+    def run(self, nodes: Sequence[Tensor]) -> None:
+        """Copy nodes and make the changes, in the order in which they were recorded."""
+        steps = [list(group) for _, group in groupby(self.effects.changes, key=lambda change: change.serial)]
+        at = 0
+        for t in nodes:
+            while at < len(steps) and steps[at][0].serial < t.serial:
+                self.change(steps[at])
+                at += 1
+            self.copies[t.serial] = t if t.serial in self.given else self.copy(t)
+        for step in steps[at:]:
+            self.change(step)
+
+    def now(self, t: Tensor) -> Tensor:
+        """What stands for a tensor of the function's at this point."""
+        changed = self.changed.get(t.serial)
+        return self.copies[t.serial] if changed is None else changed
+
+    def copy(self, t: Tensor) -> Tensor:
+        if t.serial < self.start or t.op is PARAMETER or t.serial in self.effects.changed:
+            _check_outside(t, self.start)
+            copy = inside(t, lambda: leaf(t.spec, PARAMETER if t.op is PARAMETER else PLACEHOLDER, name=t.name))
+            self.bound[copy.serial] = t
+            return copy
+        if "generator" in t.params:  # of its input only the shape matters
+            return remade(t, tuple([constant(np.zeros(i.shape, i.dtype)) for i in t.inputs]))
+        inputs = tuple([self.now(i) for i in t.inputs])
+        known = type(t.data) is np.ndarray and all(type(i.data) is np.ndarray for i in inputs)
+        return inside(t, lambda: constant(t.data, t.name)) if known else remade(t, inputs)
+
+    def change(self, changes: list[Change]) -> None:
+        """Changes that are made together: each comes after all that goes into any of them, and after those before."""
+        after = tuple([self.last] if self.last is not None else [])
+        if isinstance(changes[0].what, Update):
+            gradients = [self.now(change.what.operands[1]) for change in changes]
+            after = (inside_of(changes[0], lambda: apply(SEQUENCE, (*gradients, *after))),)
+        made = [self.noted(change, after) for change in changes]
+        self.changes += made
+        self.last = inside_of(changes[0], lambda: apply(SEQUENCE, tuple(made)))
+        for change, node in zip(changes, made, strict=True):
+            if not isinstance(change.what, Check):
+                self.changed[change.what.parameter.serial] = node
+
+    def noted(self, change: Change, after: tuple[Tensor, ...]) -> Tensor:
+        what = change.what
+        op = CHANGES[type(what)]
+
+        def record() -> Tensor:
+            operands = [self.now(t) for t in what.operands]
+            if op is ASSIGN:
+                operands[1] = cast(operands[1], what.operands[0].dtype)
+            return apply(op, (*operands, *after), {"change": what})
+
+        return inside_of(change, record)
 
 
-def _without_values(
-    nodes: Sequence[Tensor], start: int, placeholders: set[int]
-) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """The graph anew, by old serial number: no values but those of constants; what was there before becomes leaves."""
-    copies: dict[int, Tensor] = {}
-    bound: dict[int, Tensor] = {}
-    for t in nodes:
-        if t.serial in placeholders:
-            copies[t.serial] = t
-        elif t.serial < start and t.inputs and t.requires_grad:
-            raise fail(
-                StaleError, f"compile: {describe(t)} was computed before from parameters that may change",
-                got=f"recorded at {t.source}", hint="compute it inside the function, or pass it through .detach()",
-            )  # fmt: skip
-        elif t.serial < start and t.op is GRADIENT:
-            raise fail(
-                TypeError, f"compile: the function reads a .grad from before, {describe(t)}, and the next is another",
-                hint="call backward() or tg.grad(y, x) inside the function, or pass the gradient as an argument",
-            )  # fmt: skip
-        elif t.serial < start or t.op is PARAMETER:
-            copy = copies[t.serial] = inside(t, lambda t=t: leaf(t.spec, _stands_for(t), name=t.name))
-            bound[copy.serial] = t
-        elif "generator" in t.params:  # of its input only the shape matters
-            shapes = [constant(np.zeros(i.shape, i.dtype)) for i in t.inputs]
-            copies[t.serial] = remade(t, tuple(shapes))
-        else:
-            inputs = tuple([copies[i.serial] for i in t.inputs])
-            known = type(t.data) is np.ndarray and all(type(i.data) is np.ndarray for i in inputs)
-            copies[t.serial] = inside(t, lambda t=t: constant(t.data, t.name)) if known else remade(t, inputs)
-    return copies, bound
-
-
-def _stands_for(t: Tensor) -> Op:
-    return PARAMETER if t.op is PARAMETER else PLACEHOLDER
+def _check_outside(t: Tensor, start: int) -> None:
+    """Refuse what was there before and is another on the next call."""
+    if t.serial < start and t.inputs and t.requires_grad:
+        raise fail(
+            StaleError, f"compile: {describe(t)} was computed before from parameters that may change",
+            got=f"recorded at {t.source}", hint="compute it inside the function, or pass it through .detach()",
+        )  # fmt: skip
+    if t.serial < start and t.op is GRADIENT:
+        raise fail(
+            TypeError, f"compile: the function reads a .grad from before, {describe(t)}, and the next is another",
+            hint="read it inside the function, or pass the gradient as an argument",
+        )  # fmt: skip
 
 
 def _since(roots: Sequence[Tensor], start: int) -> list[Tensor]:
@@ -208,6 +275,16 @@ def inside(t: Tensor, make: Callable[..., Any], place: Place | None = None) -> A
     """What `make` records, at the line of `t` and at its place, or another one."""
     state = current()
     enter(State(True, place or t.place, False, t._source, state.tracing))
+    try:
+        return make()
+    finally:
+        enter(state)
+
+
+def inside_of(change: Change, make: Callable[..., Any]) -> Any:
+    """What `make` records, at the place of a change."""
+    state = current()
+    enter(State(True, change.place, False, change.source, state.tracing))
     try:
         return make()
     finally:

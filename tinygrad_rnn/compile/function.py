@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from ..scope import current
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
 from .capture import capture
 from .program import Program
+from .turns import Turns
 
 __all__ = ["Compiled", "compile"]
 
@@ -108,7 +108,8 @@ class Compiled:
         self._max_programs, self._memory = max_programs, memory
         self._cache: OrderedDict[Any, tuple[Program, Any]] = OrderedDict()
         self._watched: dict[Any, Any] = {}
-        self._lock = threading.RLock()  # a program has one arena, so calls take turns
+        self._lock = Turns()  # of those who look for a program
+        self._turns = Turns()  # of those who run one that changes something
         self._dropped = 0
 
     @property
@@ -122,7 +123,7 @@ class Compiled:
         key = self._key(args, kwargs, arrays)
         with self._lock:
             program, form = self._found(key, args, kwargs, arrays)
-            results = program.run(arrays)
+        results = program.run_fitting(arrays)
         return rebuilt(form, iter([leaf(a) for a in results])) if form is not None else None
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
@@ -188,7 +189,7 @@ class Compiled:
 
         with uncollected():
             recording = capture(traced, placeholders)
-            return Program(recording, time.perf_counter() - began, self._memory), form[0]
+            return Program(recording, time.perf_counter() - began, self._memory, self._turns), form[0]
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self._fn, '__qualname__', type(self._fn).__name__)}, {len(self._cache)} programs>"

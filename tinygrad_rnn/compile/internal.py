@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..effects import Assignment, Check, Update
 from ..ops.core import quiet
 from ..tensor import Op, Spec
 
 __all__ = [
-    "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD", "RANGE_CHECK", "SCATTER",
-    "SOFTMAX_MINUS_ONEHOT",
+    "ASSIGN", "CHANGES", "CHANGING", "CHECK", "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD",
+    "RANGE_CHECK", "SCATTER", "SEQUENCE", "SOFTMAX_MINUS_ONEHOT", "UPDATE",
 ]  # fmt: skip
 
 _NO_GRADIENT = "it is made by the compiler, after differentiation"
@@ -125,3 +126,32 @@ SOFTMAX_MINUS_ONEHOT = _internal(
     lambda p, target, g: p,
     r"{2} ({0} - \mathrm{{onehot}}({1}))",
 )
+
+
+# Changes --------------------------------------------------------------------------------------------------------------
+# They take what they must come after as further inputs, and give the new value, or nothing.
+
+_NOTHING = Spec((0,), np.dtype(np.bool_))
+
+
+def _update(p: np.ndarray, g: np.ndarray, *_: np.ndarray, change: Update) -> np.ndarray:
+    """The new value; the state of the optimiser is left as it is."""
+    optimizer = change.optimizer
+    state = [a.copy() for a in optimizer.state[change.index]]
+    numbers = map(p.dtype.type, optimizer.numbers(change.step))
+    new = optimizer.kernel(p.dtype)(p, g, *state, *numbers)
+    return new[0] if isinstance(new, tuple) else new
+
+
+def _check_finite(x: np.ndarray, *_: np.ndarray, change: Check) -> np.ndarray:
+    if not np.isfinite(x).all():
+        raise change.error(int(np.argmin(np.isfinite(x))))
+    return np.zeros(0, bool)
+
+
+UPDATE = _internal("apply_update", _update, lambda p, *_, change: p, r"{0}'")
+ASSIGN = _internal("assign", lambda p, value, *_, change: value, lambda p, *_, change: p, r"{1}")
+CHECK = _internal("check_finite", _check_finite, lambda x, *_, change: _NOTHING, r"\mathrm{{finite}}({0})")
+SEQUENCE = _internal("sequence", lambda *_: np.zeros(0, bool), lambda *_: _NOTHING, "")
+CHANGES: dict[type, Op] = {Update: UPDATE, Assignment: ASSIGN, Check: CHECK}
+CHANGING = frozenset([*CHANGES.values(), SEQUENCE])

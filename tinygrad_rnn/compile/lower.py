@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numba
@@ -17,15 +18,18 @@ import numpy as np
 from ..kernels import indexing
 from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
-from ..tensor import Tensor
+from ..tensor import Op, Tensor
 from . import views as vw
+from .bindings import Bindings
 from .emit import Emitter
 from .groups import taken_at
 from .homes import FREE, JOINS, Home, Rows, homes
+from .internal import ASSIGN, UPDATE
 from .views import Storage, View
 
 __all__ = ["Lowering"]
 
+WRITING = (ASSIGN, UPDATE)
 INT64 = np.dtype(np.int64)
 
 
@@ -37,11 +41,16 @@ class Lowering:
     views : dict
         Where the value of each node lies, by serial number.
     emitter : Emitter
-    constants : list of np.ndarray
-        Bound after the user's tensors.
+    bindings : Bindings
+        What is not in the arena.
+    bound : dict
+        Where the leaves lie that stand for something of the user's, by serial number.
     """
 
-    def __init__(self, nodes: Sequence[Tensor], roots: Sequence[Tensor], bound: dict[int, Storage]) -> None:
+    def __init__(
+        self, nodes: Sequence[Tensor], roots: Sequence[Tensor], bound: dict[int, View], emitter: Emitter,
+        bindings: Bindings,
+    ) -> None:  # fmt: skip
         self.nodes = nodes
         self.roots = {t.serial for t in roots}
         self.users: dict[int, list[Tensor]] = defaultdict(list)
@@ -49,21 +58,31 @@ class Lowering:
             for i in t.inputs:
                 self.users[i.serial].append(t)
         self.homes = homes(nodes)
-        self.emitter = Emitter()
+        self.emitter, self.bindings, self.bound = emitter, bindings, bound
         self.views: dict[int, View] = {}
         self.places: dict[int, View] = {}  # of stacks and rows whose parts are being computed
-        self.constants: list[np.ndarray] = []
-        self.slots = 1 + len(bound)
-        self.bound = bound
+        self.outside: dict[Storage, list[int]] = defaultdict(list)  # nodes that lie in a tensor of the user's
+        self.last_use = self._last_uses()
+        self.changed: list[tuple[Any, int]] = []  # updates and assignments, and after which instruction they are made
         products = [t for t in nodes if t.op.name in ("matmul", "matmul_add")]
         self.rights = Counter(t.inputs[-1].serial for t in products)
         self.by_rows: dict[int, View] = {}  # transposed matrices that many products need, copied once
         self.aliases: set[int] = set()  # stacks that are views of what their parts are slices of
         self._known_apart: dict[int, bool] = {}
 
+    def _last_uses(self) -> dict[int, int]:
+        """After which node, by position, the value of each is needed no more."""
+        found: dict[int, int] = {}
+        for at, t in enumerate(self.nodes):
+            found |= dict.fromkeys([i.serial for i in t.inputs], at)
+        return found | dict.fromkeys(self.roots, len(self.nodes))
+
     def run(self) -> None:
-        for t in self.nodes:
-            self.views[t.serial] = self.lower(t)
+        for at, t in enumerate(self.nodes):
+            self.at = at
+            view = self.views[t.serial] = self.lower(t)
+            if view.storage.slot:
+                self.outside[view.storage].append(t.serial)
         end = len(self.emitter.instructions)
         for t in self.nodes:
             if t.serial in self.roots:
@@ -164,10 +183,17 @@ class Lowering:
     # Helpers ----------------------------------------------------------------------------------------------------------
 
     def constant(self, array: np.ndarray) -> View:
-        array = np.ascontiguousarray(array).reshape(array.shape)
-        storage = Storage(array.nbytes, slot=self.slots + len(self.constants), label="constant")
-        self.constants.append(array)
-        return View(storage, 0, array.shape, vw.compact_strides(array.shape, array.dtype.itemsize), array.dtype)
+        return self.bindings.constant(array)
+
+    def keep_before(self, node: Tensor, place: View) -> None:
+        """Before something of the user's is written into, copy it for those that still need what it held."""
+        later = [s for s in self.outside[place.storage] if self.last_use.get(s, -1) > self.at]
+        if later:
+            room = self.emitter.room(place.shape, place.dtype, "before the change")
+            self.copy(node, place, room)
+            for s in later:
+                self.views[s] = replace(self.views[s], storage=room.storage)
+        self.outside[place.storage] = []
 
     def copy(self, node: Tensor, source: View, target: View) -> None:
         if source.storage is target.storage and (source.offset, source.strides) == (target.offset, target.strides):
@@ -203,6 +229,8 @@ class Lowering:
     def lower(self, t: Tensor) -> View:
         if not t.inputs and t.op.run is None:
             return self.leaf(t)
+        if t.op in LOWERED_CHANGES:
+            return self.change(t)
         if numba.config.DISABLE_JIT:
             return self.host(t)
         begun = len(self.emitter.instructions)
@@ -210,6 +238,12 @@ class Lowering:
         if view is None or any(len(i.loops) > MOST_REPEATS for i in self.emitter.instructions[begun:]):
             del self.emitter.instructions[begun:]
             return self.host(t)
+        return view
+
+    def change(self, t: Tensor) -> View:
+        view = LOWERED_CHANGES[t.op](self, t)
+        if t.op in WRITING:
+            self.changed.append((t.params["change"], len(self.emitter.instructions)))
         return view
 
     def native(self, t: Tensor) -> View | None:
@@ -223,10 +257,7 @@ class Lowering:
         return None
 
     def leaf(self, t: Tensor) -> View:
-        if t.serial in self.bound:
-            storage = self.bound[t.serial]
-            return View(storage, 0, t.shape, vw.compact_strides(t.shape, t.dtype.itemsize), t.dtype)
-        return self.constant(t.data)
+        return self.bound[t.serial] if t.serial in self.bound else self.constant(t.data)
 
     def elementwise(self, t: Tensor) -> View:
         kernel = t.op.kernels[t.inputs[-1].dtype]
@@ -250,6 +281,7 @@ class Lowering:
 
 
 LOWERINGS: dict[str, Callable[[Lowering, Tensor], View | None]] = {}
+LOWERED_CHANGES: dict[Op, Callable[[Lowering, Tensor], View]] = {}  # of what changes tensors, or stops a run
 
 
 def lowers(*names: str) -> Any:

@@ -19,7 +19,7 @@ from ..tensor import Tensor, remade
 from .capture import inside
 from .groups import taken_at
 from .homes import FREE, JOINS
-from .internal import CONTRACT, SCATTER
+from .internal import CHANGING, CONTRACT, SCATTER
 from .rewrite import Rewriter
 from .schedule import keys
 
@@ -102,9 +102,9 @@ def _runs(rewriter: Rewriter, segment: Segment, when: dict[int, float]) -> dict[
 
 
 def _kept(rewriter: Rewriter, members: dict[int, Any]) -> set[int]:
-    """What must stay: results, random numbers, and what forward nodes of other segments use, also by way of views."""
+    """What must stay: results, random numbers, changes, and what other segments' forward nodes use, also as views."""
     kept = {t.serial for t in rewriter.roots}
-    kept |= {t.serial for t in rewriter.nodes if "generator" in t.params}
+    kept |= {t.serial for t in rewriter.nodes if "generator" in t.params or t.op in CHANGING}
     for t in reversed(rewriter.nodes):
         through = t.op.name in FREE and t.serial in kept
         for i in t.inputs:

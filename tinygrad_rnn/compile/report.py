@@ -1,10 +1,21 @@
-"""What a program says of itself: what memory it takes, and where its time goes."""
+"""What a program says of itself: its instructions, what memory it takes, and where its time goes."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Memory", "Profile"]
+import numpy as np
+
+from ..tensor import describe
+from .emit import Instruction
+from .views import Storage, View
+
+__all__ = ["Memory", "Profile", "listing_of", "memory_of", "profile_of"]
+
+_CLOCK_NS = 25  # what reading the clock adds to an instruction
 
 
 @dataclass(frozen=True)
@@ -53,3 +64,45 @@ class Profile:
             ordered = sorted(table.items(), key=lambda item: -item[1])
             lines += [f"  {ns / 1e6:9.3f} ms {100 * ns / max(self.total, 1):5.1f} %  {name}" for name, ns in ordered]
         return "\n".join(lines)
+
+
+def memory_of(storages: Sequence[Storage], arena: int, constants: int) -> Memory:
+    used = [s for s in storages if s.first <= s.last]
+    top = max(used, key=lambda s: s.offset + s.nbytes, default=None)
+    alive = [s for s in used if top is not None and s.first <= top.first <= s.last]
+    alive.sort(key=lambda s: -s.nbytes)
+    largest = [(s.label, s.nbytes, s.first, s.last) for s in alive[:10]]
+    return Memory(arena, sum(s.nbytes for s in used), largest, constants)
+
+
+def profile_of(instructions: Sequence[Instruction], times: np.ndarray) -> Profile:
+    """Nanoseconds of each instruction, summed up by operation, scope and time step."""
+    each = [max(int(ns) - _CLOCK_NS, 0) for ns in times]
+    tables: list[dict[Any, int]] = [defaultdict(int), defaultdict(int), defaultdict(int)]
+    for i, ns in zip(instructions, each, strict=True):
+        direction = "gradient of " if i.node.place.backward else ""
+        keys = i.name, direction + ("/".join(i.node.scope) or "(top)"), i.node.time
+        for table, key in zip(tables, keys, strict=True):
+            table[key] += ns
+    by_op, by_scope, by_time = map(dict, tables)
+    return Profile(sum(each), by_op, by_scope, by_time, each)
+
+
+def listing_of(instructions: Sequence[Instruction], limit: int | None) -> list[str]:
+    numbered = list(enumerate(instructions))
+    if limit is not None and len(numbered) > limit:
+        numbered = numbered[: limit // 2] + numbered[len(numbered) - limit // 2 :]
+    lines, before = [], -1
+    for k, i in numbered:
+        if k != before + 1:
+            lines.append(f"... {k - before - 1} more ...")
+        before = k
+        operands = " ".join(map(_told, i.views))
+        lines.append(f"{k:6} {i.name + ('' if i.address else ' (Python)'):24} {operands}  # {describe(i.node)}")
+    return lines
+
+
+def _told(v: View) -> str:
+    """Where a view lies: in the arena, or in what is called so."""
+    where = v.storage.label if v.storage.slot else f"@{v.storage.offset + v.offset}"
+    return f"{where}{list(v.shape)}"

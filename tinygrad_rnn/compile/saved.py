@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..effects import Check, Effects, Update
+from ..effects import Assignment, Check, Update
 from ..errors import GradientError, fail
 from ..graph import Graph
 from ..ops.core import registry
 from ..scope import Place
-from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, leaf
+from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, leaf
 from .capture import Recording
-from .internal import INTERNAL
+from .internal import ASSIGN, CHANGES, CHECK, INTERNAL
 
 __all__ = ["named_tensors", "recording_from_json", "recording_to_json"]
 
@@ -39,35 +39,40 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
     ValueError
         If two of the user's tensors have the same name, or one has none.
     """
-    effects = recording.effects
-    stand_ins = list(effects.carried.values())
-    graph = Graph([*recording.roots, *recording.drawn], [*recording.placeholders, *stand_ins])
+    last = [] if recording.last is None else [recording.last]
+    graph = Graph([*recording.roots, *last, *recording.drawn], recording.placeholders)
     position = {t.serial: k for k, t in enumerate(graph.nodes)}
-    optimizers = list({id(u.optimizer): u.optimizer for u in effects.updates}.values())
-    tensors = [*recording.bound.values(), *(t for t, _ in effects.grads.values()), *_first(effects.assigned)]
+    tensors = [*recording.bound.values(), *recording.carried.values(), *recording.left, *recording.cleared]
+    tensors += recording.written
     names = {t.serial: t.name for t in tensors} | {t.serial: name for name, t in named_tensors(given).items()}
     _check_names(tensors, names)
+    written = json.loads(graph.to_json(values=True))
+    optimizers = recording.optimizers
+    for t in recording.changes:
+        written["nodes"][position[t.serial]]["params"] = _change_json(t.params["change"], optimizers, names)
     return json.dumps({
         "version": VERSION,
-        "graph": json.loads(graph.to_json(values=True)),
+        "graph": written,
         "arguments": [[list(t.shape), t.dtype.name, t.name, position.get(t.serial)] for t in recording.placeholders],
         "bound": {position[s]: names[t.serial] for s, t in recording.bound.items() if s in position},
-        "carried": {
-            position[t.serial]: names[s] for s, t in effects.carried.items() if t.serial in position
-        },
+        "carried": {position[s]: names[t.serial] for s, t in recording.carried.items() if s in position},
         "results": recording.results,
         "left": [names[t.serial] for t in recording.left],
         "cleared": [names[t.serial] for t in recording.cleared],
-        "updates": [[optimizers.index(u.optimizer), u.index, names[u.parameter.serial]] for u in effects.updates],
-        "assigned": [names[t.serial] for t in _first(effects.assigned)],
-        "checks": len(effects.checks),
+        "changes": [position[t.serial] for t in recording.changes],
         "drawn": len(recording.drawn),
         "segments": recording.segments,
     })  # fmt: skip
 
 
-def _first(pairs: Sequence[tuple[Any, ...]]) -> list[Any]:
-    return [pair[0] for pair in pairs]
+def _change_json(change: Any, optimizers: list[Any], names: dict[int, str | None]) -> dict[str, Any]:
+    if isinstance(change, Check):
+        return {}
+    name = names[change.parameter.serial]
+    if isinstance(change, Assignment):
+        return {"parameter": name}
+    return {"parameter": name, "optimizer": optimizers.index(change.optimizer), "index": change.index,
+            "step": change.step}  # fmt: skip
 
 
 def _check_names(tensors: Sequence[Tensor], names: dict[int, str | None]) -> None:
@@ -101,32 +106,32 @@ def recording_from_json(
         raise ValueError(f"from_json: expected a program of version {VERSION}")
     nodes: list[Tensor] = []
     for node in written["graph"]["nodes"]:
-        nodes.append(_node(node, nodes, generator))
-    effects = Effects()
-    bound = {}
-    for k, name in written["bound"].items():
-        bound[nodes[int(k)].serial] = _fitting(tensors, name, nodes[int(k)])
-    for k, name in written["carried"].items():
-        t = _fitting(tensors, name, nodes[int(k)])
-        effects.grads[t.serial] = t, t.grad
-        effects.carried[t.serial] = nodes[int(k)]
+        nodes.append(_node(node, nodes, generator, tensors, optimizers))
+    bound = {nodes[int(k)].serial: _fitting(tensors, name, nodes[int(k)]) for k, name in written["bound"].items()}
+    carried = {nodes[int(k)].serial: _fitting(tensors, name, nodes[int(k)]) for k, name in written["carried"].items()}
     outputs = [nodes[k] for k in written["graph"]["outputs"]]
-    roots, drawn = outputs[: len(outputs) - written["drawn"]], outputs[len(outputs) - written["drawn"] :]
-    at = written["results"] + len(written["left"])
-    for number, index, name in written["updates"]:
-        effects.updates.append(Update(optimizers[number], _named(tensors, name), roots[at], index, 0))
-        at += 1
-    for name in written["assigned"]:
-        effects.assigned.append((_named(tensors, name), roots[at], 0))
-        at += 1
-    effects.checks = [Check(t, _not_finite) for t in roots[at : at + written["checks"]]]
+    changes = [nodes[k] for k in written["changes"]]
+    kept, cleared = ([_named(tensors, name) for name in written[key]] for key in ("left", "cleared"))
+    roots, rest = outputs[: written["results"] + len(kept)], outputs[written["results"] + len(kept) :]
     placeholders = [
         nodes[k] if k is not None else leaf(Spec(tuple(shape), np.dtype(dtype)), PLACEHOLDER, name=name)
         for shape, dtype, name, k in written["arguments"]
     ]
-    kept, cleared = ([_named(tensors, name) for name in written[key]] for key in ("left", "cleared"))
     segments = [(nodes[0].serial, nodes[-1].serial)] if written["segments"] else []
-    return Recording(placeholders, roots, bound, written["results"], kept, cleared, effects, segments, drawn)
+    return Recording(
+        placeholders, roots, written["results"], kept, cleared, bound, carried, changes,
+        rest[0] if changes else None, segments, rest[len(rest) - written["drawn"] :],
+    )  # fmt: skip
+
+
+def _change(op: Op, written: dict[str, Any], inputs: Sequence[Tensor], tensors: Any, optimizers: Any) -> Any:
+    """What a change does, to these tensors and by these optimisers."""
+    if op is CHECK:
+        return Check(inputs[0], _not_finite)
+    target = _named(tensors, written["parameter"])
+    if op is ASSIGN:
+        return Assignment(target, inputs[1])
+    return Update(optimizers[written["optimizer"]], target, inputs[1], written["index"], written["step"])
 
 
 def _not_finite(position: int) -> Exception:
@@ -146,7 +151,7 @@ def _fitting(tensors: Mapping[str, Tensor], name: str, node: Tensor) -> Tensor:
     return t
 
 
-def _node(written: dict[str, Any], nodes: list[Tensor], generator: Any) -> Tensor:
+def _node(written: dict[str, Any], nodes: list[Tensor], generator: Any, tensors: Any, optimizers: Any) -> Tensor:
     name, spec = written["op"], Spec(tuple(written["shape"]), np.dtype(written["dtype"]))
     op = _LEAVES.get(name) or registry.get(name) or INTERNAL.get(name)
     if op is None:
@@ -156,7 +161,10 @@ def _node(written: dict[str, Any], nodes: list[Tensor], generator: Any) -> Tenso
         data = np.array(written["value"], spec.dtype).reshape(spec.shape)
     t = leaf(data, op, name=written["name"])
     t.inputs = tuple([nodes[k] for k in written["inputs"]])
-    t.params = {key: _value(key, v, generator) for key, v in written["params"].items()}
+    if op in CHANGES.values():
+        t.params = {"change": _change(op, written["params"], t.inputs, tensors, optimizers)}
+    else:
+        t.params = {key: _value(key, v, generator) for key, v in written["params"].items()}
     t.place = Place(tuple(written["scope"]), written["time"], written["direction"] == "backward")
     return t
 

@@ -119,11 +119,8 @@ def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) ->
     leaves = {s: t for s, t in nodes.items() if not t.inputs and t.requires_grad}
     if not leaves:
         raise _no_parameter(y)
-    effects = current().tracing
     for serial, result in _walk(outputs, cotangents, nodes, active, set(leaves), create_graph).items():
         leaf_ = leaves[serial]
-        if effects is not None:
-            effects.touch(leaf_)
         if leaf_.grad is None:
             leaf_.grad = result
             if not result.inputs:
@@ -275,7 +272,7 @@ def _seed(y: Tensor, cotangent: Any) -> Tensor:
 
 def dependent(outputs: list[Tensor], targets: set[int], after: int = 0) -> tuple[dict[int, Tensor], set[int]]:
     """Nodes between `outputs` and `targets` by serial number, and which of them a derivative by a target reaches."""
-    lowest = min(targets, default=0)
+    lowest, changed = min(targets, default=0), _changed()
     nodes = {t.serial: t for t in outputs}
     stack = list(nodes.values())
     while stack:
@@ -283,7 +280,7 @@ def dependent(outputs: list[Tensor], targets: set[int], after: int = 0) -> tuple
         if type(node.op.vjp) is str or node.serial <= after:
             continue
         for t in node.inputs:
-            if t.assigned > node.serial:
+            if t.assigned > node.serial or changed.get(t.serial, 0) > node.serial:
                 raise _stale(t, node)
             if t.serial not in nodes and t.serial >= lowest:
                 nodes[t.serial] = t
@@ -301,17 +298,24 @@ def dependent(outputs: list[Tensor], targets: set[int], after: int = 0) -> tuple
 
 def _requiring(outputs: list[Tensor]) -> tuple[dict[int, Tensor], KeysView[int]]:
     """Nodes between `outputs` and the parameters, by serial number; all of them take part."""
+    changed = _changed()
     nodes = {t.serial: t for t in outputs if t.requires_grad}
     stack = list(nodes.values())
     while stack:
         node = stack.pop()
         for t in node.inputs:
-            if t.assigned > node.serial:
+            if t.assigned > node.serial or changed.get(t.serial, 0) > node.serial:
                 raise _stale(t, node)
             if t.requires_grad and t.serial not in nodes:
                 nodes[t.serial] = t
                 stack.append(t)
     return nodes, nodes.keys()
+
+
+def _changed() -> dict[int, int]:
+    """When the function that is traced has changed leaves, by their serial numbers."""
+    effects = current().tracing
+    return effects.changed if effects is not None else {}
 
 
 def _stale(t: Tensor, node: Tensor) -> Exception:

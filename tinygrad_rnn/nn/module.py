@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..effects import set_grad
 from ..errors import ShapeError, fail
 from ..scope import current, scope, using
 from ..tensor import Tensor
@@ -118,7 +117,7 @@ class Module:
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for t in self.parameters():
-            set_grad(t, None, current().tracing)
+            t.grad = None
 
     # How it is kept ---------------------------------------------------------------------------------------------------
 

@@ -92,9 +92,23 @@ def apply(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = NO_PARAMS
             data = op.run(*arrays, **params)
     except (ValueError, IndexError) as error:
         raise refusal(op, inputs, params, error) from None
-    if type(data) is not np.ndarray and not symbolic:
-        data = np.asarray(data)
+    if not symbolic:
+        if type(data) is not np.ndarray:
+            data = np.asarray(data)
+        if data.base is not None:
+            data = _unshared(op, inputs, params, data)
     return record(op, inputs, params, data)
+
+
+def _unshared(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: np.ndarray) -> np.ndarray:
+    """A result that is a view of a parameter as a copy: a compiled function may write into the parameter's array."""
+    for t in inputs:
+        if t.may_be_written and (data.base is t.data or data.base is t.data.base):
+            if data.nbytes <= t.data.nbytes:
+                return data.copy()
+            assert op.run is not None
+            return op.run(*[i.data.copy() if i is t else i.data for i in inputs], **params)  # one that is broadcast
+    return data
 
 
 def refusal(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], error: Exception) -> Exception:

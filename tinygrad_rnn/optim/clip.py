@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> fl
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be positive, got {max_norm}")
     effects = current().tracing
-    given = _given(parameters, effects)
+    given = _given(parameters)
     if effects is not None:
         return _traced_clip(given, max_norm, effects)
     _check_finite("clip_grad_norm", given)
@@ -84,24 +85,20 @@ def clip_grad_value(parameters: Module | Iterable[Tensor], limit: float) -> None
     if not limit > 0:
         raise ValueError(f"clip_grad_value: limit must be positive, got {limit}")
     effects = current().tracing
-    given = _given(parameters, effects)
+    given = _given(parameters)
     if effects is None:
         _check_finite("clip_grad_value", given)
     for p in given:
         if effects is None:
             p.grad = leaf(np.clip(_grad(p), -limit, limit), GRADIENT)
         elif p.grad is not None:
-            effects.checks.append(Check(p.grad, lambda _, p=p: _blame("clip_grad_value", p)))
+            effects.note(Check(p.grad, partial(_blame, "clip_grad_value", [p])))
             p.grad = clip(p.grad, -limit, limit)
 
 
-def _given(parameters: Module | Iterable[Tensor], effects: Effects | None) -> list[Tensor]:
+def _given(parameters: Module | Iterable[Tensor]) -> list[Tensor]:
     """Parameters that have a gradient."""
-    listed = parameters_of(parameters)
-    if effects is not None:
-        for p in listed:
-            effects.touch(p)
-    return [p for p in listed if p.grad is not None]
+    return [p for p in parameters_of(parameters) if p.grad is not None]
 
 
 def _traced_clip(given: list[Tensor], max_norm: float, effects: Effects) -> Tensor:
@@ -109,7 +106,7 @@ def _traced_clip(given: list[Tensor], max_norm: float, effects: Effects) -> Tens
     if not given:
         return leaf(np.zeros((), np.float64))
     norms = stack([norm(p.grad) for p in given])
-    effects.checks.append(Check(norms, lambda k: _blame("clip_grad_norm", given[k])))
+    effects.note(Check(norms, partial(_blame, "clip_grad_norm", given)))
     peak = norms.max()
     scaled = norms / where(peak > 0, peak, 1.0)  # so that squares neither overflow nor vanish
     total = peak * sqrt((scaled * scaled).sum())
@@ -133,7 +130,9 @@ def _check_finite(name: str, parameters: list[Tensor]) -> None:
             raise _not_finite(name, p, f"{found} in {int(wrong.sum())} of {g.size} entries")
 
 
-def _blame(name: str, p: Tensor) -> Exception:
+def _blame(name: str, parameters: list[Tensor], position: int) -> Exception:
+    """For one parameter the position is that of an entry, for several that of a norm."""
+    p = parameters[position if len(parameters) > 1 else 0]
     return _not_finite(name, p, "NaN or infinity")
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..effects import Update, set_grad
+from ..effects import Update
 from ..errors import GradientError, ShapeError, fail
 from ..kernels import updates
 from ..kernels.loops import elementwise_loop, specialise
 from ..nn.module import Module
 from ..scope import current
-from ..tensor import Tensor, describe, now
+from ..tensor import Tensor, describe
 from .schedules import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -73,10 +73,13 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return float(self.schedule(self.step_count) if callable(self.schedule) else self.schedule)
+        return self._lr_after(self.step_count)
 
-    def settings(self) -> tuple[float, ...]:
-        """Numbers that the update takes after learning rate and weight decay."""
+    def _lr_after(self, count: int) -> float:
+        return float(self.schedule(count) if callable(self.schedule) else self.schedule)
+
+    def settings(self, count: int) -> tuple[float, ...]:
+        """Numbers that the update takes after learning rate and weight decay, when `count` steps have been taken."""
         return ()
 
     def step(self) -> None:
@@ -88,9 +91,6 @@ class Optimizer:
             If none has one.
         """
         effects = current().tracing
-        if effects is not None:
-            for p in self.parameters:
-                effects.touch(p)
         if all(p.grad is None for p in self.parameters):
             raise fail(
                 GradientError,
@@ -98,9 +98,9 @@ class Optimizer:
                 hint="call loss.backward() first",
             )
         if effects is not None:
-            at = now()
             given = [(k, p, p.grad) for k, p in enumerate(self.parameters)]
-            effects.updates += [Update(self, p, grad, k, at) for k, p, grad in given if grad is not None]
+            taken = effects.step_of(self)
+            effects.note(*(Update(self, p, grad, k, taken) for k, p, grad in given if grad is not None))
             return
         numbers = self.numbers()
         for p, state in zip(self.parameters, self.state, strict=True):
@@ -112,18 +112,22 @@ class Optimizer:
             p.replace_data(new)
         self.step_count += 1
 
-    def numbers(self) -> tuple[float, ...]:
-        """What the update of the next step takes after the arrays: learning rate, weight decay, settings."""
-        return (self.lr, self.weight_decay, *self.settings())
+    def numbers(self, ahead: int = 0) -> tuple[float, ...]:
+        """What the update of the next step, or one further `ahead`, takes after the arrays.
+
+        These are the learning rate, the weight decay, and the settings.
+        """
+        count = self.step_count + ahead
+        return (self._lr_after(count), self.weight_decay, *self.settings(count))
 
     def kernel(self, dtype: np.dtype) -> Any:
         """The loop of the update: ``(p, g, *state, *numbers) -> (p, *state)``."""
-        return _kernel(self.rule, len(self.slots), len(self.settings()), dtype)
+        return _kernel(self.rule, len(self.slots), len(self.settings(0)), dtype)
 
     def zero_grad(self) -> None:
         """Forget the gradients of the parameters."""
         for p in self.parameters:
-            set_grad(p, None, current().tracing)
+            p.grad = None
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the state, to be saved, and loaded into an optimiser of the same kind over the same parameters."""
@@ -200,7 +204,7 @@ class SGD(Optimizer):
         self.rule = updates.nesterov if nesterov else updates.momentum if momentum else updates.sgd
         super().__init__(parameters, lr, weight_decay)
 
-    def settings(self) -> tuple[float, ...]:
+    def settings(self, count: int) -> tuple[float, ...]:
         return (self.momentum,) if self.momentum else ()
 
 
@@ -232,7 +236,7 @@ class RMSprop(Optimizer):
         self.rule = updates.rmsprop
         super().__init__(parameters, lr, weight_decay)
 
-    def settings(self) -> tuple[float, ...]:
+    def settings(self, count: int) -> tuple[float, ...]:
         return self.alpha, self.eps
 
 
@@ -263,7 +267,7 @@ class Adagrad(Optimizer):
         self.rule = updates.adagrad
         super().__init__(parameters, lr, weight_decay)
 
-    def settings(self) -> tuple[float, ...]:
+    def settings(self, count: int) -> tuple[float, ...]:
         return (self.eps,)
 
 
@@ -298,9 +302,9 @@ class Adam(Optimizer):
     def _adam(self) -> Callable[..., Any]:
         return updates.adam
 
-    def settings(self) -> tuple[float, ...]:
+    def settings(self, count: int) -> tuple[float, ...]:
         beta1, beta2 = self.betas
-        t = self.step_count + 1
+        t = count + 1
         return beta1, beta2, self.eps, 1 - beta1**t, 1 - beta2**t
 
 

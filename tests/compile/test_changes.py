@@ -1,0 +1,230 @@
+"""Several changes in one call: inner loops, two networks in turn, truncated gradients, assignments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import optim
+
+X = np.array([[0.5, -1.0, 2.0], [1.5, 0.3, -0.7]])
+
+
+def inner_loop(optimizer):
+    """Steps in a loop, the parameters read in between and afterwards."""
+    w, b = tg.parameter(np.array([1.0, -2.0, 0.5]), name="w"), tg.parameter(np.array(0.1), name="b")
+    steps = optimizer([w, b])
+
+    def run(x):
+        seen = [w * 1.0]
+        for _ in range(3):
+            steps.zero_grad()
+            loss = ((x @ w + b) ** 2).mean()
+            loss.backward()
+            optim.clip_grad_norm([w, b], 2.0)
+            steps.step()
+            seen.append(w.sum() * b)
+        return loss, seen, w, w.detach()
+
+    return run, [w, b], [steps]
+
+
+def adversaries(_):
+    """Two networks with an optimiser each, one trained through the other."""
+    rng = np.random.default_rng(0)
+    made, judge = (tg.nn.Linear(3, n, generator=rng, dtype=np.float64) for n in (3, 1))
+    first, second = optim.Adam(judge, lr=0.1), optim.SGD(made, lr=0.2, momentum=0.5)
+
+    def run(x):
+        fake = tg.tanh(made(x))
+        judge.zero_grad()
+        loss = tg.softplus(judge(fake.detach())).mean() + tg.softplus(-judge(x)).mean()
+        loss.backward()
+        first.step()
+        made.zero_grad()
+        other = tg.softplus(-judge(fake)).mean()
+        other.backward()
+        second.step()
+        return loss, other, judge(made(x))
+
+    return run, [*made.parameters(), *judge.parameters()], [first, second]
+
+
+def truncated(optimizer):
+    """An update after each chunk of a sequence, the state carried along."""
+    cell = tg.nn.GRUCell(3, 4, generator=0, dtype=np.float64)
+    steps = optimizer(cell.parameters())
+
+    def run(x):
+        losses = []
+        for chunk in tg.nn.tbptt(cell, tg.stack([x] * 5, axis=1), 2, 3):
+            steps.zero_grad()
+            loss = (chunk.outputs**2).mean()
+            loss.backward()
+            steps.step()
+            losses.append(loss)
+        return losses
+
+    return run, cell.parameters(), [steps]
+
+
+def assignments(_):
+    """What is assigned is read afterwards, also by another assignment."""
+    w, v = tg.parameter(np.array([1.0, -2.0, 0.5]), name="w"), tg.tensor(np.array([3.0, 0.0, 1.0]), name="v")
+
+    def run(x):
+        before = w.detach(), v[::-1], v
+        w.assign(w * x[0])
+        v.assign(w + 1)
+        w.assign(v)
+        w.grad = None
+        (w * v * x[1]).sum().backward()
+        optim.SGD([w], lr=0.1).step()
+        return before, w + v, w
+
+    return run, [w, v], []
+
+
+def exchanged(_):
+    """Each becomes what the other was; the gradient of one is the other itself."""
+    w, v = tg.parameter(np.array([1.0, -2.0, 0.5]), name="w"), tg.parameter(np.array([3.0, 0.0, 1.0]), name="v")
+    steps = optim.SGD([w, v], lr=1.0)
+
+    def run(x):
+        steps.zero_grad()
+        (w * v).sum().backward()
+        steps.step()
+        kept = w.detach()
+        w.assign(v)
+        v.assign(kept)
+        return (w * x).sum()
+
+    return run, [w, v], [steps]
+
+
+KINDS = {f.__name__: f for f in (inner_loop, adversaries, truncated, assignments, exchanged)}
+OPTIMIZERS = {
+    "adam": lambda p: optim.Adam(p, lr=optim.exponential(0.1, 0.5)),
+    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9),
+}
+
+
+def flat(result):
+    if isinstance(result, tg.Tensor):
+        return [result.numpy().copy()]
+    return [a for r in result for a in flat(r)]
+
+
+@pytest.mark.parametrize("memory", [None, "sqrt"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_in_eager_mode(kind, optimizer, memory):
+    eager, theirs, others = KINDS[kind](OPTIMIZERS[optimizer])
+    function, ours, own = KINDS[kind](OPTIMIZERS[optimizer])
+    compiled = tg.compile(function, memory=memory)
+    for k in range(4):
+        x = X * (1 + 0.1 * k)
+        for a, b in zip(flat(compiled(x)), flat(eager(tg.tensor(x))), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+        for p, q in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=1e-10, atol=1e-12)
+    assert len(compiled.programs) == 1
+    for one, other in zip(own, others, strict=True):
+        assert one.step_count == other.step_count
+        for key, array in one.state_dict().items():
+            np.testing.assert_allclose(array, other.state_dict()[key], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["inner_loop", "truncated"])
+def test_as_text_and_back(kind):
+    function, ours, own = KINDS[kind](OPTIMIZERS["adam"])
+    named = {f"p{k}": p for k, p in enumerate(ours)}
+    text = tg.compile(function).program(X).to_json(named)
+    _, theirs, others = KINDS[kind](OPTIMIZERS["adam"])
+    program = tg.Program.from_json(text, {f"p{k}": p for k, p in enumerate(theirs)}, others)
+    compiled = tg.compile(function)
+    for _ in range(2):
+        for a, b in zip(flat(compiled(X)), program.run([X]), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(p.numpy(), q.numpy())
+    assert others[0].step_count == own[0].step_count
+
+
+def test_what_was_differentiated_too_late():
+    """A loss from before the update cannot be differentiated after it, compiled as in eager mode."""
+    w = tg.parameter(np.ones(3))
+    optimizer = optim.SGD([w], lr=0.1)
+
+    def step(x):
+        loss = (w * x).sum()
+        loss.backward()
+        optimizer.step()
+        return tg.grad(loss, w)
+
+    with pytest.raises(tg.StaleError):
+        tg.compile(step)(X[0])
+    assert w.tolist() == [1, 1, 1]
+    with pytest.raises(tg.StaleError):
+        step(tg.tensor(X[0]))
+
+
+def test_a_failure_between_two_steps():
+    """What was done before it stays done, and is counted, as in eager mode."""
+    def made():
+        w = tg.parameter(np.array([2.0, 3.0]), name="w")
+        optimizer = optim.Adam([w], lr=0.1)
+
+        def run(x):
+            for k in range(2):
+                optimizer.zero_grad()
+                (tg.log(w * x[k]).sum()).backward()
+                optim.clip_grad_norm([w], 1.0)
+                optimizer.step()
+
+        return run, w, optimizer
+
+    (eager, theirs, other), (function, ours, optimizer) = made(), made()
+    compiled, bad = tg.compile(function), np.array([[1.0, 1.0], [0.0, 1.0]])
+    for run, x in ((compiled, bad), (eager, tg.tensor(bad))):
+        with pytest.raises(tg.GradientError, match="'w'"):
+            run(x)
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-12)
+    assert optimizer.step_count == other.step_count == 1
+    assert ours.assigned
+    compiled(np.ones((2, 2)))
+    eager(tg.ones((2, 2), np.float64))
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-12)
+
+
+def test_parameters_without_entries():
+    w, none = tg.parameter(np.ones(2)), tg.parameter(np.ones((0, 3)))
+    optimizer = optim.Adam([none, w], lr=0.1)
+
+    @tg.compile
+    def step(x):
+        ((w * x).sum() + none.sum()).backward()
+        optimizer.step()
+
+    step(np.ones(2))
+    assert optimizer.step_count == 1
+
+
+def test_the_number_of_steps_and_the_kernels():
+    """A loop of updates has the kernels of one update, and instructions in proportion."""
+    w = tg.parameter(np.ones(3))
+    optimizer = optim.Adam([w], lr=0.1)
+
+    def steps(count):
+        def run(x):
+            for _ in range(count):
+                optimizer.zero_grad()
+                ((w * x) ** 2).sum().backward()
+                optimizer.step()
+
+        return tg.compile(run).program(X[0])
+
+    few, many = steps(4), steps(40)
+    assert few.kernels == many.kernels
+    assert len(many.instructions) <= 10 * len(few.instructions)

@@ -1,0 +1,208 @@
+"""Running a program: one workspace for each run at a time, and what is done after the last instruction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+
+from ..errors import anomaly
+from ..kernels.machine import SCRATCH, machine
+from ..kernels.native import FAULT, environment
+from ..tensor import Spec, Tensor, describe
+from .arena import ALIGNMENT
+from .bindings import Bindings, Held, Numbers, State, usable
+from .emit import Instruction
+from .views import View
+
+__all__ = ["Table", "Workspace"]
+
+
+class Table:
+    """Instructions as the machine reads them, with what they work on; the same for all runs.
+
+    Attributes
+    ----------
+    instructions : list of Instruction
+    inputs, results : list of View
+        Where arguments are copied to, and where results lie.
+    bindings : Bindings
+    arena_bytes : int
+    """
+
+    def __init__(
+        self, instructions: list[Instruction], inputs: list[View], results: list[View], bindings: Bindings,
+        arena_bytes: int,
+    ) -> None:  # fmt: skip
+        self.instructions, self.inputs, self.results = instructions, inputs, results
+        self.entries, self.arena_bytes = bindings.entries, arena_bytes
+        rows = [i.row() for i in instructions]
+        self.starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(r) for r in rows], out=self.starts[1:])
+        self.code = np.array([n for row in rows for n in row] or [0], np.int64)
+        held = bindings.of_kind(Held)
+        self.tensors = [(e.tensor, slot) for e, slot in held if not (e.gradient or e.renewed)]
+        self.renewed = [(e.tensor, slot) for e, slot in held if e.renewed]
+        self.gradients = [(e.tensor, slot) for e, slot in held if e.gradient]
+        self.states = [(e.optimizer, e.index, e.slot, slot) for e, slot in bindings.of_kind(State)]
+        self.numbers = [(e.optimizer, e.step, slot) for e, slot in bindings.of_kind(Numbers)]
+
+
+class Workspace:
+    """The memory of one run, to be used again by the next."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        memory = np.empty(table.arena_bytes + ALIGNMENT, np.uint8)
+        skip = -memory.ctypes.data % ALIGNMENT
+        self.arena = memory[skip : skip + table.arena_bytes]
+        self.held: list[Any] = [None] * len(table.entries)
+        self.bases = np.zeros(len(table.entries), np.int64)
+        self.bases[0] = self.arena.ctypes.data
+        for slot, entry in enumerate(table.entries):
+            if isinstance(entry, np.ndarray):
+                self.bind(slot, entry)
+            elif isinstance(entry, Numbers):
+                self.bind(slot, np.zeros(entry.spec.shape, entry.spec.dtype))
+        self.environment, self.scratch = environment(), np.zeros(SCRATCH, np.int64)
+        arrays = (table.code, table.starts, self.bases, self.scratch, self.environment)
+        self.addresses = tuple([a.ctypes.data for a in arrays])
+        self.staging = [self.array(v) for v in table.inputs]
+        self.outputs = [self._array_later(v) for v in table.results]
+        self.reached = 0  # instructions that have been carried out
+
+    def bind(self, slot: int, array: np.ndarray) -> None:
+        self.held[slot] = array
+        self.bases[slot] = array.ctypes.data
+
+    def array(self, view: View) -> np.ndarray:
+        """A view as an array of NumPy's."""
+        if not view.size:
+            return np.empty(view.shape, view.dtype)
+        if view.storage.slot == 0:
+            return np.ndarray(view.shape, view.dtype, self.arena.data, view.storage.offset + view.offset, view.strides)
+        flat = self.held[view.storage.slot].reshape(-1).view(np.uint8)
+        return np.ndarray(view.shape, view.dtype, flat.data, view.offset, view.strides)
+
+    def _array_later(self, view: View) -> Callable[[], np.ndarray]:
+        if view.storage.slot and not isinstance(self.table.entries[view.storage.slot], np.ndarray):
+            return lambda: self.array(view)
+        array = self.array(view)  # of memory that stays where it is
+        return lambda: array
+
+    # Before -----------------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Take up the arrays of the user's tensors and optimisers, where they have others since the last run."""
+        table, held = self.table, self.held
+        for t, slot in table.tensors:
+            if t.data is not held[slot]:
+                self._bind_tensor(t, slot)
+        for t, slot in table.renewed:
+            t.data = np.array(t.data)  # whoever holds the old one keeps what it held
+            self._bind_tensor(t, slot)
+        for t, slot in table.gradients:
+            self._bind_gradient(t, slot)
+        for optimizer, index, k, slot in table.states:
+            state = optimizer.state[index]
+            if len(state) <= k or state[k] is not held[slot]:
+                self._bind_state(optimizer, index, k, slot)
+        for optimizer, step, slot in table.numbers:
+            held[slot][:] = optimizer.numbers(step)
+
+    def _spec(self, slot: int) -> Spec:
+        return self.table.entries[slot].spec
+
+    def _bind_tensor(self, t: Tensor, slot: int) -> None:
+        array = usable(t.data, self._spec(slot), f"the array of tensor '{t.name}'" if t.name else "a tensor's array")
+        if array is not t.data:
+            t.data = array
+        self.bind(slot, array)
+
+    def _bind_gradient(self, t: Tensor, slot: int) -> None:
+        grad = t.grad
+        what = f"the gradient of '{t.name}'" if t.name else "a gradient"
+        self.bind(slot, usable(None if grad is None else grad.data, self._spec(slot), what))
+
+    def _bind_state(self, optimizer: Any, index: int, k: int, slot: int) -> None:
+        state = optimizer.state[index]
+        what = f"'{optimizer.slots[k]}' of parameter {index} in the state of {type(optimizer).__name__}"
+        array = usable(state[k] if k < len(state) else None, self._spec(slot), what)
+        if array is not state[k]:
+            state[k] = array
+        self.bind(slot, array)
+
+    # Running ----------------------------------------------------------------------------------------------------------
+
+    def stage(self, arrays: Sequence[np.ndarray]) -> None:
+        for place, array in zip(self.staging, arrays, strict=True):
+            place[...] = array
+
+    def run(self, watched: bool = False) -> None:
+        """Carry out all instructions; `reached` says how far it came."""
+        self.reached, self.environment[FAULT] = 0, 0
+        self.refresh()
+        if watched or numba.config.DISABLE_JIT:
+            self._one_by_one(watched)
+            return
+        run, end = machine()[0], len(self.table.instructions)
+        while self.reached < end:
+            self.reached = run(*self.addresses, self.reached, end)
+            if self.reached < end:
+                self._by_hand(self.table.instructions[self.reached])
+                self.reached += 1
+
+    def _one_by_one(self, watched: bool) -> None:
+        """Instruction by instruction, each result examined if need be."""
+        run = None if numba.config.DISABLE_JIT else machine()[0]
+        for at, i in enumerate(self.table.instructions):
+            if run is None or i.address == 0 or run(*self.addresses, at, at + 1) == at:
+                self._by_hand(i)
+            self.reached = at + 1
+            if watched:
+                self._look_at(i)
+
+    def time(self, times: np.ndarray) -> None:
+        """Run, and add the nanoseconds of each instruction to `times`."""
+        self.reached, self.environment[FAULT] = 0, 0
+        self.refresh()
+        end = len(self.table.instructions)
+        while self.reached < end:
+            if not numba.config.DISABLE_JIT:
+                self.reached = machine()[1](*self.addresses, self.reached, end, times.ctypes.data)
+            if self.reached < end:
+                began = time.perf_counter_ns()
+                self._by_hand(self.table.instructions[self.reached])
+                times[self.reached] += time.perf_counter_ns() - began
+                self.reached += 1
+
+    def _by_hand(self, i: Instruction) -> None:
+        """What the machine has stopped at: a step for Python, or a fault."""
+        if self.environment[FAULT]:
+            self.environment[FAULT] = 0
+            assert i.fault is not None
+            view, make = i.fault
+            error = make(self.array(view))
+            raise _placed(error, i.node) if isinstance(error, IndexError) else error
+        assert i.host is not None
+        try:
+            i.host([self.array(v) for v in i.views])
+        except (ValueError, IndexError) as error:
+            raise _placed(error, i.node) from None
+
+    def _look_at(self, i: Instruction) -> None:
+        for view in i.views[len(i.views) - i.writes :]:
+            value = self.array(view)
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                where = ", in the gradient of what was recorded there," if i.node.place.backward else ""
+                raise anomaly(
+                    i.node, value, f"{i.name} at {i.node.source}{where} produced", "", got=describe(i.node),
+                    hint="look at the ranges of the inputs, and at the learning rate if a parameter is among them",
+                )  # fmt: skip
+
+
+def _placed(error: Exception, node: Tensor) -> Exception:
+    return type(error)(f"{error}\n  node:     {describe(node)}\n  recorded at {node.source}")
