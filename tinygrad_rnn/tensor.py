@@ -340,10 +340,10 @@ class Tensor:
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
-            given = value if isinstance(value, Tensor) else np.asarray(value)
-            _check_like("grad", self, given)
-            if given is not value or (given.dtype != self.dtype and not given.is_symbolic):
-                value = leaf(np.array(given.data if given is value else given, self.dtype), GRADIENT)
+            array = value.data if isinstance(value, Tensor) else np.asarray(value)
+            _check_like("grad", self, array)
+            if not isinstance(value, Tensor) or (array.dtype != self.dtype and type(array) is np.ndarray):
+                value = leaf(np.array(array, self.dtype), GRADIENT)
         effects = current().tracing
         if effects is None:
             self._grad = value

@@ -107,8 +107,7 @@ class Workspace:
         for t, slot in table.gradients:
             self._bind_gradient(t, slot)
         for optimizer, index, k, slot in table.states:
-            state = optimizer.state[index]
-            if len(state) <= k or state[k] is not held[slot]:
+            if _entry(optimizer.state, index, k) is not held[slot]:
                 self._bind_state(optimizer, index, k, slot)
         for optimizer, step, slot in table.numbers:
             held[slot][:] = optimizer.numbers(step)
@@ -128,11 +127,11 @@ class Workspace:
         self.bind(slot, usable(None if grad is None else grad.data, self._spec(slot), what))
 
     def _bind_state(self, optimizer: Any, index: int, k: int, slot: int) -> None:
-        state = optimizer.state[index]
+        given = _entry(optimizer.state, index, k)
         what = f"'{optimizer.slots[k]}' of parameter {index} in the state of {type(optimizer).__name__}"
-        array = usable(state[k] if k < len(state) else None, self._spec(slot), what)
-        if array is not state[k]:
-            state[k] = array
+        array = usable(given, self._spec(slot), what)
+        if array is not given:
+            optimizer.state[index][k] = array
         self.bind(slot, array)
 
     # Running ----------------------------------------------------------------------------------------------------------
@@ -202,6 +201,14 @@ class Workspace:
                     i.node, value, f"{i.name} at {i.node.source}{where} produced", "", got=describe(i.node),
                     hint="look at the ranges of the inputs, and at the learning rate if a parameter is among them",
                 )  # fmt: skip
+
+
+def _entry(state: Any, index: int, k: int) -> Any:
+    """An array of an optimiser's state, or None where there is none any more."""
+    try:
+        return state[index][k]
+    except (IndexError, KeyError, TypeError):
+        return None
 
 
 def _placed(error: Exception, node: Tensor) -> Exception:
