@@ -1,6 +1,7 @@
 """Measure speed beside the peers and print ratios: each in a process of its own, on one core, in turns.
 
-usage: python -m tests.benchmarks [--rounds N] [--seconds S] [--only WORKLOADS] [--peers PEERS] [--quick]
+usage: python -m tests.benchmarks [--rounds N] [--seconds S] [--only WORKLOADS] [--peers PEERS] [--against COMMIT]
+                                  [--quick]
 
 Besides the workloads there are the sections "eager" (what an operation costs) and "programs" (what compiling costs).
 Exits with an error if a figure misses its limit. See README.md beside this file.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Collection, Sequence
 
-from . import eager, programs, turns
+from . import against, eager, programs, turns
 from .figures import Figure
 from .measure import PEERS, installed
 from .workloads import WORKLOADS
@@ -37,6 +38,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn")
     parser.add_argument("--only", type=some_of(SECTIONS), default=list(SECTIONS), help=f"some of {', '.join(SECTIONS)}")
     parser.add_argument("--peers", type=some_of(PEERS), default=list(PEERS), help=f"some of {', '.join(PEERS)}")
+    parser.add_argument("--against", metavar="COMMIT", help="measure this tree beside another commit instead of peers")
     parser.add_argument("--quick", action="store_true", help="one short turn: shows that all works, times mean little")
     args = parser.parse_args(arguments)
     if args.quick:
@@ -46,6 +48,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> list[Figure]:
     """Measure, print the tables, and return all figures."""
+    if args.against:
+        named = [name for name in WORKLOADS if name in args.only]
+        return against.compare(args.against, named, args.rounds, args.seconds)
     figures: list[Figure] = []
     everything: list[turns.Results] = []
     names = [name for name in args.peers if installed(name)]
