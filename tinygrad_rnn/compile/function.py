@@ -55,8 +55,8 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
     A function that forgets gradients and takes a step leaves None in ``.grad``; in any other way gradients are added up
     and left there as usual. Generators draw fresh numbers on each call, in the recorded order.
 
-    Calls of one compiled function from several threads take turns. Functions that change the same parameters must not
-    run at the same time, compiled or not.
+    Several threads may call one compiled function at the same time; those calls that change something take turns.
+    Different functions that change the same parameters must not run at the same time, compiled or not.
 
     Examples
     --------

@@ -222,25 +222,24 @@ class Program:
         return bool(recording.changes or recording.left or recording.cleared or recording.drawn)
 
     def _run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with self._workspace() as workspace:
+        workspace = self._workspace()
+        try:
             workspace.stage(arrays)
-            try:
-                workspace.run(watched=current().anomaly or self.recording.anomaly)
-            finally:
-                self._note_changes(workspace.reached)
+            workspace.run(watched=current().anomaly or self.recording.anomaly)
             return self._finish(workspace)
+        finally:
+            if self._steps:
+                self._note_changes(workspace.reached)
+            self._free.append(workspace)
 
-    @contextmanager
-    def _workspace(self) -> Iterator[Workspace]:
+    def _workspace(self) -> Workspace:
         """Memory that no other run works in, be it of another thread or interrupted by this one."""
         try:
             workspace = self._free.pop()
         except IndexError:
             workspace = Workspace(self._table)
-        try:
-            yield workspace
-        finally:
-            self._free.append(workspace)
+        workspace.reached = 0
+        return workspace
 
     def _finish(self, workspace: Workspace) -> list[np.ndarray]:
         recording = self.recording
@@ -268,10 +267,12 @@ class Program:
         """
         arrays = [fitting(t, a, "profile") for t, a in zip(self.recording.placeholders, self._flat(args), strict=True)]
         times = np.zeros(len(self.instructions), np.int64)
-        with self._turns, self._workspace() as workspace, self._put_back(workspace):
+        workspace = self._workspace()
+        with self._turns, self._put_back(workspace):
             for _ in range(repeats):
                 workspace.stage(arrays)
                 workspace.time(times)
+        self._free.append(workspace)
         return profile_of(self.instructions, times // repeats)
 
     def _flat(self, args: Any) -> list[Any]:

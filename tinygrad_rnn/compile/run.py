@@ -142,7 +142,7 @@ class Workspace:
 
     def run(self, watched: bool = False) -> None:
         """Carry out all instructions; `reached` says how far it came."""
-        self.reached, self.environment[FAULT] = 0, 0
+        self.environment[FAULT] = 0
         self.refresh()
         if watched or numba.config.DISABLE_JIT:
             self._one_by_one(watched)
