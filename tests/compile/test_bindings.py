@@ -131,11 +131,11 @@ def test_gradients_that_are_set():
 
 @pytest.mark.parametrize("state", [[], [[]], [[np.ones(SHAPE)]], [None], [[None, None]]], ids=repr)
 def test_a_state_that_is_gone(state):
-    w, c, optimizer, step = trained()
+    *_, optimizer, step = trained()
     compiled = tg.compile(step)
     compiled(np.ones(SHAPE)), compiled(np.ones(SHAPE))
     optimizer.state = state
-    with pytest.raises((TypeError, ValueError), match="compile: '(mean|square)' of parameter 0"):
+    with pytest.raises((TypeError, ValueError), match=r"compile: '(mean|square)' of parameter 0"):
         compiled(np.ones(SHAPE))
 
 
@@ -157,7 +157,7 @@ def test_arguments_that_are_converted():
     assert program.run([np.array([1, 2])])[0].tolist() == [2, 4]
 
 
-# What a tensor holds ---------------------------------------------------------------------------------------------------
+# What a tensor holds --------------------------------------------------------------------------------------------------
 
 VIEWS = {
     "detach": lambda w: w.detach(),
