@@ -182,7 +182,7 @@ class Graph:
             raise TypeError(f"graph: expected {len(self.placeholders)} arrays, one per placeholder; got {len(arrays)}")
         values: dict[int, Any] = {t.serial: fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
         compute(self.nodes, values, self._output_serials)
-        results = [leaf(values[t.serial], name=t.name) for t in self.outputs]
+        results = [leaf(values[t.serial].copy(), name=t.name) for t in self.outputs]  # they may be views of parameters
         return rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
 
 
