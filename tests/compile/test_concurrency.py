@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -155,6 +156,24 @@ def test_a_fork_while_other_threads_run():
             thread.join()
 
 
+@contextmanager
+def interrupted_by(work, every=0.002):
+    """Within the block a timer interrupts what runs, again and again, with `work`."""
+
+    def handler(*_):
+        work()
+        signal.setitimer(signal.ITIMER_REAL, every)  # only now: a slow machine would do nothing else
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, every)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @needs_signals
 def test_a_signal_handler_that_calls_the_function_it_interrupts():
     fn = made()
@@ -163,19 +182,12 @@ def test_a_signal_handler_that_calls_the_function_it_interrupts():
     compiled(xs[0])
     wrong = []
 
-    def handler(*_):
+    def work():
         wrong.append(not np.allclose(compiled(xs[1])[0].numpy(), expected[1], rtol=1e-12))
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
-    try:
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end:
+    with interrupted_by(work):
+        while len(wrong) < 30:
             np.testing.assert_allclose(compiled(xs[0])[0].numpy(), expected[0], rtol=1e-12)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert len(wrong) > 20
     assert not any(wrong)
 
 
@@ -187,18 +199,12 @@ def test_a_signal_handler_that_takes_a_step():
     compiled(x)
     taken = [1]
 
-    def handler(*_):
+    def work():
         compiled(x)
         taken[0] += 1
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-    try:
-        for _ in range(300):
-            compiled(x)
-            taken[0] += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with interrupted_by(work):
+        for _ in range(100):
+            work()
     assert optimizer.step_count == taken[0]
     assert np.isfinite(w.numpy()).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,8 @@ from tests.compile.test_changes import KINDS, OPTIMIZERS, X
 from tests.compile.test_results import FUNCTIONS, LAYERS
 from tinygrad_rnn.compile import lower, lowerings
 from tinygrad_rnn.testing.strategies import graphs, recurrent_models
+
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="what is planned are the compiled instructions")
 
 
 @pytest.fixture
