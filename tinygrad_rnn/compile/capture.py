@@ -96,13 +96,19 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
     ------
     PlaceholderError
         If the function asks for a value that will be another on the next call.
+    TypeError
+        If it changes what it makes itself, a parameter or the state of an optimiser: on the next call that would go on
+        from where it was, while the function would make it anew.
     """
     start = min((t.serial for t in placeholders), default=now())
     effects = Effects(start)
     with using(lambda s: replace(s, tracing=effects)):
         results = fn(placeholders)
     _check_arguments(placeholders, effects)
-    left, cleared = _left_behind(effects)
+    _check_changed(effects)
+    kept = _kept(effects)
+    lasting = [(t, g) for t, g in effects.grads.values() if not _is_passing(t, effects, kept)]
+    left, cleared = _left_behind(lasting, effects)
     roots = [*results, *(g for _, g in left)]
     copying = _Copying(effects, placeholders)
     copying.run(_since([*roots, *effects.drawn, *_operands(effects)], start))
@@ -111,7 +117,7 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         {stand_in.serial: effects.grads[s][0] for s, stand_in in effects.carried.items()},
         copying.changes, copying.last, _segments(effects.segments, copying.copies),
         [copying.copies[t.serial] for t in effects.drawn], effects.anomaly,
-        (list(effects.asked.values()), list(effects.modules.values())),
+        ([t for t, _ in lasting if t.serial in effects.asked], list(effects.modules.values())),
     )  # fmt: skip
 
 
@@ -122,6 +128,35 @@ def _check_arguments(placeholders: list[Tensor], effects: Effects) -> None:
                 TypeError, f"compile: backward() leaves a gradient on an argument, {describe(t)}",
                 expected="parameters that the function finds around it", hint="or use tg.grad(y, argument)",
             )  # fmt: skip
+
+
+def _check_changed(effects: Effects) -> None:
+    """Refuse changes of what the function makes, and does not keep in a module: each call should make it anew."""
+    kept = _kept(effects)
+    for what in (change.what for change in effects.changes):
+        if isinstance(what, Check):
+            continue
+        if _is_passing(what.parameter, effects, kept):
+            raise fail(
+                TypeError, f"compile: the function makes {describe(what.parameter)} and changes it",
+                expected="changes of tensors that are there before", got=f"made at {what.parameter.source}",
+                hint="make it outside of the function; inside, compute new values with tg.grad(y, x) instead",
+            )  # fmt: skip
+        if isinstance(what, Update) and what.optimizer.remembers and _is_passing(what.optimizer, effects, kept):
+            raise fail(
+                TypeError, f"compile: the function makes its optimiser, {type(what.optimizer).__name__}",
+                hint="make it outside of the function, so that its state is kept from call to call",
+            )  # fmt: skip
+
+
+def _kept(effects: Effects) -> set[int]:
+    """The ids of what the modules hold that were called."""
+    return {id(value) for module in effects.modules.values() for value in vars(module).values()}
+
+
+def _is_passing(made: Any, effects: Effects, kept: set[int]) -> bool:
+    """Whether a tensor or an optimiser was made by the function, for this call alone."""
+    return made.serial >= effects.start and id(made) not in kept
 
 
 def _operands(effects: Effects) -> list[Tensor]:
@@ -138,14 +173,16 @@ def _segments(ranges: list[tuple[int, int]], copies: dict[int, Tensor]) -> list[
     return found
 
 
-def _left_behind(effects: Effects) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+def _left_behind(
+    grads: list[tuple[Tensor, Tensor | None]], effects: Effects
+) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
     """What the function leaves in ``.grad``, and where it leaves nothing.
 
     A gradient that an update has used is not kept where the function itself forgets it on the next call.
     """
     used = {change.what.parameter.serial for change in effects.changes if isinstance(change.what, Update)}
     left, cleared = [], []
-    for t, g in effects.grads.values():
+    for t, g in grads:
         if t.serial in effects.zeroed and (g is None or t.serial in used):
             cleared.append(t)
         elif g is not None and g is not effects.carried.get(t.serial):
@@ -196,7 +233,7 @@ class _Copying:
         return self.copies[t.serial] if changed is None else changed
 
     def copy(self, t: Tensor) -> Tensor:
-        if t.serial < self.start or t.op is PARAMETER or t.serial in self.effects.changed:
+        if t.serial < self.start or t.op is PARAMETER:
             _check_outside(t, self.start)
             copy = inside(t, lambda: leaf(t.spec, PARAMETER if t.op is PARAMETER else PLACEHOLDER, name=t.name))
             self.bound[copy.serial] = t

@@ -17,7 +17,7 @@ from ..kernels import updates
 from ..kernels.loops import elementwise_loop, specialise
 from ..nn.module import Module
 from ..scope import current
-from ..tensor import Tensor, describe
+from ..tensor import Tensor, describe, now
 from .schedules import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -68,6 +68,7 @@ class Optimizer:
         self.schedule = lr
         self.weight_decay = weight_decay
         self.step_count = 0
+        self.serial = now()  # tells whether it was made before a function was recorded
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
 
     @property
@@ -111,6 +112,11 @@ class Optimizer:
             self.kernel(p.dtype)(p.data, p.grad.data, *state, *map(p.dtype.type, numbers), out=out)
             p.replace_data(new)
         self.step_count += 1
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a step depends on those before."""
+        return bool(self.slots) or callable(self.schedule) or self.settings(0) != self.settings(1)
 
     def numbers(self, ahead: int = 0) -> tuple[float, ...]:
         """What the update of the next step, or one further `ahead`, takes after the arrays.
