@@ -59,6 +59,8 @@ class Effects:
         Stand-ins for gradients from before, by the serial number of their tensor.
     zeroed : set
         Serial numbers of tensors whose gradient the function forgot.
+    ranges : list of Tensor
+        Checks that integers are in range, for each call.
     """
 
     start: int = 0
@@ -72,6 +74,7 @@ class Effects:
     updates: list[Update] = field(default_factory=list)
     assigned: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    ranges: list[Tensor] = field(default_factory=list)
 
     def touch(self, t: Tensor) -> None:
         """Put a stand-in in place of a gradient from before, when it is first used or set."""

@@ -513,6 +513,13 @@ def describe(t: Tensor) -> str:
     return f"tensor {called} {t.shape} {t.dtype}" + (f" in {where}" if where else "")
 
 
+def located(error: Exception, node: Tensor) -> Exception:
+    """The error with its operation before it, and behind it the node and the line that recorded it."""
+    text, first = str(error), str(error).partition(":")[0]
+    named = text if first.isidentifier() else f"{node.op.name}: {text}"
+    return type(error)(f"{named}\n  node:     {describe(node)}\n  recorded at {node.source}")
+
+
 def _may_change(t: Tensor, start: int) -> bool:
     """Whether a value depends on a parameter, on chance, or on what was there before and may be assigned."""
     seen = {t.serial}

@@ -39,6 +39,8 @@ class Recording:
         Serial numbers of what was recorded in checkpointed functions.
     drawn : list of Tensor
         Random numbers, in the order in which they are drawn.
+    ranges : list of Tensor
+        Checks of integers, whether anybody uses these or not.
     """
 
     placeholders: list[Tensor]
@@ -50,6 +52,7 @@ class Recording:
     effects: Effects
     segments: list[tuple[int, int]]
     drawn: list[Tensor]
+    ranges: list[Tensor]
 
     @property
     def watched(self) -> tuple[list[Tensor], list[Any]]:
@@ -90,15 +93,16 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         *(inside(value, lambda v=value, t=t: cast(v, t.dtype)) for t, value, _ in effects.assigned),
         *(check.tensor for check in effects.checks),
     ]
-    nodes = _since([*roots, *effects.drawn], start)
+    nodes = _since([*roots, *effects.drawn, *effects.ranges], start)
     _check_order(nodes, effects)
     given = {t.serial for t in [*placeholders, *effects.carried.values()]}
     copies, bound = _without_values(nodes, start, given)
     symbolic = [copies[t.serial] for t in roots]
     segments = _segments(effects.segments, copies)
     drawn = [copies[t.serial] for t in effects.drawn]
+    ranges = [copies[t.serial] for t in effects.ranges]
     kept = [t for t, _ in left]
-    return Recording(placeholders, symbolic, bound, len(results), kept, cleared, effects, segments, drawn)
+    return Recording(placeholders, symbolic, bound, len(results), kept, cleared, effects, segments, drawn, ranges)
 
 
 def _segments(ranges: list[tuple[int, int]], copies: dict[int, Tensor]) -> list[tuple[int, int]]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.checks import RANGE_CHECK
 from ..ops.core import quiet
 from ..tensor import Op, Spec
 
 __all__ = [
-    "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD", "RANGE_CHECK", "SCATTER",
-    "SOFTMAX_MINUS_ONEHOT",
+    "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD", "SCATTER", "SOFTMAX_MINUS_ONEHOT",
 ]  # fmt: skip
 
 _NO_GRADIENT = "it is made by the compiler, after differentiation"
@@ -34,17 +34,7 @@ def _rows(index: np.ndarray, count: int, wrap: bool, name: str) -> np.ndarray:
     return np.where(index < 0, index + count, index)
 
 
-def _range_check(index: np.ndarray, limit: int, wrap: bool, name: str) -> np.ndarray:
-    _rows(index, limit, wrap, name)
-    return index
-
-
-RANGE_CHECK = _internal(
-    "range_check",
-    _range_check,
-    lambda index, limit, wrap, name: index,
-    r"{0}",
-)
+INTERNAL[RANGE_CHECK.name] = RANGE_CHECK
 
 LOOKUP = _internal(
     "lookup",

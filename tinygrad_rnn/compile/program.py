@@ -19,16 +19,15 @@ from ..kernels import indexing
 from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS, SCRATCH, machine
 from ..kernels.native import FAULT, environment
-from ..ops.core import apply
+from ..ops.checks import RANGE_CHECK
 from ..scope import current
-from ..tensor import GRADIENT, Tensor, describe, leaf, now
+from ..tensor import GRADIENT, Tensor, describe, leaf, located, now, remade
 from . import lowerings, remat  # noqa: F401  (lowerings enters them)
 from . import views as vw
 from .arena import ALIGNMENT, plan
-from .capture import Recording, inside
+from .capture import Recording
 from .emit import Instruction
 from .groups import CROSS_ENTROPY, OVER_TIME
-from .internal import RANGE_CHECK
 from .lower import Lowering
 from .report import Memory, Profile
 from .rewrite import Firing, Rewriter, rewrite
@@ -70,20 +69,6 @@ def optimised(
     return rewriter
 
 
-def _range_checks(graph: Graph) -> list[Tensor]:
-    """A check of each index tensor that looks up rows: rewriting may leave out what nobody uses."""
-    checks = []
-    for t in graph.nodes:
-        if t.place.backward:
-            continue  # its indices are those of a forward node
-        rows = t.op.name == "index" and t.params["index"] == ("array",) and t.inputs[1].dtype.kind in "iu"
-        if rows or t.op.name == "one_hot":
-            limit = t.inputs[0].shape[0] if rows else t.params["classes"]
-            params = {"limit": limit, "wrap": rows, "name": t.op.name}
-            checks.append(inside(t, lambda t=t, params=params: apply(RANGE_CHECK, t.inputs[-1:], params)))
-    return checks
-
-
 def _first(pairs: Sequence[tuple[Any, ...]]) -> list[Any]:
     return [pair[0] for pair in pairs]
 
@@ -117,7 +102,7 @@ class Program:
         self.record_seconds = record_seconds
         self.graph = Graph(recording.roots, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
-        roots = [*recording.roots, *drawn, *_range_checks(self.graph)]
+        roots = [*recording.roots, *drawn, *(remade(t, t.inputs) for t in recording.ranges if t.inputs)]
         rewriter = optimised(roots, self.graph.nodes, recording.segments, memory)
         self.log: list[Firing] = rewriter.log
         nodes = schedule(rewriter)
@@ -373,17 +358,14 @@ class Program:
         try:
             i.host([self._array(v) for v in i.views])
         except (ValueError, IndexError) as error:
-            raise self._placed(error, i.node) from None
+            raise located(error, i.node) from None
 
     def _fault(self, i: Instruction) -> Exception:
         self._environment[FAULT] = 0
         assert i.fault is not None
         view, make = i.fault
         error = make(self._array(view))
-        return error if not isinstance(error, IndexError) else self._placed(error, i.node)
-
-    def _placed(self, error: Exception, node: Tensor) -> Exception:
-        return type(error)(f"{error}\n  node:     {describe(node)}\n  recorded at {node.source}")
+        return located(error, i.node) if isinstance(error, IndexError | ValueError) else error
 
     def _run_watched(self) -> None:
         """Instruction by instruction, each result examined."""

@@ -19,7 +19,7 @@ from .internal import INTERNAL
 
 __all__ = ["named_tensors", "recording_from_json", "recording_to_json"]
 
-VERSION = 1
+VERSION = 2
 _LEAVES = {op.name: op for op in (CONSTANT, LITERAL, PARAMETER, PLACEHOLDER)}
 _NUMBERS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
@@ -41,7 +41,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
     """
     effects = recording.effects
     stand_ins = list(effects.carried.values())
-    graph = Graph([*recording.roots, *recording.drawn], [*recording.placeholders, *stand_ins])
+    graph = Graph([*recording.roots, *recording.drawn, *recording.ranges], [*recording.placeholders, *stand_ins])
     position = {t.serial: k for k, t in enumerate(graph.nodes)}
     optimizers = list({id(u.optimizer): u.optimizer for u in effects.updates}.values())
     tensors = [*recording.bound.values(), *(t for t, _ in effects.grads.values()), *_first(effects.assigned)]
@@ -62,6 +62,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         "assigned": [names[t.serial] for t in _first(effects.assigned)],
         "checks": len(effects.checks),
         "drawn": len(recording.drawn),
+        "ranges": len(recording.ranges),
         "segments": recording.segments,
     })  # fmt: skip
 
@@ -111,7 +112,8 @@ def recording_from_json(
         effects.grads[t.serial] = t, t.grad
         effects.carried[t.serial] = nodes[int(k)]
     outputs = [nodes[k] for k in written["graph"]["outputs"]]
-    roots, drawn = outputs[: len(outputs) - written["drawn"]], outputs[len(outputs) - written["drawn"] :]
+    end = len(outputs) - written["ranges"]
+    roots, drawn, ranges = outputs[: end - written["drawn"]], outputs[end - written["drawn"] : end], outputs[end:]
     at = written["results"] + len(written["left"])
     for number, index, name in written["updates"]:
         effects.updates.append(Update(optimizers[number], _named(tensors, name), roots[at], index, 0))
@@ -126,7 +128,7 @@ def recording_from_json(
     ]
     kept, cleared = ([_named(tensors, name) for name in written[key]] for key in ("left", "cleared"))
     segments = [(nodes[0].serial, nodes[-1].serial)] if written["segments"] else []
-    return Recording(placeholders, roots, bound, written["results"], kept, cleared, effects, segments, drawn)
+    return Recording(placeholders, roots, bound, written["results"], kept, cleared, effects, segments, drawn, ranges)
 
 
 def _not_finite(position: int) -> Exception:
