@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ShapeError, fail
+from ..ops.checks import checked
 from ..ops.core import as_tensor
 from ..ops.create import zeros
 from ..ops.elementwise import sigmoid, tanh
@@ -480,7 +481,10 @@ class TreeNetwork(Module):
         states = {ABSENT: nothing * (1 if isinstance(self.cell, RecursiveCell) else 2)}
         words, count = "TreeNetwork: word {value} at leaf {row}", len(self.embedding.E)
         with timestep(0):
-            tokens = checked(as_tensor(plan.tokens), 0, count, words, expected=f"0 to {count - 1}")
+            tokens = checked(
+                as_tensor(plan.tokens), 0, count, words, expected=f"0 to {count - 1}",
+                hint="leaves are counted from the left through all trees, the first one is 0",
+            )  # fmt: skip
             states[0] = self._leaves(tokens)
         for t in steps(len(plan.levels), start=1):
             states[t] = self._composed(tuple(_collect(states, plan.levels[t - 1])))

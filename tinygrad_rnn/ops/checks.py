@@ -43,8 +43,8 @@ def checked(
     params = {"low": int(low), "high": int(high), "words": words, "expected": expected, "hint": hint, "kind": kind}
     if not values.is_symbolic and _has_wrong(values.data, low, high):
         raise located(out_of_range(values.data, **params), leaf(values.spec, RANGE_CHECK))
-    effects = current().tracing
-    if effects is None and not values.is_symbolic:
+    effects, place = current().tracing, current().place
+    if (effects is None and not values.is_symbolic) or place.backward:  # gradients look where the function has looked
         return values
     node = record(RANGE_CHECK, (values,), params, values.data)
     if effects is None:  # nobody keeps it but those who use it

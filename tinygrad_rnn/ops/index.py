@@ -193,7 +193,8 @@ def _index_run(x: np.ndarray, *arrays: np.ndarray, index: tuple[Any, ...]) -> An
     try:
         return x[fill(index, arrays)]
     except IndexError as error:
-        raise IndexError(_explain_index(x.shape, index, arrays) or str(error)) from None
+        explained = _explain_index(x.shape, index, arrays)
+        raise IndexError(f"index: {explained}" if explained else str(error)) from None
 
 
 def _explain_index(shape: tuple[int, ...], index: tuple[Any, ...], arrays: tuple[np.ndarray, ...]) -> str:
