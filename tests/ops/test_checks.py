@@ -30,7 +30,7 @@ def test_the_first_value_that_is_out_of_range_is_named(values, words):
 
 
 def test_the_kind_of_error_and_its_lines():
-    with tg.scope("here"), tg.timestep(2), pytest.raises(ValueError) as caught:
+    with tg.scope("here"), tg.timestep(2), pytest.raises(ValueError, match="number 5") as caught:
         checked(tg.tensor([5]), 0, 3, WORDS, expected="0 to 2", hint="count again", kind="ValueError")
     lines = str(caught.value).split("\n")
     assert lines[1:3] == ["  expected: 0 to 2", "  hint:     count again"]
