@@ -146,9 +146,10 @@ class Batches(Source):
 
     def _expected(self, given: Mapping[str, Any]) -> dict[str, int]:
         """Batches that are shuffled take up the order that is saved."""
-        seed = given.get("seed")
-        shuffled = self._seed >= 0 and isinstance(seed, int | np.integer) and 0 <= seed < 2**63
-        return {**self._identity(), "seed": int(seed) if shuffled else self._seed}
+        own, seed = self._identity(), given.get("seed")
+        if self._seed >= 0 and isinstance(seed, int | np.integer) and 0 <= seed < 2**63:
+            own["seed"] = int(seed)
+        return own
 
 
 def _column(name: str, column: Any) -> np.ndarray | list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def read_state(what: str, state: Any) -> dict[Any, Any]:
             hint="pass what state_dict() gave, or tg.load(path)",
         )  # fmt: skip
     names = _read(f"{what}: the names of the state", lambda: list(state))
-    return {name: _read(f"{what}: '{name}'", lambda name=name: state[name]) for name in names}
+    return {name: _read(f"{what}: '{name}'", partial(state.__getitem__, name)) for name in names}
 
 
 def fitted(what: str, value: Any, spec: Spec) -> np.ndarray:

@@ -6,6 +6,8 @@ rewriting cannot lose it. Whoever computes a recorded function anew computes its
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import fail
@@ -40,7 +42,8 @@ def checked(
     >>> checked(tg.tensor([1, 2]), 0, 3, "find: number {value} at position {position}").tolist()
     [1, 2]
     """
-    params = {"low": int(low), "high": int(high), "words": words, "expected": expected, "hint": hint, "kind": kind}
+    told = {"words": words, "expected": expected, "hint": hint, "kind": kind}
+    params: dict[str, Any] = {"low": int(low), "high": int(high), **told}
     if not values.is_symbolic and _has_wrong(values.data, low, high):
         raise located(out_of_range(values.data, **params), leaf(values.spec, RANGE_CHECK))
     effects, place = current().tracing, current().place
