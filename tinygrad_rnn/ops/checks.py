@@ -6,8 +6,6 @@ rewriting cannot lose it. Whoever computes a recorded function anew computes its
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..errors import fail
@@ -42,17 +40,17 @@ def checked(
     >>> checked(tg.tensor([1, 2]), 0, 3, "find: number {value} at position {position}").tolist()
     [1, 2]
     """
-    told = {"words": words, "expected": expected, "hint": hint, "kind": kind}
-    params: dict[str, Any] = {"low": int(low), "high": int(high), **told}
-    if not values.is_symbolic and _has_wrong(values.data, low, high):
-        raise located(out_of_range(values.data, **params), leaf(values.spec, RANGE_CHECK))
-    effects, place = current().tracing, current().place
-    if (effects is None and not values.is_symbolic) or place.backward:  # gradients look where the function has looked
+    symbolic, state = values.is_symbolic, current()
+    if not symbolic and _has_wrong(values.data, low, high):
+        error = out_of_range(values.data, low, high, words, expected, hint, kind)
+        raise located(error, leaf(values.spec, RANGE_CHECK))
+    if (state.tracing is None and not symbolic) or state.place.backward:  # gradients look where the function has looked
         return values
-    node = record(RANGE_CHECK, (values,), params, values.data)
-    if effects is None:  # nobody keeps it but those who use it
+    told = {"words": words, "expected": expected, "hint": hint, "kind": kind}
+    node = record(RANGE_CHECK, (values,), {"low": int(low), "high": int(high), **told}, values.data)
+    if state.tracing is None:  # nobody keeps it but those who use it
         return node
-    effects.ranges.append(node)
+    state.tracing.ranges.append(node)
     return values
 
 
