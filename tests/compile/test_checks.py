@@ -222,6 +222,13 @@ def test_values_that_are_there_while_a_function_is_recorded():
         tg.compile(fn)(x)
 
 
+def test_sequences_are_not_padded_once_and_for_all():
+    sequence = tg.tensor([1, 2])
+    padding = tg.compile(lambda x: tg.nn.pad_sequences([sequence])[0] + x)
+    with pytest.raises(tg.PlaceholderError, match="asked for its value"):
+        padding(np.array([[1, 1]]))
+
+
 def test_under_no_grad():
     @tg.compile
     def read(i):

@@ -319,7 +319,7 @@ def without_note(draw, notes):
 
 def other_note(draw, notes):
     name = draw(st.sampled_from(["epoch", "update", "stale", "history", "batches", "generators"]))
-    notes[name] = draw(st.sampled_from([None, "abc", [1], 1.5]))
+    notes[name] = draw(st.sampled_from([None, "abc", [1], 1.5, -1]))
 
 
 def other_position(draw, notes):
@@ -345,6 +345,7 @@ DAMAGES = {
     "another version": notes_changed(lambda draw, notes: notes.update(version=2)),
     "no JSON": notes_changed(lambda draw, notes: draw(st.sampled_from(["", "{", "[1]", "null", "3"]))),
     "generators missing": notes_changed(lambda draw, notes: notes["generators"].popitem()),
+    "another best": notes_changed(lambda draw, notes: notes["history"].update(best=draw(st.sampled_from([99, "a"])))),
     "no history": notes_changed(lambda draw, notes: notes["history"].update(more=1)),
 }  # fmt: skip
 

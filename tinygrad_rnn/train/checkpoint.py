@@ -123,6 +123,7 @@ class Checkpoints:
         series = {name: a.tolist() for name, a in file.part("history").items()}
         with _damaged(self.last):
             history = History(**series, **notes["history"])
+            dict(history.best_evaluation or {})  # the one that is said to be the best must be there
         with self._put_back_if_refused():
             self._batches.load_state_dict(notes["batches"])
             self._model.load_state_dict(file.part("model"))
@@ -143,7 +144,7 @@ class Checkpoints:
         if version != VERSION:
             raise fail(ValueError, f"fit: {self.last}", expected=f"version {VERSION}", got=f"version {version}")
         for name, kind in KINDS.items():
-            if not isinstance(notes.get(name), kind):
+            if not isinstance(notes.get(name), kind) or (kind is int and notes[name] < 0):
                 raise _damage(self.last, f"{name} is {notes.get(name)!r}")
         return notes
 
