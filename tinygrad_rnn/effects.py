@@ -59,8 +59,6 @@ class Effects:
         Stand-ins for gradients from before, by the serial number of their tensor.
     zeroed : set
         Serial numbers of tensors whose gradient the function forgot.
-    ranges : list of Tensor
-        Checks that integers are in range, for each call.
     """
 
     start: int = 0
@@ -69,12 +67,12 @@ class Effects:
     zeroed: set[int] = field(default_factory=set)
     segments: list[tuple[int, int]] = field(default_factory=list)  # serial numbers within checkpointed functions
     drawn: list[Tensor] = field(default_factory=list)  # random numbers
+    ranges: list[Tensor] = field(default_factory=list)  # checks that integers are in range, for each call
     anomaly: bool = False  # whether a part of the function is to be watched for NaN
     modules: dict[int, Any] = field(default_factory=dict)  # those that were called
     updates: list[Update] = field(default_factory=list)
     assigned: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    ranges: list[Tensor] = field(default_factory=list)
 
     def touch(self, t: Tensor) -> None:
         """Put a stand-in in place of a gradient from before, when it is first used or set."""

@@ -513,13 +513,6 @@ def describe(t: Tensor) -> str:
     return f"tensor {called} {t.shape} {t.dtype}" + (f" in {where}" if where else "")
 
 
-def located(error: Exception, node: Tensor) -> Exception:
-    """The error with its operation before it, and behind it the node and the line that recorded it."""
-    text, first = str(error), str(error).partition(":")[0]
-    named = text if first.isidentifier() else f"{node.op.name}: {text}"
-    return type(error)(f"{named}\n  node:     {describe(node)}\n  recorded at {node.source}")
-
-
 def _may_change(t: Tensor, start: int) -> bool:
     """Whether a value depends on a parameter, on chance, or on what was there before and may be assigned."""
     seen = {t.serial}
@@ -542,6 +535,13 @@ def context() -> str:
     where = "/".join([*state.place.scope, *(() if state.place.time is None else (f"t={state.place.time}",))])
     backward = ", in the gradient of what was recorded there" if state.place.backward else ""
     return f"at {source}" + (f", in {where}" if where else "") + backward
+
+
+def located(error: Exception, node: Tensor) -> Exception:
+    """The error with its operation before it, and behind it the node and the line that recorded it."""
+    text, first = str(error), str(error).partition(":")[0]
+    named = text if first.isidentifier() else f"{node.op.name}: {text}"
+    return type(error)(f"{named}\n  node:     {describe(node)}\n  recorded at {node.source}")
 
 
 def _check_finite(t: Tensor, op: Op, inputs: tuple[Tensor, ...]) -> None:

@@ -12,7 +12,8 @@ from ..ops.core import quiet
 from ..tensor import Op, Spec
 
 __all__ = [
-    "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD", "SCATTER", "SOFTMAX_MINUS_ONEHOT",
+    "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD", "RANGE_CHECK", "SCATTER",
+    "SOFTMAX_MINUS_ONEHOT",
 ]  # fmt: skip
 
 _NO_GRADIENT = "it is made by the compiler, after differentiation"

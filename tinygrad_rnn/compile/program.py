@@ -19,7 +19,6 @@ from ..kernels import indexing
 from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS, SCRATCH, machine
 from ..kernels.native import FAULT, environment
-from ..ops.checks import RANGE_CHECK
 from ..scope import current
 from ..tensor import GRADIENT, Tensor, describe, leaf, located, now, remade
 from . import lowerings, remat  # noqa: F401  (lowerings enters them)
@@ -28,6 +27,7 @@ from .arena import ALIGNMENT, plan
 from .capture import Recording
 from .emit import Instruction
 from .groups import CROSS_ENTROPY, OVER_TIME
+from .internal import RANGE_CHECK
 from .lower import Lowering
 from .report import Memory, Profile
 from .rewrite import Firing, Rewriter, rewrite
