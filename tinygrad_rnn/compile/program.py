@@ -102,7 +102,7 @@ class Program:
         self.record_seconds = record_seconds
         self.graph = Graph(recording.roots, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
-        roots = [*recording.roots, *drawn, *(remade(t, t.inputs) for t in recording.ranges if t.inputs)]
+        roots = [*recording.roots, *drawn, *(remade(t, t.inputs) for t in recording.ranges if t.op is RANGE_CHECK)]
         rewriter = optimised(roots, self.graph.nodes, recording.segments, memory)
         self.log: list[Firing] = rewriter.log
         nodes = schedule(rewriter)
