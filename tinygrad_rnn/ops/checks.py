@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import fail
 from ..scope import current
-from ..tensor import Op, Spec, Tensor, leaf, located, record
+from ..tensor import Op, Spec, Tensor, leaf, located
 
 __all__ = ["RANGE_CHECK", "checked", "look", "of_classes", "out_of_range"]
 
@@ -47,7 +47,8 @@ def checked(
     if (state.tracing is None and not symbolic) or state.place.backward:  # gradients look where the function has looked
         return values
     told = {"words": words, "expected": expected, "hint": hint, "kind": kind}
-    node = record(RANGE_CHECK, (values,), {"low": int(low), "high": int(high), **told}, values.data)
+    node = leaf(values.data, RANGE_CHECK)  # also under no_grad
+    node.inputs, node.params = (values,), {"low": int(low), "high": int(high), **told}
     if state.tracing is None:  # nobody keeps it but those who use it
         return node
     state.tracing.ranges.append(node)
