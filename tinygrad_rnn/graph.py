@@ -20,7 +20,7 @@ import numpy as np
 from .effects import Assignment, Check, Effects, Update
 from .errors import DTypeError, PlaceholderError, ShapeError, fail
 from .scope import using
-from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf
+from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf, located
 
 __all__ = ["Graph", "compute", "flattened", "graph", "reach", "rebuilt", "trace"]
 
@@ -35,12 +35,20 @@ class Graph:
         Every node, each after its inputs.
     placeholders : tuple of Tensor
         The inputs of a traced function, in the order of its arguments.
+    checks : tuple of Tensor
+        What a traced function asks of its values: not among the nodes, and looked at whenever the graph is computed.
     """
 
     _repr_svg_: ClassVar[Callable[[Graph], str | None]]  # what notebooks show; set by viz, which draws it
 
-    def __init__(self, outputs: Sequence[Tensor], placeholders: Sequence[Tensor] = (), structure: Any = None) -> None:
-        self.outputs = tuple(outputs)
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        placeholders: Sequence[Tensor] = (),
+        structure: Any = None,
+        checks: Sequence[Tensor] = (),
+    ) -> None:
+        self.outputs, self.checks = tuple(outputs), tuple(checks)
         self.nodes = reach(self.outputs)
         given = {t.serial for t in placeholders}
         loose = [t for t in self.nodes if t.op is PLACEHOLDER and t.serial not in given]
@@ -106,6 +114,10 @@ class Graph:
     def counts(self) -> Counter[str]:
         """How many nodes there are of each op."""
         return Counter(t.op.name for t in self.nodes)
+
+    @cached_property
+    def _computed(self) -> tuple[Tensor, ...]:
+        return reach((*self.outputs, *self.checks)) if self.checks else self.nodes
 
     @cached_property
     def _output_serials(self) -> frozenset[int]:
@@ -181,7 +193,7 @@ class Graph:
         if len(arrays) != len(self.placeholders):
             raise TypeError(f"graph: expected {len(self.placeholders)} arrays, one per placeholder; got {len(arrays)}")
         values: dict[int, Any] = {t.serial: fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
-        compute(self.nodes, values, self._output_serials)
+        compute(self._computed, values, self._output_serials)
         results = [leaf(values[t.serial].copy(), name=t.name) for t in self.outputs]  # they may be views of parameters
         return rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
 
@@ -242,7 +254,7 @@ def trace(fn: Any, *specs: Any) -> Graph:
         raise TypeError("trace: the function changes parameters, which a graph cannot do; use tg.compile")
     outputs: list[Tensor] = []
     structure = flattened(result, outputs)
-    return Graph(outputs, placeholders, structure)
+    return Graph(outputs, placeholders, structure, effects.ranges)
 
 
 def _spec(given: Any) -> Spec:
@@ -391,5 +403,4 @@ def _evaluate(t: Tensor, values: dict[int, Any]) -> np.ndarray:
     try:
         return np.asarray(t.op.run(*[values[i.serial] for i in t.inputs], **t.params))
     except (ValueError, IndexError) as error:
-        text = str(error) if str(error).startswith(t.op.name) else f"{t.op.name}: {error}"
-        raise type(error)(f"{text}\n  node:     {describe(t)}\n  recorded at {t.source}") from None
+        raise located(error, t) from None

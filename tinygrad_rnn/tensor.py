@@ -575,6 +575,13 @@ def context() -> str:
     return f"at {source}" + (f", in {where}" if where else "") + backward
 
 
+def located(error: Exception, node: Tensor) -> Exception:
+    """The error with its operation before it, and behind it the node and the line that recorded it."""
+    text, first = str(error), str(error).partition(":")[0]
+    named = text if first.isidentifier() else f"{node.op.name}: {text}"
+    return type(error)(f"{named}\n  node:     {describe(node)}\n  recorded at {node.source}")
+
+
 def _check_finite(t: Tensor, op: Op, inputs: tuple[Tensor, ...]) -> None:
     effects = current().tracing
     if effects is not None:

@@ -46,6 +46,8 @@ class Recording:
         Serial numbers of what was recorded in checkpointed functions.
     drawn : list of Tensor
         Random numbers, in the order in which they are drawn.
+    ranges : list of Tensor
+        Checks of integers, whether anybody uses these or not.
     anomaly : bool
         Whether a part of the function is to be watched for NaN.
     watched : (list of Tensor, list of Module)
@@ -63,6 +65,7 @@ class Recording:
     last: Tensor | None = None
     segments: list[tuple[int, int]] = field(default_factory=list)
     drawn: list[Tensor] = field(default_factory=list)
+    ranges: list[Tensor] = field(default_factory=list)
     anomaly: bool = False
     watched: tuple[list[Tensor], list[Any]] = field(default_factory=lambda: ([], []))
 
@@ -111,12 +114,12 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
     left, cleared = _left_behind(lasting, effects)
     roots = [*results, *(g for _, g in left)]
     copying = _Copying(effects, placeholders)
-    copying.run(_since([*roots, *effects.drawn, *_operands(effects)], start))
+    copying.run(_since([*roots, *effects.drawn, *effects.ranges, *_operands(effects)], start))
     return Recording(
         placeholders, [copying.now(t) for t in roots], len(results), [t for t, _ in left], cleared, copying.bound,
         {stand_in.serial: effects.grads[s][0] for s, stand_in in effects.carried.items()},
         copying.changes, copying.last, _segments(effects.segments, copying.copies),
-        [copying.copies[t.serial] for t in effects.drawn], effects.anomaly,
+        *([copying.copies[t.serial] for t in ts] for ts in (effects.drawn, effects.ranges)), effects.anomaly,
         ([t for t, _ in lasting if t.serial in effects.asked], list(effects.modules.values())),
     )  # fmt: skip
 

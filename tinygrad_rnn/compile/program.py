@@ -14,13 +14,12 @@ from ..effects import Update
 from ..errors import fail
 from ..graph import Graph, fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
-from ..ops.core import apply
 from ..scope import current
-from ..tensor import GRADIENT, Tensor, describe, leaf, now
+from ..tensor import GRADIENT, Tensor, describe, leaf, now, remade
 from . import changes, lowerings, remat  # noqa: F401  (the first two enter how ops become instructions)
 from .arena import plan
 from .bindings import Bindings
-from .capture import Recording, computed, inside
+from .capture import Recording, computed
 from .emit import Emitter
 from .groups import CROSS_ENTROPY, OVER_TIME
 from .internal import CHANGES, RANGE_CHECK
@@ -81,20 +80,6 @@ def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, Any, list[Tens
     return list(steps.values())
 
 
-def _range_checks(graph: Graph) -> list[Tensor]:
-    """A check of each index tensor that looks up rows: rewriting may leave out what nobody uses."""
-    checks = []
-    for t in graph.nodes:
-        if t.place.backward:
-            continue  # its indices are those of a forward node
-        rows = t.op.name == "index" and t.params["index"] == ("array",) and t.inputs[1].dtype.kind in "iu"
-        if rows or t.op.name == "one_hot":
-            limit = t.inputs[0].shape[0] if rows else t.params["classes"]
-            params = {"limit": limit, "wrap": rows, "name": t.op.name}
-            checks.append(inside(t, lambda t=t, params=params: apply(RANGE_CHECK, t.inputs[-1:], params)))
-    return checks
-
-
 class Program:
     """A function recorded for one signature; made by :func:`compile`.
 
@@ -128,7 +113,8 @@ class Program:
         self.graph = Graph(recording.shown, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
         last = [] if recording.last is None else [recording.last]
-        roots = [*recording.roots, *last, *drawn, *_range_checks(self.graph)]
+        ranges = [remade(t, t.inputs) for t in recording.ranges if t.op is RANGE_CHECK]
+        roots = [*recording.roots, *last, *drawn, *ranges]
         rewriter = optimised(roots, self.graph.nodes, recording.segments, memory)
         self.log: list[Firing] = rewriter.log
         nodes = schedule(rewriter)

@@ -40,7 +40,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         If two of the user's tensors have the same name, or one has none.
     """
     last = [] if recording.last is None else [recording.last]
-    graph = Graph([*recording.roots, *last, *recording.drawn], recording.placeholders)
+    graph = Graph([*recording.roots, *last, *recording.drawn, *recording.ranges], recording.placeholders)
     position = {t.serial: k for k, t in enumerate(graph.nodes)}
     tensors = [*recording.bound.values(), *recording.carried.values(), *recording.left, *recording.cleared]
     tensors += recording.written
@@ -61,6 +61,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         "cleared": [names[t.serial] for t in recording.cleared],
         "changes": [position[t.serial] for t in recording.changes],
         "drawn": len(recording.drawn),
+        "ranges": len(recording.ranges),
         "segments": recording.segments,
     })  # fmt: skip
 
@@ -118,9 +119,10 @@ def recording_from_json(
         for shape, dtype, name, k in written["arguments"]
     ]
     segments = [(nodes[0].serial, nodes[-1].serial)] if written["segments"] else []
+    end = len(rest) - written["ranges"]
     return Recording(
         placeholders, roots, written["results"], kept, cleared, bound, carried, changes,
-        rest[0] if changes else None, segments, rest[len(rest) - written["drawn"] :],
+        rest[0] if changes else None, segments, rest[end - written["drawn"] : end], rest[end:],
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from ..errors import DTypeError, ShapeError, fail
 from ..kernels import rows
 from ..scope import current
 from ..tensor import Spec, Tensor, describe
+from .checks import checked, look, of_classes
 from .core import NO_PARAMS, apply, as_float, as_tensor, cast, define, promoted, refusal, refused
 from .elementwise import abs as absolute
 from .elementwise import exp, log, minimum, rsqrt, softplus, square, where
@@ -145,12 +146,7 @@ CROSS_ENTROPY_ROWS = RowKernels("cross_entropy", rows.cross_entropy, "(n),()->()
 
 
 def _cross_entropy_run(x: np.ndarray, target: np.ndarray) -> Any:
-    classes = x.shape[-1]
-    if target.size and (target.min() < 0 or target.max() >= classes):
-        place = tuple(int(k) for k in np.argwhere((target < 0) | (target >= classes))[0])
-        raise IndexError(
-            f"cross_entropy: target {target[place]} at position {place} is out of range for {classes} classes"
-        )
+    look(target, 0, x.shape[-1], of_classes("cross_entropy: target", x.shape[-1]))
     return CROSS_ENTROPY_ROWS[x.dtype](x, target) if target.size else np.zeros(target.shape, x.dtype)
 
 
@@ -238,6 +234,8 @@ def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Ten
     target = cast(target, np.int64)
     if logits.shape[:-1] != target.shape:  # the kernel would broadcast them
         raise refusal(CROSS_ENTROPY, (logits, target), NO_PARAMS, ValueError())
+    if current().tracing is not None:
+        checked(target, 0, logits.shape[-1], of_classes("cross_entropy: target", logits.shape[-1]))
     loss = apply(CROSS_ENTROPY, (logits, target))
     if not smoothing:
         return loss
