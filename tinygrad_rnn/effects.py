@@ -69,6 +69,7 @@ class Effects:
     drawn: list[Tensor] = field(default_factory=list)  # random numbers
     anomaly: bool = False  # whether a part of the function is to be watched for NaN
     modules: dict[int, Any] = field(default_factory=dict)  # those that were called
+    switched: dict[int, tuple[Tensor, bool]] = field(default_factory=dict)  # tensors, and requires_grad before
     updates: list[Update] = field(default_factory=list)
     assigned: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
