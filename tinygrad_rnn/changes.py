@@ -1,4 +1,4 @@
-"""A count of the changes that a compiled program must know of: those to attributes of modules, and to ``requires_grad``.
+"""A count of the changes that a compiled program must know of: to attributes of modules, and to ``requires_grad``.
 
 The count only grows. A program compares it with what it was when the program last looked, and looks again where it
 differs; what has changed back is then found to be as it was.
@@ -6,28 +6,49 @@ differs; what has changed back is then found to be as it was.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
+from threading import get_ident
 from typing import Any
 
-__all__ = ["Watched", "note"]
+__all__ = ["Watched", "note", "seen_elsewhere"]
 
 _numbers = count(1)
 last = 0  # no number comes twice, so that equal means unchanged
+_watching: tuple[tuple[int, set[int]], ...] = ()
 
 
-def note() -> None:
-    """Say that something has changed, once it has."""
+def note(owner: Any) -> None:
+    """Say that something of `owner` changes: before, for who reads it meanwhile, and again after."""
     global last
     last = next(_numbers)
+    for thread, changed in _watching:
+        if thread != get_ident():
+            changed.add(id(owner))
+
+
+@contextmanager
+def seen_elsewhere() -> Iterator[set[int]]:
+    """The ids of what other threads change while the block runs."""
+    global _watching
+    mine: tuple[int, set[int]] = (get_ident(), set())
+    _watching = (*_watching, mine)
+    try:
+        yield mine[1]
+    finally:
+        _watching = tuple([other for other in _watching if other is not mine])
 
 
 class Watched:
     """An object whose attributes are part of what a compiled program was recorded for."""
 
     def __setattr__(self, attribute: str, value: Any) -> None:
+        note(self)
         object.__setattr__(self, attribute, value)
-        note()
+        note(self)
 
     def __delattr__(self, attribute: str) -> None:
+        note(self)
         object.__delattr__(self, attribute)
-        note()
+        note(self)

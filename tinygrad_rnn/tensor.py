@@ -358,8 +358,9 @@ class Tensor:
         effects = current().tracing
         if effects is not None and self.serial < effects.start:
             effects.switched.setdefault(self.serial, (self, self._requires_grad))
+        note(self)
         self._requires_grad = bool(value)
-        note()
+        note(self)
 
     def detach(self) -> Tensor:
         """The same value as a leaf, cut off from its history: gradients stop here, and the history may be freed.

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..changes import Watched
+from ..changes import Watched, seen_elsewhere
 from ..effects import Effects
 from ..errors import fail
 from ..garbage import uncollected
@@ -29,6 +29,7 @@ from ..tensor import PLACEHOLDER, Spec, Tensor, describe, leaf
 from .capture import Recording, capture
 from .guards import Cause, Entry, Guards, Same
 from .program import Program
+from .reach import Reach
 
 __all__ = ["Compiled", "compile"]
 
@@ -116,7 +117,7 @@ class _Cache:
 
     def found(self, key: Any) -> _Recorded | None:
         """The program whose guards hold, the last used one first."""
-        listed = self.by_key.get(key, ())
+        listed = self.by_key.get(key, [])
         for k in range(len(listed) - 1, -1, -1):
             recorded = listed[k]
             if recorded.guards.hold():
@@ -142,7 +143,7 @@ class _Cache:
 
     def causes_of(self, key: Any) -> list[Entry]:
         """What has changed since the program was recorded that comes nearest to being right, counted."""
-        differences = [list(r.guards.differences()) for r in self.by_key.get(key, ())]
+        differences = [list(r.guards.differences()) for r in reversed(self.by_key.get(key, ()))]
         nearest = min(differences, key=len, default=[])
         self.causes.setdefault(key, Counter()).update(entry.cause for entry in nearest)
         return [entry.again() for entry in nearest]
@@ -234,7 +235,10 @@ class Compiled:
         if found is not None:
             return found
         causes = cache.causes_of(key)
-        recorded = self._recorded(key, args, kwargs, arrays)
+        with seen_elsewhere() as changed:
+            recorded = self._recorded(key, args, kwargs, arrays)
+        if recorded.guards.concern(changed):
+            return recorded  # good for this call; of the next it is not known which state it was recorded in
         cache.add(recorded)
         for entry in causes:
             if cache.causes[key][entry.cause] >= 3 and entry.cause not in cache.ignored:
@@ -244,8 +248,8 @@ class Compiled:
         return recorded
 
     def _often(self, entry: Entry, guards: Guards) -> None:
-        """Warn of what changes again and again, and guard it no more if the function sets it itself or nothing reads it."""
-        cache, what = self._cache, entry.label
+        """Warn of what changes again and again; guard it no more if the function sets it itself or does not read it."""
+        cache = self._cache
         idle = "sets it itself" if entry.differs() else None if guards.is_read(entry) else "does not read it"
         if idle is not None:
             cache.forget(entry)
@@ -253,10 +257,10 @@ class Compiled:
             cache.warned.add(entry.cause)
             then = f"; the function {idle}, so it is not looked at any more" if idle else ""
             warnings.warn(
-                f"{self!r} was recorded anew for the third time because {what} has changed{then}; "
+                f"{self!r} was recorded anew for the third time because {entry.label} has changed{then}; "
                 "pass what changes as an array argument, or keep it out of the module",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
     def _drop(self) -> None:
@@ -292,8 +296,8 @@ class Compiled:
     def _guards(self, recording: Recording, args: Any, kwargs: Any) -> Guards:
         tensors, modules = recording.watched
         called = [(m._name or type(m).__name__, m) for m in modules]
-        roots = [*_roots(self._fn, args, kwargs), *called]
-        return Guards(roots, [*recording.bound.values(), *tensors], tensors, set(self._cache.ignored))
+        reach = Reach.from_(_roots(self._fn, args, kwargs), called)
+        return Guards(reach, [*recording.bound.values(), *tensors], tensors, set(self._cache.ignored))
 
     # As a method ----------------------------------------------------------------------------------------------------
 
@@ -383,7 +387,7 @@ class _Objects:
 
 
 def _takes_any_name(fn: Any) -> bool:
-    """Whether the order of arguments with names says something: where there may be any, and for what cannot be asked."""
+    """Whether the order of arguments with names may say something, as it does where any names are taken."""
     try:
         taken = inspect.signature(fn.forward if isinstance(fn, Watched) and hasattr(fn, "forward") else fn).parameters
     except (TypeError, ValueError):

@@ -19,7 +19,7 @@ import numpy as np
 from .. import changes
 from ..changes import Watched
 from ..tensor import Tensor
-from .reach import MISSING, Global, Reach, content, names_in, visible
+from .reach import MISSING, Cell, Global, Reach, content, names_in, visible
 
 __all__ = ["Cause", "Entry", "Guards", "Same"]
 
@@ -159,13 +159,21 @@ def _had_gradient(t: Tensor, _: str) -> bool:
     return t.grad is not None
 
 
+def _variable(v: Global | Cell) -> Entry:
+    return Entry(v.names, v.name, v.label, _global) if isinstance(v, Global) else Entry(v.cell, "", v.label, _content)
+
+
+def _switch(t: Tensor, label: str) -> Entry:
+    return Entry(t, "requires_grad", f"{label}.requires_grad", _flag)
+
+
 class Guards:
     """What one recording found around it.
 
     Parameters
     ----------
-    roots : iterable of (label, value)
-        The function, its arguments, and the modules that it called.
+    reach : Reach
+        What the function, its arguments, and the modules that it called lead to.
     tensors : iterable of Tensor
         Those that it used.
     with_gradient : iterable of Tensor
@@ -175,31 +183,25 @@ class Guards:
     """
 
     def __init__(
-        self, roots: Iterable[tuple[str, Any]], tensors: Iterable[Tensor], with_gradient: Iterable[Tensor],
-        ignored: set[Cause],
+        self, reach: Reach, tensors: Iterable[Tensor], with_gradient: Iterable[Tensor], ignored: set[Cause],
     ) -> None:  # fmt: skip
-        at = changes.last
-        reach = Reach.from_(roots)
+        self._verified = changes.last
         self._codes, self._ignored = reach.codes, ignored
         self._modules = [
             (module, label, frozenset(name for name, _ in visible(module))) for label, module in reach.modules.values()
         ]
-        listed = [
-            *(Entry(m, name, f"{label}.{name}", _attribute, True) for m, label, names in self._modules for name in names),
-            *(
-                Entry(v.names, v.name, v.label, _global) if isinstance(v, Global) else Entry(v.cell, v.label, v.label, _content)
-                for v in reach.variables.values()
-            ),
-            *(Entry(t, "requires_grad", f"{label}.requires_grad", _flag) for label, t in reach.tensors),
-            *(Entry(t, "requires_grad", f"{t.name or 'a tensor'}.requires_grad", _flag) for t in tensors),
-            *(Entry(t, "grad", f"{t.name or 'a tensor'}.grad", _had_gradient) for t in with_gradient),
-        ]
+        listed = chain(
+            (Entry(m, name, f"{label}.{name}", _attribute, True) for m, label, own in self._modules for name in own),
+            map(_variable, reach.variables.values()),
+            (_switch(t, label) for label, t in reach.tensors),
+            (_switch(t, t.name or "a tensor") for t in tensors),
+            (Entry(t, "grad", f"{t.name or 'a tensor'}.grad", _had_gradient) for t in with_gradient),
+        )
         self._entries: dict[Cause, Entry] = {}
         for entry in listed:
             if entry.cause not in ignored:
                 self._entries.setdefault(entry.cause, entry)
         self._prepare()
-        self._verified = at
 
     def _prepare(self) -> None:
         """Gather what is looked at on each call."""
@@ -257,7 +259,11 @@ class Guards:
             return True
         kinds = [kind for kind in type(entry.owner).__mro__ if Watched not in kind.__bases__]
         codes = chain(self._codes, *map(_codes_of, kinds))
-        return any(entry.name in names_in(code).all for code in codes)
+        return any(entry.name in names_in(code).read for code in codes)
+
+    def concern(self, changed: set[int]) -> bool:
+        """Whether anything of these ids is guarded."""
+        return bool(changed) and any(id(e.owner) in changed for e in self._entries.values())
 
     def forget(self, cause: Cause) -> None:
         """Look at something no more."""
@@ -275,7 +281,8 @@ def _codes_of(kind: type) -> list[CodeType]:
     """The code of the methods and properties of a class."""
     found = []
     for value in vars(kind).values():
-        fn = inspect.unwrap(value.fget if isinstance(value, property) else getattr(value, "__func__", value))
+        fn: Any = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        fn = inspect.unwrap(fn)
         if isinstance(fn, FunctionType):
             found.append(fn.__code__)
     return found

@@ -35,7 +35,7 @@ _FOREIGN = tuple(
 )
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS",
           "LOAD_FROM_DICT_OR_DEREF"}  # fmt: skip
-_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
 _DATA = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(None), np.dtype, CodeType, ModuleType)
 
 
@@ -79,16 +79,17 @@ class Reach:
     _work: deque[tuple[str, Any, bool]] = field(default_factory=deque)
 
     @staticmethod
-    def from_(roots: Iterable[tuple[str, Any]]) -> Reach:
-        """What these values, with labels for messages, lead to."""
+    def from_(*roots: Iterable[tuple[str, Any]]) -> Reach:
+        """What these values, with labels for messages, lead to; what is come to first gives the label."""
         reach = Reach()
-        reach._work.extend((label, value, True) for label, value in roots)
-        while reach._work:
-            label, value, through = reach._work.popleft()
-            if id(value) not in reach._seen:
-                reach._seen[id(value)] = value
-                reach._visit(label, value, through)
-        for module in [module for _, module in reach.modules.values()]:
+        for group in roots:
+            reach._add(group)
+            while reach._work:
+                label, value, through = reach._work.popleft()
+                if id(value) not in reach._seen:
+                    reach._seen[id(value)] = value
+                    reach._visit(label, value, through)
+        for _, module in reach.modules.values():
             reach._class_attributes(type(module))
         return reach
 
@@ -150,7 +151,7 @@ class Reach:
         for base in kind.__mro__:
             for name, value in () if _is_foreign_class(base) else vars(base).items():
                 plain = not name.startswith("__") and not hasattr(type(value), "__get__")
-                if plain and any(name in names_in(code).all for code in self.codes):
+                if plain and any(name in names_in(code).read for code in self.codes):
                     self._variable(base, Global(base, name, f"{base.__name__}.{name}"))
 
     def _function(self, fn: FunctionType) -> None:
@@ -228,37 +229,40 @@ class Names:
     ----------
     chains : set of tuple of str
         Variables from outside, each with the attributes that are taken of it.
-    all : set of str
-        Also attributes, and texts, which may be names for ``getattr``.
+    read : set of str
+        Attributes that are read, and texts, which may be names for ``getattr``.
     """
 
     chains: frozenset[tuple[str, ...]]
-    all: frozenset[str]
+    read: frozenset[str]
 
 
 @lru_cache(4096)
 def names_in(code: CodeType) -> Names:
     """What a code names, with the functions defined in it."""
     chains: set[tuple[str, ...]] = set()
-    every: set[str] = set()
+    read: set[str] = set()
     work = [code]
     while work:
         inner = work.pop()
-        chains.update(_chains(inner))
-        every.update(inner.co_names, (c for c in inner.co_consts if isinstance(c, str)))
+        _add_names(inner, chains, read)
+        read.update(c for c in inner.co_consts if isinstance(c, str))
         work += [c for c in inner.co_consts if isinstance(c, CodeType)]
-    return Names(frozenset(chains), frozenset(every))
+    return Names(frozenset(chains), frozenset(read))
 
 
-def _chains(code: CodeType) -> Iterator[tuple[str, ...]]:
+def _add_names(code: CodeType, chains: set[tuple[str, ...]], read: set[str]) -> None:
     chain: tuple[str, ...] = ()
     for instruction in dis.get_instructions(code):
-        if chain and instruction.opname in _ATTRIBUTES:
-            chain = (*chain, instruction.argval)
+        kind, name = instruction.opname, instruction.argval
+        if kind in _ATTRIBUTES:
+            read.add(name)
+        if chain and kind in _ATTRIBUTES:
+            chain = (*chain, name)
             continue
         if chain:
-            yield chain
-        chain = (instruction.argval,) if instruction.opname in _LOADS else ()
+            chains.add(chain)
+        chain = (name,) if kind in _LOADS else ()
 
 
 @lru_cache(4096)
