@@ -16,14 +16,14 @@ __all__ = ["Watched", "note", "seen_elsewhere"]
 
 _numbers = count(1)
 last = 0  # no number comes twice, so that equal means unchanged
-_watching: tuple[tuple[int, set[int]], ...] = ()
+_watching: dict[object, tuple[int, set[int]]] = {}
 
 
 def note(owner: Any) -> None:
     """Say that something of `owner` changes: before, for who reads it meanwhile, and again after."""
     global last
     last = next(_numbers)
-    for thread, changed in _watching:
+    for thread, changed in list(_watching.values()) if _watching else ():
         if thread != get_ident():
             changed.add(id(owner))
 
@@ -31,13 +31,12 @@ def note(owner: Any) -> None:
 @contextmanager
 def seen_elsewhere() -> Iterator[set[int]]:
     """The ids of what other threads change while the block runs."""
-    global _watching
-    mine: tuple[int, set[int]] = (get_ident(), set())
-    _watching = (*_watching, mine)
+    key, changed = object(), set[int]()
+    _watching[key] = get_ident(), changed
     try:
-        yield mine[1]
+        yield changed
     finally:
-        _watching = tuple([other for other in _watching if other is not mine])
+        del _watching[key]
 
 
 class Watched:

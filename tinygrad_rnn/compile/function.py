@@ -65,7 +65,14 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
     A function that forgets gradients and takes a step leaves None in ``.grad``; in any other way gradients are added up
     and left there as usual. Generators draw fresh numbers on each call, in the recorded order.
 
-    Calls of one compiled function from several threads take turns. Functions that change the same parameters must not
+    What the function finds around it is guarded, and a change records anew: attributes of modules, ``requires_grad``,
+    and the globals and variables of outer functions that its code names, or that of the user's functions that it calls.
+    What has changed for the third time gets a warning that names it. Entries of other objects are constants. Programs
+    keep the modules and tensors alive that they were recorded with.
+
+    As a method it binds ``self``, and each object has programs of its own, which are gone when the object is.
+
+    Functions that change the same parameters must not
     run at the same time, compiled or not.
 
     Examples
@@ -308,8 +315,9 @@ class Compiled:
     def __get__(self, instance: Any, owner: type | None = None) -> Compiled:
         """The function for one object, with programs of its own."""
         if isinstance(self._fn, classmethod):
-            instance = owner if owner is not None else type(instance)
-        elif instance is None or not isinstance(self._fn, FunctionType):
+            kind = owner if owner is not None else type(instance)
+            return self._of(self._fn.__get__(None, kind), self._cache_of(kind))
+        if instance is None or not isinstance(self._fn, FunctionType):
             return self
         return self._of(self._fn.__get__(instance, type(instance)), self._cache_of(instance))
 

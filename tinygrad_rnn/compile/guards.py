@@ -41,38 +41,41 @@ class Same:
         return id(self._object)
 
 
-def _frozen(value: Any, deep: bool) -> Any:
+def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
     """Equal for values that mean the same to a function: numbers and texts by type and value, objects by identity.
 
     Lists, dicts and sets are looked into where `deep`.
     """
     kind = type(value)
-    if kind in (int, bool, str, bytes, complex, type(None)):
+    if kind in _BY_VALUE:
         return kind, value
     if kind is float:
         return kind, value.hex()  # 0.0 and -0.0 differ, NaN equals itself
     if isinstance(value, np.generic):
         return kind, value.tobytes()
-    if isinstance(value, tuple) or (deep and isinstance(value, list)):
-        return kind, tuple([_frozen(v, deep) for v in value])
-    if deep and isinstance(value, dict):
-        return kind, tuple([(k, _frozen(v, deep)) for k, v in value.items()])
-    if deep and isinstance(value, set | frozenset):
+    if not isinstance(value, _CONTAINERS if deep else tuple) or id(value) in around:
+        return Same(value)
+    if isinstance(value, set | frozenset):
         return kind, frozenset(value)
-    return Same(value)
+    inside = (*around, id(value))
+    return kind, tuple([_frozen(v, deep, inside) for v in _inside(value)])
+
+
+_BY_VALUE = (int, bool, str, bytes, complex, type(None))
+_CONTAINERS = (tuple, list, dict, set, frozenset)
 
 
 def _containers(value: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """All lists, dicts and sets in a value, which may be changed in place, and what is in them."""
-    found, work = [], [value]
+    found, work, seen = [], [value], set()
     while work:
         v = work.pop()
-        if isinstance(v, list | dict | set):
-            found.append((v, tuple(_inside(v))))
-        if isinstance(v, list | tuple):
-            work += v
-        elif isinstance(v, dict):
-            work += v.values()
+        if isinstance(v, _CONTAINERS) and id(v) not in seen:
+            seen.add(id(v))
+            inside = tuple(_inside(v))
+            if not isinstance(v, tuple | frozenset):
+                found.append((v, inside))
+            work += inside
     return found
 
 

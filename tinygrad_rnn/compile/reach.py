@@ -36,6 +36,8 @@ _FOREIGN = tuple(
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS",
           "LOAD_FROM_DICT_OR_DEREF"}  # fmt: skip
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
+_HOOKS = ("forward", "initial_state")
+_NAME = __name__.partition(".")[0] + "."
 _DATA = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(None), np.dtype, CodeType, ModuleType)
 
 
@@ -68,12 +70,16 @@ class Reach:
         Of the user's functions.
     tensors : list of (label, tensor)
         Those that variables and modules hold.
+    read : set of str
+        Names of attributes that the codes read.
     """
 
     modules: dict[int, tuple[str, Watched]] = field(default_factory=dict)
     variables: dict[tuple[int, str], Global | Cell] = field(default_factory=dict)
     codes: list[CodeType] = field(default_factory=list)
     tensors: list[tuple[str, Tensor]] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+    _pending: dict[str, list[tuple[str, Any, bool]]] = field(default_factory=dict)  # methods that are not named yet
     _seen: dict[int, Any] = field(default_factory=dict)
     _classes: set[type] = field(default_factory=set)
     _work: deque[tuple[str, Any, bool]] = field(default_factory=deque)
@@ -119,6 +125,7 @@ class Reach:
             self._add([(label, value.fget)])
         elif isinstance(value, type):
             self._class(value)
+            self._work.extend(self._pending.pop("__init__", ()))
         else:
             self._object(label, value, through)
 
@@ -140,30 +147,38 @@ class Reach:
             self._add(((name.lstrip("_"), v) for name, v in held.items()), through=False)
 
     def _class(self, kind: type) -> None:
+        """What a user's class defines: what is called by no name that is seen here, and, once it is named, the rest."""
         for base in kind.__mro__:
-            if base not in self._classes:
-                self._classes.add(base)
-                if not _is_foreign_class(base):
-                    self._add((f"{base.__name__}.{name}", v) for name, v in vars(base).items())
+            if base in self._classes or _is_foreign_class(base):
+                continue
+            self._classes.add(base)
+            for name, value in vars(base).items():
+                found = f"{base.__name__}.{name}", value, True
+                if name in self.read or _is_hook(kind, name):
+                    self._work.append(found)
+                else:
+                    self._pending.setdefault(name, []).append(found)
 
     def _class_attributes(self, kind: type) -> None:
         """Plain values that a user's class gives to all its modules, where some code names them."""
         for base in kind.__mro__:
             for name, value in () if _is_foreign_class(base) else vars(base).items():
-                plain = not name.startswith("__") and not hasattr(type(value), "__get__")
-                if plain and any(name in names_in(code).read for code in self.codes):
+                if name in self.read and not name.startswith("__") and not hasattr(type(value), "__get__"):
                     self._variable(base, Global(base, name, f"{base.__name__}.{name}"))
 
     def _function(self, fn: FunctionType) -> None:
         code, cells = fn.__code__, fn.__closure__ or ()
         around = dict(zip(code.co_freevars, cells, strict=True))
-        self._add((fn.__defaults__ and enumerate_as("", fn.__defaults__)) or ())
+        self._add(_numbered("", fn.__defaults__ or ()))
         self._add((fn.__kwdefaults__ or {}).items())
         self._add([("", vars(fn).get("__wrapped__"))])
         if _is_foreign(code.co_filename):
             self._add((name, content(cell)) for name, cell in around.items())
             return
         self.codes.append(code)
+        for name in names_in(code).read - self.read:
+            self._work.extend(self._pending.pop(name, ()))
+        self.read |= names_in(code).read
         for name, cell in around.items():
             if name != "__class__" and content(cell) is not MISSING:
                 self._variable(cell, Cell(cell, name))
@@ -193,7 +208,7 @@ class Reach:
         self.variables.setdefault((id(holder), name), variable)
 
 
-def enumerate_as(label: str, values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _numbered(label: str, values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     return ((f"{label}.{k}" if label else f"argument {k}", v) for k, v in enumerate(values))
 
 
@@ -203,7 +218,7 @@ def _parts(label: str, value: Any) -> Iterable[tuple[str, Any]]:
         return ()
     if isinstance(value, dict):
         return [(f"{label}.{k}", v) for k, v in value.items()]
-    return enumerate_as(label, value)
+    return _numbered(label, value)
 
 
 def visible(module: Watched) -> Iterator[tuple[str, Any]]:
@@ -273,6 +288,13 @@ def _is_foreign(file: str) -> bool:
 def _is_foreign_module(module: ModuleType | None) -> bool:
     file = getattr(module, "__file__", None)
     return _is_foreign(file) if file else getattr(module, "__spec__", None) is not None
+
+
+def _is_hook(kind: type, name: str) -> bool:
+    """Whether a method is called by Python, or by this package in place of its own, so that no code need name it."""
+    if name.startswith("__"):
+        return name != "__init__"
+    return name in _HOOKS or any(name in vars(base) for base in kind.__mro__ if base.__module__.startswith(_NAME))
 
 
 def _is_foreign_class(kind: type) -> bool:
