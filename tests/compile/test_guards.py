@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import changes, optim
-from tinygrad_rnn.compile.reach import names_in
+from tinygrad_rnn.compile.reach import Reach, names_in
 
 X = np.array([1.0, 2.0])
 scale = 2.0
@@ -320,7 +320,12 @@ CALLED = {
     "through functions": lambda x: helper(x),
     "in a comprehension": lambda x: sum([x * scale for _ in "a"]),
     "in a function inside": lambda x: (lambda y: y * scale)(x),
-    "partial": lambda x: partial(helper)(x),
+    "partial": lambda x: PARTIAL(x),
+    "default": lambda x, fn=(helper,): fn[0](x),
+    "default with a name": lambda x, *, fn=helper: fn(x),
+    "property": lambda x: HELD.scaled(x),
+    "held by an object": lambda x: HELD.fn(x),
+    "initialised": lambda x: x * Initialised().factor,
     "in a table": lambda x: TABLE["helper"](x),
     "decorated": lambda x: wrapped(x),
     "static": lambda x: Static.twice(x),
@@ -328,6 +333,36 @@ CALLED = {
     "compiled": lambda x: INNER(x),
 }
 INNER = tg.compile(helper)
+PARTIAL = partial(helper)
+
+
+class Held:
+    def __init__(self):
+        self.fn = helper
+
+    @property
+    def scaled(self):
+        return lambda x: x * scale
+
+
+class Initialised:
+    def __init__(self):
+        self.factor = scale
+
+
+HELD = Held()
+
+
+def test_initialising_counts_only_where_it_is_done():
+    """An object that is there already was initialised before."""
+    held = Initialised()
+    reach = Reach.from_([("", lambda x: x * held.factor)])
+    assert Initialised.__init__.__code__ not in reach.codes
+
+
+def test_long_lists_hold_data():
+    assert Reach.from_([("", [helper] * 1000)]).codes
+    assert not Reach.from_([("", [helper] * 1001)]).codes
 
 
 @pytest.mark.parametrize("fn", CALLED.values(), ids=CALLED)
@@ -415,10 +450,10 @@ class Counting:
         return self.part(x) * scale
 
     def part(self, x):
-        return x + 1
+        return x + offset
 
 
-calls = 0
+calls, offset = 0, 1
 
 
 def test_methods_that_are_not_called_do_not_count():
@@ -431,8 +466,8 @@ def test_methods_that_are_not_called_do_not_count():
 def test_methods_that_are_called_count(monkeypatch):
     counting = Counting()
     counting.step(X)
-    monkeypatch.setattr("tests.compile.test_guards.scale", 5.0)
-    assert counting.step(X).tolist() == [10, 15]
+    monkeypatch.setattr("tests.compile.test_guards.offset", 0.0)
+    assert counting.step(X).tolist() == [2, 4]
 
 
 def test_a_loss_function_of_fit_is_followed(monkeypatch):
@@ -464,6 +499,7 @@ def test_names_of_code():
 class Rated(tg.nn.Module):
     def __init__(self):
         self.rate, self.epoch = 1.0, 0
+        self.extra = tg.parameter(X.copy())
 
     def forward(self, x):
         return x * self.rate
@@ -535,6 +571,13 @@ def test_what_is_read_stays_right_however_often_it_changes():
     assert len(run.programs) == 4
 
 
+def test_parameters_are_read_by_no_name():
+    model = Rated()
+    run = tg.compile(lambda x: model(x) * sum(p.sum() for p in model.parameters()))
+    with pytest.warns(RuntimeWarning, match=r"because model\.extra has changed; pass"):
+        set_in_turn(model, "extra", [tg.parameter(X * k) for k in range(6)], run)
+
+
 def test_a_cell_and_a_global_that_count():
     n = 0
 
@@ -604,10 +647,45 @@ def test_what_another_thread_changes_during_a_recording(change):
             elsewhere(lambda: setattr(net, change, new))
         return y
 
-    run, disturb = tg.compile(twice), True
+    run, disturb = tg.compile(twice), [True]
     run(X[None])
-    disturb = False
+    disturb.clear()
     same_as_eager(run, tg.tensor(X[None]))
+
+
+class Slow(tg.nn.Module):
+    """Setting its attribute takes until it is told to go on."""
+
+    def __init__(self):
+        self._rate, self.inside, self.go = 1.0, threading.Event(), threading.Event()
+
+    @property
+    def rate(self):
+        return self._rate
+
+    @rate.setter
+    def rate(self, value):
+        vars(self)["_rate"] = value
+        self.inside.set()
+        self.go.wait()
+
+
+def test_a_change_that_is_half_made_when_the_recording_ends():
+    net = Slow()
+
+    def scaled(x):
+        y = x * net.rate
+        if not net.inside.is_set():
+            thread.start()
+            net.inside.wait()
+        return y
+
+    thread = threading.Thread(target=lambda: setattr(net, "rate", 3.0))
+    run = tg.compile(scaled)
+    run(X)
+    net.go.set()
+    thread.join()
+    assert run(X).tolist() == [3, 6]
 
 
 def test_flags_that_other_threads_toggle():

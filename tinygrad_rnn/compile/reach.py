@@ -119,8 +119,6 @@ class Reach:
             self._add(_parts(label, value), through)
         elif isinstance(value, partial):
             self._add([(label, value.func), *_parts(label, value.args), *value.keywords.items()])
-        elif isinstance(value, staticmethod | classmethod):
-            self._add([(label, value.__func__)])
         elif isinstance(value, property):
             self._add([(label, value.fget)])
         elif isinstance(value, type):
@@ -171,7 +169,6 @@ class Reach:
         around = dict(zip(code.co_freevars, cells, strict=True))
         self._add(_numbered("", fn.__defaults__ or ()))
         self._add((fn.__kwdefaults__ or {}).items())
-        self._add([("", vars(fn).get("__wrapped__"))])
         if _is_foreign(code.co_filename):
             self._add((name, content(cell)) for name, cell in around.items())
             return
