@@ -323,7 +323,7 @@ CALLED = {
     "partial": lambda x: PARTIAL(x),
     "default": lambda x, fn=(helper,): fn[0](x),
     "default with a name": lambda x, *, fn=helper: fn(x),
-    "property": lambda x: HELD.scaled(x),
+    "property": lambda x: PROPERTY.scaled(x),
     "held by an object": lambda x: HELD.fn(x),
     "initialised": lambda x: x * Initialised().factor,
     "in a table": lambda x: TABLE["helper"](x),
@@ -340,6 +340,8 @@ class Held:
     def __init__(self):
         self.fn = helper
 
+
+class Property:
     @property
     def scaled(self):
         return lambda x: x * scale
@@ -350,7 +352,7 @@ class Initialised:
         self.factor = scale
 
 
-HELD = Held()
+HELD, PROPERTY = Held(), Property()
 
 
 def test_initialising_counts_only_where_it_is_done():
@@ -569,6 +571,20 @@ def test_what_is_read_stays_right_however_often_it_changes():
         set_in_turn(model, "rate", map(float, range(10)), run)
     assert len([w for w in found if "model.rate" in str(w.message)]) == 1
     assert len(run.programs) == 4
+
+
+def test_the_change_since_the_last_call_is_the_cause():
+    """A warning would be an error here: neither has changed three times."""
+    a = b = 1.0
+
+    def bind(*new):
+        nonlocal a, b
+        a, b = new
+
+    run = tg.compile(lambda x: x * a + b)
+    for new in [(1.0, 1.0), (2.0, 1.0), (2.0, 2.0), (1.0, 2.0), (1.0, 3.0)]:
+        bind(*new)
+        same_as_eager(run, X)
 
 
 def test_parameters_are_read_by_no_name():
