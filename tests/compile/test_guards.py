@@ -552,6 +552,7 @@ def test_two_signatures_do_not_push_each_other_out_for_ever():
     assert all("sets it itself" in str(w.message) and w.filename == __file__ for w in found)
     assert len(run.programs) == 7
     run(X[None])  # nor is it looked at for what is recorded from now on
+    net(tg.tensor(X))
     in_turns(run)
     run(X[None])
     assert len(run.programs) == 8
