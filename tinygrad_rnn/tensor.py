@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .changes import note
 from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, fail
 from .scope import Source, current, user_source
 
@@ -129,6 +130,7 @@ class Tensor:
     __slots__ = (
         "__weakref__",
         "_grad",
+        "_requires_grad",
         "_source",
         "assigned",
         "data",
@@ -137,7 +139,6 @@ class Tensor:
         "op",
         "params",
         "place",
-        "requires_grad",
         "serial",
     )
 
@@ -149,7 +150,7 @@ class Tensor:
     place: Place
     _source: tuple[CodeType, int]
     name: str | None
-    requires_grad: bool
+    _requires_grad: bool
     _grad: Tensor | None
     assigned: int
 
@@ -353,7 +354,47 @@ class Tensor:
     @property
     def may_be_written(self) -> bool:
         """Whether a compiled function may write into its array, as it does into those of parameters."""
-        return self.op is PARAMETER or (self.requires_grad and not self.inputs)
+        return self.op is PARAMETER or (self._requires_grad and not self.inputs)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are kept for it. Of a leaf it can be set: False freezes a parameter.
+
+        Raises
+        ------
+        ImmutableError
+            When it is set for a tensor that an operation made.
+        DTypeError
+            When it is set to True for a tensor that is not of floats.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> w, v = tg.parameter([1.0]), tg.parameter([2.0])
+        >>> w.requires_grad = False
+        >>> (w * v).sum().backward()
+        >>> w.grad, v.grad.tolist()
+        (None, [1.0])
+        """
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not self.is_leaf:
+            raise fail(
+                ImmutableError, f"requires_grad: {describe(self)} was computed, and what it came from decides",
+                expected="a parameter or constant", hint="set it before, or use .detach() to make a leaf of a result",
+            )  # fmt: skip
+        if value and not self.is_float:
+            raise fail(DTypeError, f"requires_grad: {describe(self)}", expected="floats", got=str(self.dtype))
+        effects = current().tracing
+        if effects is not None and self.serial < effects.start:
+            effects.switched.setdefault(self.serial, (self, self._requires_grad))
+        note(self)
+        if value and not self.may_be_written and type(self.data) is np.ndarray:
+            self.data = self.data.copy()  # from now on it may be written into; views of it stay as they are
+        self._requires_grad = bool(value)
+        note(self)
 
     def detach(self) -> Tensor:
         """The same value as a leaf, cut off from its history: gradients stop here, and the history may be freed.
@@ -473,7 +514,7 @@ def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad
     t.place = state.place
     t._source = state.source or user_source()
     t.name = name
-    t.requires_grad = requires_grad
+    t._requires_grad = requires_grad
     t._grad = None
     t.assigned = 0
     return t
@@ -489,7 +530,7 @@ def instead(t: Tensor, op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any
     new.op, new.inputs, new.params = op, inputs, params
     new.serial = next(_serial)
     new.place, new._source, new.name = t.place, t._source, None
-    new.requires_grad, new._grad, new.assigned = False, None, 0
+    new._requires_grad, new._grad, new.assigned = False, None, 0
     return new
 
 
@@ -517,15 +558,15 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
         t.params = params
         requires = False
         for i in inputs:
-            if i.requires_grad:
+            if i._requires_grad:
                 requires = True
                 break
-        t.requires_grad = requires and data.dtype.kind == "f" and type(op.vjp) is not str
+        t._requires_grad = requires and data.dtype.kind == "f" and type(op.vjp) is not str
     else:
         t.op = CONSTANT
         t.inputs = ()
         t.params = _NO_PARAMS
-        t.requires_grad = False
+        t._requires_grad = False
     if state.anomaly:
         _check_finite(t, op, inputs)
     if not state.recording and t.inputs and op is not DETACH:  # traced under no_grad: computed, not differentiated

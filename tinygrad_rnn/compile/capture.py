@@ -109,6 +109,7 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         results = fn(placeholders)
     _check_arguments(placeholders, effects)
     _check_changed(effects)
+    _check_switched(effects)
     kept = _kept(effects)
     lasting = [(t, g) for t, g in effects.grads.values() if not _is_passing(t, effects, kept)]
     left, cleared = _left_behind(lasting, effects)
@@ -119,7 +120,8 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         placeholders, [copying.now(t) for t in roots], len(results), [t for t, _ in left], cleared, copying.bound,
         {stand_in.serial: effects.grads[s][0] for s, stand_in in effects.carried.items()},
         copying.changes, copying.last, _segments(effects.segments, copying.copies),
-        *([copying.copies[t.serial] for t in ts] for ts in (effects.drawn, effects.ranges)), effects.anomaly,
+        [copying.copies[t.serial] for t in effects.drawn], [copying.copies[t.serial] for t in effects.ranges],
+        effects.anomaly,
         ([t for t, _ in lasting if t.serial in effects.asked], list(effects.modules.values())),
     )  # fmt: skip
 
@@ -149,6 +151,18 @@ def _check_changed(effects: Effects) -> None:
             raise fail(
                 TypeError, f"compile: the function makes its optimiser, {type(what.optimizer).__name__}",
                 hint="make it outside of the function, so that its state is kept from call to call",
+            )  # fmt: skip
+
+
+def _check_switched(effects: Effects) -> None:
+    """Refuse a function that leaves ``requires_grad`` of what it found as another: it would do so only once."""
+    for t, before in effects.switched.values():
+        if t.requires_grad is not before:
+            t.requires_grad = before
+            raise fail(
+                TypeError, f"compile: the function changes requires_grad of {describe(t)} and leaves it so",
+                got=f"{not before}, which was {before}",
+                hint="put it back in the function, or change it outside: the next call records anew",
             )  # fmt: skip
 
 

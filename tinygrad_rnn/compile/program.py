@@ -16,7 +16,7 @@ from ..graph import Graph, fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..scope import current
 from ..tensor import GRADIENT, Tensor, describe, leaf, now, remade
-from . import changes, lowerings, remat  # noqa: F401  (the first two enter how ops become instructions)
+from . import change_lowerings, lowerings, remat  # noqa: F401  (the first two enter how ops become instructions)
 from .arena import plan
 from .bindings import Bindings
 from .capture import Recording, computed

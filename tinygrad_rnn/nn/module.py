@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..changes import Watched
 from ..scope import current, scope, using
 from ..tensor import Tensor
 from .loading import fitted, read_state
@@ -14,7 +15,7 @@ from .loading import fitted, read_state
 __all__ = ["Module", "entered"]
 
 
-class Module:
+class Module(Watched):
     """Base of all layers and models: write ``forward``, and set tensors and modules as attributes.
 
     Parameters are the attributes made by ``tg.parameter``, also inside plain lists, tuples and dicts, in the order in
@@ -46,7 +47,7 @@ class Module:
                 child.named(path)
             elif isinstance(child, Module) and child._name is None:
                 object.__setattr__(child, "_name", _singular(path))
-        object.__setattr__(self, attribute, value)
+        super().__setattr__(attribute, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the result; each kind of module defines its own."""
@@ -107,7 +108,7 @@ class Module:
     def train(self, mode: bool = True) -> Module:
         """Switch dropout and the like on, here and in all modules inside."""
         for module in self.modules():
-            object.__setattr__(module, "training", bool(mode))
+            Watched.__setattr__(module, "training", bool(mode))
         return self
 
     def eval(self) -> Module:
