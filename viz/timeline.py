@@ -11,11 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..ops.index import INDEX, SLICE
 from ..tensor import CONSTANT, DETACHED, LITERAL, PARAMETER, Tensor
 
 __all__ = ["PICKS", "Start", "Timeline", "is_folded"]
 
-PICKS = ("slice", "index")  # ops that take one step's part out of a sequence
+PICKS = (SLICE, INDEX)  # ops that take one step's part out of a sequence
 
 Key = int
 
@@ -174,7 +175,7 @@ class Timeline:
                     continue
                 for loop in self._loops_of(i, seen):
                     if loop != here:
-                        waits[loop, here] = max(waits.get((loop, here), 0), int(t.op.name not in PICKS))
+                        waits[loop, here] = max(waits.get((loop, here), 0), int(t.op not in PICKS))
         for (a, b), found in delays.items():
             pair = self._find(a), self._find(b)
             if pair[0] != pair[1]:

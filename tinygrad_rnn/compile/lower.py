@@ -17,11 +17,14 @@ import numpy as np
 from ..kernels import indexing
 from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
-from ..tensor import Tensor
+from ..ops.linalg import MATMUL
+from ..ops.shape import STACK
+from ..tensor import Op, Tensor
 from . import views as vw
 from .emit import Emitter
 from .groups import taken_at
 from .homes import FREE, JOINS, Home, Rows, homes
+from .internal import MATMUL_ADD
 from .views import Storage, View
 
 __all__ = ["Lowering"]
@@ -55,7 +58,7 @@ class Lowering:
         self.constants: list[np.ndarray] = []
         self.slots = 1 + len(bound)
         self.bound = bound
-        products = [t for t in nodes if t.op.name in ("matmul", "matmul_add")]
+        products = [t for t in nodes if t.op is MATMUL or t.op is MATMUL_ADD]
         self.rights = Counter(t.inputs[-1].serial for t in products)
         self.by_rows: dict[int, View] = {}  # transposed matrices that many products need, copied once
         self.aliases: set[int] = set()  # stacks that are views of what their parts are slices of
@@ -108,7 +111,7 @@ class Lowering:
         if t.serial in self.homes:
             return self.at_home(self.homes[t.serial])
         order = None
-        if t.op.name == "stack":
+        if t.op is STACK:
             axis = t.params["axis"]
             order = [axis, *(k for k in range(t.ndim) if k != axis)]
         return self.emitter.room(t.shape, t.dtype, self.label(t), order)
@@ -120,7 +123,7 @@ class Lowering:
                 return False
             if len(self.users[t.serial]) > 1 and not self._apart(t):
                 return False
-            if t.op.name not in FREE:
+            if t.op not in FREE:
                 return t.serial not in self.aliases and self._parts_needed_once(t)
             t = t.inputs[0]
             if len(self.users[t.serial]) > 1 and not self._apart(t):
@@ -131,7 +134,7 @@ class Lowering:
         work = [t]
         while work:
             node = work.pop()
-            parts = node.inputs if node.op.name in JOINS else ()
+            parts = node.inputs if node.op in JOINS else ()
             if any(len(self.users[part.serial]) > 1 for part in parts):
                 return False
             work += parts
@@ -214,7 +217,7 @@ class Lowering:
 
     def native(self, t: Tensor) -> View | None:
         """By the op's own lowering, or its kernel of numbers; None where it has neither."""
-        special = LOWERINGS.get(t.op.name)
+        special = LOWERINGS.get(t.op)
         view = special(self, t) if special is not None else None
         if view is not None:
             return view
@@ -249,12 +252,12 @@ class Lowering:
         return out
 
 
-LOWERINGS: dict[str, Callable[[Lowering, Tensor], View | None]] = {}
+LOWERINGS: dict[Op, Callable[[Lowering, Tensor], View | None]] = {}
 
 
-def lowers(*names: str) -> Any:
+def lowers(*ops: Op) -> Any:
     def enter(function: Any) -> Any:
-        LOWERINGS.update(dict.fromkeys(names, function))
+        LOWERINGS.update(dict.fromkeys(ops, function))
         return function
 
     return enter

@@ -20,6 +20,7 @@ from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS, SCRATCH, machine
 from ..kernels.native import FAULT, environment
 from ..ops.core import apply
+from ..ops.index import INDEX, ONE_HOT
 from ..scope import current
 from ..tensor import GRADIENT, Tensor, describe, leaf, now
 from . import lowerings, remat  # noqa: F401  (lowerings enters them)
@@ -76,8 +77,8 @@ def _range_checks(graph: Graph) -> list[Tensor]:
     for t in graph.nodes:
         if t.place.backward:
             continue  # its indices are those of a forward node
-        rows = t.op.name == "index" and t.params["index"] == ("array",) and t.inputs[1].dtype.kind in "iu"
-        if rows or t.op.name == "one_hot":
+        rows = t.op is INDEX and t.params["index"] == ("array",) and t.inputs[1].dtype.kind in "iu"
+        if rows or t.op is ONE_HOT:
             limit = t.inputs[0].shape[0] if rows else t.params["classes"]
             params = {"limit": limit, "wrap": rows, "name": t.op.name}
             checks.append(inside(t, lambda t=t, params=params: apply(RANGE_CHECK, t.inputs[-1:], params)))
