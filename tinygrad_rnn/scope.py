@@ -16,6 +16,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from .location import location
+
 __all__ = ["Place", "Source", "State", "no_grad", "scope", "steps", "timestep", "using"]
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
@@ -39,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The instruction of the user's code that an operation came from; the line number is worked out on demand."""
+    """The instruction of the user's code that an operation came from; where that stands is worked out on demand."""
 
     code: CodeType
     offset: int
@@ -50,10 +52,7 @@ class Source:
 
     @property
     def line(self) -> int:
-        for start, end, line in self.code.co_lines():
-            if start <= self.offset < end and line is not None:
-                return line
-        return self.code.co_firstlineno
+        return location(self.code, self.offset).line
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

@@ -232,7 +232,6 @@ def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
     timed = [t for t in nodes if t.place.time is not None]
     count: Counter[Hashable] = Counter()
     number: dict[Hashable, Key] = {}
-    lines: dict[tuple[int, int], int] = {}
     looks_at: dict[int, Key] = {}
     for backward in (False, True):
         for t in timed:
@@ -240,12 +239,8 @@ def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
                 continue
             what: Hashable = t.name
             if not t.name or len(spread[t.name]) == 1:
-                code, offset = id(t._source[0]), t._source[1]
-                line = lines.get((code, offset))
-                if line is None:  # not the offset: Python counts it otherwise once it has specialised an instruction
-                    line = lines[code, offset] = t.source.line
                 values = (i.serial if i.op is PARAMETER else looks_at.get(i.serial) for i in t.inputs)
-                what = (t.op.name, code, line, *(v for v in values if v is not None))
+                what = (t.origin.line, *(v for v in values if v is not None))
             path = (backward, t.op is DETACHED, t.place.scope, what)
             turn = (t.place.time, path)
             full = (path, count[turn])

@@ -30,7 +30,7 @@ class Quantity(NamedTuple):
 def quantities(graph: Graph) -> list[Quantity]:
     """What was computed in time steps under one name; and states, which go into another step, without one.
 
-    Tensors without a name belong together if the same instruction made them in the same scope.
+    Tensors without a name belong together if the same expression made them in the same scope.
     """
     carried = _carried(graph)
     groups: dict[object, list[Tensor]] = {}
@@ -49,7 +49,7 @@ def quantities(graph: Graph) -> list[Quantity]:
 
 
 def _key(t: Tensor) -> object:
-    return (t.scope, t.name) if t.name is not None else (t.scope, t.op.name, t._source)
+    return (t.scope, t.name) if t.name is not None else t.origin
 
 
 def _carried(graph: Graph) -> set[int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -18,9 +17,9 @@ from ..ops.linalg import MATMUL
 from ..ops.named import ops_named
 from ..ops.neural import NORMALIZE
 from ..ops.shape import CONCATENATE, TRANSPOSE
-from ..tensor import CONSTANT, DETACH, LITERAL, PARAMETER, Tensor
+from ..tensor import CONSTANT, DETACH, LITERAL, PARAMETER, Origin, Tensor
 
-__all__ = ["Roles", "is_number", "origin", "roles", "uniform"]
+__all__ = ["Roles", "is_number", "roles", "uniform"]
 
 LIMIT = 10  # operations in one equation
 WORTH = 2.5  # operations from which on a term that occurs twice has a name
@@ -57,7 +56,7 @@ class Roles:
         self.of: dict[int, str] = {}
         self._affine: set[int] = set()
         self._size: dict[int, float] = {}
-        self._carried: set[Any] = set()  # where in the program states are computed
+        self._carried: set[Origin] = set()  # where in the program states are computed
         self._packed = {t.serial for t in self.nodes if t.op is PARAMETER and self._is_packed(t)}
         for t in self.nodes:
             role = self._role(t)
@@ -107,8 +106,8 @@ class Roles:
     def _unnamed(self, t: Tensor) -> str:
         users = self.uses[t.serial]
         if self._crosses(t, users):
-            self._carried.add(origin(t))
-        if t.time is not None and origin(t) in self._carried:
+            self._carried.add(t.origin)
+        if t.time is not None and t.origin in self._carried:
             return "state"
         if t.time is None and any(u.time is not None for u in users) and t.op is not DETACH:
             return "start"
@@ -155,12 +154,6 @@ class Roles:
         if t.op in SUMS:  # a sum of many terms is as hard to read as its longest term
             return max([*sizes, 1])
         return sum(sizes) + (0.1 if t.op in UNSEEN else 1)
-
-
-def origin(t: Tensor) -> Any:
-    """Where in the program an unnamed node comes from: the same in every turn of a loop."""
-    code, offset = t._source
-    return t.op.name, id(code), offset, t.scope
 
 
 def roles(nodes: Iterable[Tensor], outputs: Iterable[Tensor]) -> Roles:
