@@ -72,6 +72,7 @@ def location(code: CodeType, offset: int) -> Location:
 def _table(code: CodeType) -> list[Location]:
     """The location of each instruction; instructions of one expression share it."""
     positions = list(code.co_positions())
+    positions += [(None, None, None, None)] * (len(code.co_code) // 2 - len(positions))  # a table may be stripped
     lines = {line: Location(code, line or code.co_firstlineno) for line, *_ in positions}
-    known = {(line, *rest): Location(code, lines[line].line, *rest, lines[line]) for line, *rest in positions}
-    return [known[position] for position in positions]
+    known = {p: Location(code, lines[p[0]].line, p[1], p[2], p[3], lines[p[0]]) for p in set(positions)}
+    return [known[p] for p in positions]
