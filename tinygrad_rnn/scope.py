@@ -16,9 +16,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from .location import location
-
-__all__ = ["Place", "Source", "State", "no_grad", "scope", "steps", "timestep", "using"]
+__all__ = ["Place", "State", "no_grad", "scope", "steps", "timestep", "using"]
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _VIZ = str(Path(__file__).parent.parent / "viz") + os.sep
@@ -37,25 +35,6 @@ class Place:
     time: int | None = None
     backward: bool = False
     outer: Place | None = field(default=None, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The instruction of the user's code that an operation came from; where that stands is worked out on demand."""
-
-    code: CodeType
-    offset: int
-
-    @property
-    def file(self) -> str:
-        return self.code.co_filename
-
-    @property
-    def line(self) -> int:
-        return location(self.code, self.offset).line
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
 
 
 @dataclass(slots=True, eq=False)

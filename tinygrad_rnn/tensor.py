@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, fail
 from .location import Location, location
-from .scope import Source, current, user_source
+from .scope import current, user_source
 
 if TYPE_CHECKING:
     from .scope import Place
@@ -226,9 +226,9 @@ class Tensor:
         return "backward" if self.place.backward else "forward"
 
     @property
-    def source(self) -> Source:
-        """File and line of the user's code."""
-        return Source(*self._source)
+    def source(self) -> Location:
+        """File, lines and columns of the expression in the user's code."""
+        return location(*self._source)
 
     @property
     def origin(self) -> Origin:
@@ -247,7 +247,7 @@ class Tensor:
         >>> {h.origin == states[0].origin for h in states}, states[0].origin == states[0].inputs[0].origin
         ({True}, False)
         """
-        return Origin(location(*self._source), self.op, self.place.scope)
+        return Origin(self.source, self.op, self.place.scope)
 
     def named(self, name: str) -> Tensor:
         """Give the tensor a name, shown in pictures, listings and errors, and return it.
@@ -564,7 +564,7 @@ def _may_change(t: Tensor, start: int) -> bool:
 def context() -> str:
     """Scope, time step and line of the operation at hand, for messages."""
     state = current()
-    source = Source(*(state.source or user_source()))
+    source = location(*(state.source or user_source()))
     where = "/".join([*state.place.scope, *(() if state.place.time is None else (f"t={state.place.time}",))])
     backward = ", in the gradient of what was recorded there" if state.place.backward else ""
     return f"at {source}" + (f", in {where}" if where else "") + backward
