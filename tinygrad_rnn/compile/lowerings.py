@@ -21,7 +21,7 @@ from ..ops.linalg import MATMUL
 from ..ops.named import by_op, op_named
 from ..ops.neural import CROSS_ENTROPY, LOG_SOFTMAX, NORMALIZE, SOFTMAX
 from ..ops.shape import BROADCAST, CONCATENATE, PAD, RESHAPE, STACK, TRANSPOSE
-from ..tensor import DETACH, Op, Tensor
+from ..tensor import DETACH, Tensor
 from . import views as vw
 from .emit import walk
 from .internal import (
@@ -122,7 +122,7 @@ def _assemble(low: Lowering, t: Tensor) -> View | None:
         return None
     out = low.destination(t)
     low.fill(t, out, 0.0)
-    add = address(_kernel(ew.add.op, t.dtype))
+    add = address(ew.add.op.kernels[t.dtype])
     for place, part in zip(t.params["places"], low.inputs(t), strict=True):
         target = vw.subview(out, place)
         low.emitter.elementwise(t, "add", add, [target, vw.broadcast(part, target.shape), target])
@@ -136,10 +136,6 @@ def _pad(low: Lowering, t: Tensor) -> View:
     inside = tuple(slice(a, a + n) for n, (a, _) in zip(t.inputs[0].shape, t.params["widths"], strict=True))
     low.copy(t, low.view(t.inputs[0]), vw.subview(out, inside))
     return out
-
-
-def _kernel(op: Op, dtype: np.dtype) -> Any:
-    return op.kernels[dtype]
 
 
 # Products -------------------------------------------------------------------------------------------------------------
@@ -395,7 +391,7 @@ def _norm(low: Lowering, t: Tensor) -> View | None:
     loop = reduce_last("sumsq", x.dtype)
     steps = [0, 0, x.dtype.itemsize]
     low.emitter.emit(t, "sumsq", loop.address, [x, total], [1, x.size], steps, ((1,), ()), [], flops=2 * x.size)
-    low.emitter.elementwise(t, "sqrt", address(_kernel(ew.sqrt.op, wide)), [total, total])
+    low.emitter.elementwise(t, "sqrt", address(ew.sqrt.op.kernels[wide]), [total, total])
     out = low.destination(t)
     single = View(out.storage, out.offset, (), (), out.dtype)
     low.emitter.elementwise(t, "cast", indexing.cast(wide, t.dtype).address, [total, single])
