@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.graph import quantities
 from tinygrad_rnn.location import Location, location
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,13 @@ def comprehension(n):
     return h
 
 
+def branches(n):
+    k, h = tokens(n), None
+    for t in tg.steps(n):
+        h = tg.tanh(E[k[t]] @ W) if h is None else tg.tanh(E[k[t]] @ W + h @ U)
+    return h
+
+
 def two_on_a_line(n):
     k, h, c = tokens(n), tg.zeros(3, np.float64), tg.ones(3, np.float64)
     for t in tg.steps(n):
@@ -83,7 +91,7 @@ def two_on_a_line(n):
 
 
 FORMS = [
-    with_steps, plain, while_loop, by_function, by_function_without_steps, comprehension, two_on_a_line,
+    with_steps, plain, while_loop, by_function, by_function_without_steps, comprehension, branches, two_on_a_line,
 ]  # fmt: skip
 
 
@@ -100,7 +108,7 @@ def facts(form, n):
         "equations": str(tg.equations(loss)),
         "boxes": repr(tg.viz.draw(loss, view="rolled", direction="forward")).partition(",")[0] if timed else "",
         "flow": [[s.name, s.kind, int(np.isfinite(s.norms).sum()) == n] for s in series],
-        "origins": all(origins == steps[0] for origins in steps.values()),
+        "origins": form is branches or all(origins == steps[0] for origins in steps.values()),
     }
 
 
@@ -144,6 +152,24 @@ def test_one_quantity_has_one_equation(short):
     lines = short["with_steps"]["equations"].splitlines()
     assert sum(" = E[k_t]" in line for line in lines) == 1
     assert all(found["origins"] for found in short.values())
+
+
+def test_branches_on_one_line_are_one_quantity(short):
+    lines = short["branches"]["equations"].splitlines()
+    assert lines[:3] == ["x_t = E[k_t], t = 1…T", "h₁ = tanh(x₁ W)", "h_t = tanh(x_t W + h_{t−1} U), t = 2…T"]
+    assert short["branches"]["flow"][0] == ["state", "state", True]
+
+
+def test_an_addend_that_comes_and_goes_takes_no_others_place():
+    x, h = tg.tensor(RNG.normal(size=(6, 3))), tg.zeros(3, np.float64)
+    sums = []
+    for t in tg.steps(6):
+        h = (x[t] @ W if t % 2 else 0) + h @ U
+        sums.append(h)
+    numbers = quantities(tg.graph(h).nodes)
+    products = [[numbers[i.serial] for i in s.inputs if i.op is h.inputs[1].op] for s in sums]
+    assert products[::2] == [products[1][1:]] * 3
+    assert products[1::2] == [products[1]] * 3
 
 
 # Origins themselves ---------------------------------------------------------------------------------------------------

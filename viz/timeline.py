@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..graph import quantities
 from ..ops.index import INDEX, SLICE
 from ..tensor import CONSTANT, DETACHED, LITERAL, PARAMETER, Tensor
 
@@ -220,7 +221,7 @@ def _longest(loops: dict[Key, None], waits: dict[tuple[Key, Key], int]) -> dict[
 
 
 def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
-    """What tells quantities apart is their name, if it comes back in other steps, or the line of the user's code.
+    """What tells quantities apart is their name, if it comes back in other steps, or the expression of the user's code.
 
     Gradients are told apart by the values that they look at too: not every step has all of them.
     """
@@ -233,6 +234,7 @@ def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
     count: Counter[Hashable] = Counter()
     number: dict[Hashable, Key] = {}
     looks_at: dict[int, Key] = {}
+    numbers = quantities(timed)
     for backward in (False, True):
         for t in timed:
             if t.place.backward != backward:
@@ -240,7 +242,7 @@ def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
             what: Hashable = t.name
             if not t.name or len(spread[t.name]) == 1:
                 values = (i.serial if i.op is PARAMETER else looks_at.get(i.serial) for i in t.inputs)
-                what = (t.origin.line, *(v for v in values if v is not None))
+                what = (numbers[t.serial], *(v for v in values if v is not None))
             path = (backward, t.op is DETACHED, t.place.scope, what)
             turn = (t.place.time, path)
             full = (path, count[turn])

@@ -11,13 +11,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..graph import quantities
 from ..ops.elementwise import subtract, where
 from ..ops.index import INDEX, SLICE
 from ..ops.linalg import MATMUL
 from ..ops.named import ops_named
 from ..ops.neural import NORMALIZE
 from ..ops.shape import CONCATENATE, TRANSPOSE
-from ..tensor import CONSTANT, DETACH, LITERAL, PARAMETER, Origin, Tensor
+from ..tensor import CONSTANT, DETACH, LITERAL, PARAMETER, Tensor
 
 __all__ = ["Roles", "is_number", "roles", "uniform"]
 
@@ -44,6 +45,8 @@ class Roles:
         (of a table), ``"activation"``, ``"affine"``, or ``"term"``.
     uses : dict of list of Tensor
         The nodes that use each node.
+    numbers : dict of int
+        Of each node; what an unnamed quantity has in common over time.
     """
 
     def __init__(self, nodes: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
@@ -56,7 +59,8 @@ class Roles:
         self.of: dict[int, str] = {}
         self._affine: set[int] = set()
         self._size: dict[int, float] = {}
-        self._carried: set[Origin] = set()  # where in the program states are computed
+        self.numbers = quantities(self.nodes)
+        self._carried: set[int] = set()  # numbers of states
         self._packed = {t.serial for t in self.nodes if t.op is PARAMETER and self._is_packed(t)}
         for t in self.nodes:
             role = self._role(t)
@@ -106,8 +110,8 @@ class Roles:
     def _unnamed(self, t: Tensor) -> str:
         users = self.uses[t.serial]
         if self._crosses(t, users):
-            self._carried.add(t.origin)
-        if t.time is not None and t.origin in self._carried:
+            self._carried.add(self.numbers[t.serial])
+        if t.time is not None and self.numbers[t.serial] in self._carried:
             return "state"
         if t.time is None and any(u.time is not None for u in users) and t.op is not DETACH:
             return "start"
