@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,9 +20,9 @@ import numpy as np
 from .effects import Assignment, Check, Effects, Update
 from .errors import DTypeError, PlaceholderError, ShapeError, fail
 from .scope import using
-from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf, located
+from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Origin, Spec, Tensor, describe, leaf, located
 
-__all__ = ["Graph", "compute", "flattened", "graph", "reach", "rebuilt", "trace"]
+__all__ = ["Graph", "compute", "flattened", "graph", "quantities", "reach", "rebuilt", "trace"]
 
 
 class Graph:
@@ -316,6 +316,30 @@ def reach(outputs: Sequence[Tensor], known: Collection[int] = ()) -> tuple[Tenso
                 nodes[t.serial] = t
                 stack.append(t)
     return tuple(nodes[s] for s in sorted(nodes))
+
+
+def quantities(nodes: Sequence[Tensor]) -> dict[int, int]:
+    """For each node, by serial number, the number of the quantity that it is at its time step: one for each origin.
+
+    Branches of a condition on one line are one quantity. They are told from operations that stand beside each other on
+    the line by this: no time step has two of them.
+    """
+    numbers: dict[Origin, int] = {}
+    found = {t.serial: numbers.setdefault(t.origin, len(numbers)) for t in nodes}
+    steps: list[set[tuple[int, bool]]] = [set() for _ in numbers]
+    for t in nodes:
+        if t.place.time is not None:
+            steps[found[t.serial]].add((t.place.time, t.place.backward))
+    on_line: dict[Origin, list[int]] = defaultdict(list)
+    same = list(range(len(numbers)))
+    for origin, k in numbers.items():
+        beside = on_line[origin.line]
+        same[k] = next((n for n in beside if steps[k] and steps[n].isdisjoint(steps[k])), k)
+        if same[k] != k:
+            steps[same[k]] |= steps[k]
+        elif steps[k]:
+            beside.append(k)
+    return {serial: same[k] for serial, k in found.items()}
 
 
 def compute(nodes: Sequence[Tensor], values: dict[int, Any], kept: Collection[int]) -> None:

@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import prod
 from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from .changes import note
 from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, fail
-from .scope import Source, current, user_source
+from .location import Location, location
+from .scope import current, user_source
 
 if TYPE_CHECKING:
     from .scope import Place
 
-__all__ = ["Op", "Spec", "Tensor"]
+__all__ = ["Op", "Origin", "Spec", "Tensor"]
 
 DEFAULT_FLOAT = np.dtype(np.float32)
 _INT = {int}
@@ -106,6 +107,19 @@ class Op:
     @property
     def label(self) -> str:
         return self.symbol or self.name
+
+
+class Origin(NamedTuple):
+    """Where in a program a quantity is computed: equal for the same quantity at other time steps."""
+
+    location: Location
+    op: Op
+    scope: tuple[str, ...]
+
+    @property
+    def line(self) -> Origin:
+        """What it shares with operations of its kind and scope elsewhere on the line, as the branches of an ``if``."""
+        return Origin(self.location.whole_line or self.location, self.op, self.scope)
 
 
 CONSTANT = Op("constant", symbol="const")  # data of the user's
@@ -213,9 +227,28 @@ class Tensor:
         return "backward" if self.place.backward else "forward"
 
     @property
-    def source(self) -> Source:
-        """File and line of the user's code."""
-        return Source(*self._source)
+    def source(self) -> Location:
+        """File, lines and columns of the expression in the user's code."""
+        return location(*self._source)
+
+    @property
+    def origin(self) -> Origin:
+        """Expression of the user's code, op and scope: what one quantity has in common at all of its time steps.
+
+        Pictures, equations and :mod:`tinygrad_rnn.bptt` find by it what has no name. Calls of one function in several
+        places of a step, and turns of a loop within a step, share it.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> h, states = tg.ones(1), []
+        >>> for t in tg.steps(40):
+        ...     h = tg.tanh(h + h)
+        ...     states.append(h)
+        >>> {h.origin == states[0].origin for h in states}, states[0].origin == states[0].inputs[0].origin
+        ({True}, False)
+        """
+        return Origin(self.source, self.op, self.place.scope)
 
     def named(self, name: str) -> Tensor:
         """Give the tensor a name, shown in pictures, listings and errors, and return it.
@@ -610,7 +643,7 @@ def _may_change(t: Tensor, effects: Any) -> bool:
 def context() -> str:
     """Scope, time step and line of the operation at hand, for messages."""
     state = current()
-    source = Source(*(state.source or user_source()))
+    source = location(*(state.source or user_source()))
     where = "/".join([*state.place.scope, *(() if state.place.time is None else (f"t={state.place.time}",))])
     backward = ", in the gradient of what was recorded there" if state.place.backward else ""
     return f"at {source}" + (f", in {where}" if where else "") + backward

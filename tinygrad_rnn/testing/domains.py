@@ -15,6 +15,8 @@ import numpy as np
 from ..grad.reverse import grad
 from ..ops import elementwise, index, linalg, neural, reduce, shape
 from ..ops.core import cast
+from ..ops.named import by_op
+from ..tensor import Op
 
 __all__ = ["ARGUMENTS", "BROKEN", "RANGES", "Argument", "Use"]
 
@@ -57,11 +59,11 @@ def _b(*dims: int) -> Argument:
 
 
 # Elementwise: the range of each operand, where it is not from -2 to 2.
-RANGES: dict[str, list[tuple[float, float]]] = {
+RANGES: dict[Op, list[tuple[float, float]]] = by_op({
     "log": [(0.2, 4)], "sqrt": [(0.2, 4)], "rsqrt": [(0.2, 4)], "log1p": [(-0.8, 3)],
     "power": [(0.2, 3), (-2, 2)], "divide": [(-2, 2), (0.4, 3)], "floor_divide": [(-4, 4), (0.7, 2)],
     "mod": [(-4, 4), (0.7, 2)],
-}  # fmt: skip
+})  # fmt: skip
 
 
 def _reduced(function: Callable[..., Any], least: int = 0) -> list[Use]:
@@ -81,11 +83,11 @@ def _gathered(x: Any) -> Any:
     return grad((x[0] * x[0]).sum() + (x[1:] * x[1:] * x[1:]).sum(), x, create_graph=True)
 
 
-BROKEN = {  # laws that an op breaks on purpose
+BROKEN = by_op({  # laws that an op breaks on purpose
     "detach": ("gradients",),  # its gradient is none
     "dropout_mask": ("eager_equals_compiled",),  # a compiled function goes on drawing
-}
-ARGUMENTS: dict[str, list[Use]] = {
+})
+ARGUMENTS: dict[Op, list[Use]] = by_op({
     "detach": [Use(lambda x: x.detach(), (_f(2, 3),))],
     "cast": [Use(lambda x: cast(x, np.float64), (_f(2, 3),)), Use(lambda x: cast(x, np.float64), (_i(5, 3),))],
     "to_integer": [Use(lambda x: cast(x, np.int64), (_f(2, 3),))],
@@ -162,4 +164,4 @@ ARGUMENTS: dict[str, list[Use]] = {
     "bitwise_xor": [Use(operator.xor, (_i(9, 2, 3), _i(9, 3)))],
     "left_shift": [Use(operator.lshift, (_i(9, 2, 3), _i(4, 3)))],
     "right_shift": [Use(operator.rshift, (_i(9, 2, 3), _i(4, 3)))],
-}  # fmt: skip
+})  # fmt: skip
