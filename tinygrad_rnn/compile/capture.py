@@ -166,9 +166,6 @@ def _without_values(
         elif t.serial < start or t.op is PARAMETER:
             copy = copies[t.serial] = inside(t, lambda t=t: leaf(t.spec, _stands_for(t), name=t.name))
             bound[copy.serial] = t
-        elif "generator" in t.params:  # of its input only the shape matters
-            shapes = [constant(np.zeros(i.shape, i.dtype)) for i in t.inputs]
-            copies[t.serial] = remade(t, tuple(shapes))
         else:
             inputs = tuple([copies[i.serial] for i in t.inputs])
             known = type(t.data) is np.ndarray and all(type(i.data) is np.ndarray for i in inputs)

@@ -52,12 +52,12 @@ class Unfolded:
         return t.inputs if is_sequence(t) and t.name is None else (t,)
 
     def _remade(self, t: Tensor) -> Tensor:
-        if not t.inputs:
-            return t
         if "generator" in t.params:  # what is drawn at random is a given
-            drawn = leaf(t.data, name=t.name or "mask")
+            drawn = leaf(t.data, name=t.name or t.op.label)
             drawn.place, drawn._source = t.place, t._source
             return drawn
+        if not t.inputs:
+            return t
         inputs = tuple(self.made[i.serial] for i in t.inputs)
         if t.op is SLICE:
             return self._sliced_by(t, inputs[0])
