@@ -14,6 +14,7 @@ from .errors import (
     AnomalyError,
     DisconnectedError,
     DTypeError,
+    GeneratorError,
     GradientError,
     ImmutableError,
     PlaceholderError,
@@ -175,7 +176,8 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "GradientError", "Graph", "ImmutableError",
+    "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "GeneratorError", "GradientError", "Graph",
+    "ImmutableError",
     "PlaceholderError", "Program", "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any", "arange",
     "argmax", "argmin", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bptt", "broadcast_to", "ceil",
     "checkpoint", "chunk", "clip", "compile", "concatenate", "cos", "cross_entropy", "cumsum", "data", "detect_anomaly",

@@ -19,6 +19,7 @@ import numpy as np
 
 from .effects import Effects
 from .errors import DTypeError, PlaceholderError, ShapeError, fail
+from .generators import unmoved
 from .scope import using
 from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf
 
@@ -237,7 +238,7 @@ def trace(fn: Any, *specs: Any) -> Graph:
     placeholders = [leaf(_spec(s), PLACEHOLDER, name=n) for s, n in zip(specs, names, strict=True)]
     effects = Effects()
     try:
-        with using(lambda s: replace(s, tracing=effects)):
+        with unmoved("trace", fn), using(lambda s: replace(s, tracing=effects)):
             result = fn(*placeholders)
     finally:
         effects.restore()

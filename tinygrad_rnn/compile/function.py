@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..garbage import uncollected
+from ..generators import unmoved
 from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
@@ -187,7 +188,8 @@ class Compiled:
             return outputs
 
         with uncollected():
-            recording = capture(traced, placeholders)
+            with unmoved("compile", self._fn, args, kwargs):
+                recording = capture(traced, placeholders)
             return Program(recording, time.perf_counter() - began, self._memory), form[0]
 
     def __repr__(self) -> str:

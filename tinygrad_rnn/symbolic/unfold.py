@@ -13,6 +13,7 @@ from typing import Any
 
 from ..graph import Graph
 from ..ops.core import registry
+from ..ops.random import NONNEGATIVE
 from ..scope import Place, recording
 from ..tensor import LITERAL, Spec, Tensor, leaf
 from .passing import Index, Pushing, aligned, complete, is_full, is_sequence, node_like, one_of, placed, rule_of
@@ -59,6 +60,8 @@ class Unfolded:
         if not t.inputs:
             return t
         inputs = tuple(self.made[i.serial] for i in t.inputs)
+        if t.op is NONNEGATIVE:  # it is only looked at
+            return inputs[0]
         if t.op is SLICE:
             return self._sliced_by(t, inputs[0])
         spread = self._over_steps(t, inputs)
