@@ -25,10 +25,8 @@ from .tensor import Op, Spec, Tensor
 __all__ = ["found_around", "unmoved"]
 
 Random = np.random.Generator | np.random.RandomState | random.Random
-GLOBAL: dict[str, Random] = {
-    "np.random's global generator": np.random.rand.__self__,  # type: ignore[attr-defined]
-    "Python's random": random.random.__self__,  # type: ignore[dict-item]
-}
+_METHODS: dict[str, Any] = {"np.random's global generator": np.random.rand, "Python's random": random.random}
+GLOBAL: dict[str, Random] = {name: method.__self__ for name, method in _METHODS.items()}
 MOST = 20_000  # values that are looked at; what lies behind more data is not looked for
 _LIBRARIES = {*sys.stdlib_module_names, "tinygrad_rnn"}
 _INSTALLED = ("site-packages", "dist-packages")

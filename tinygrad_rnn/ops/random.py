@@ -104,7 +104,7 @@ UNIFORM = define(
 )
 GUMBEL = define(
     "gumbel",
-    run=lambda shape, dtype, generator: _noted(generator).gumbel(size=shape).astype(dtype),
+    run=lambda shape, dtype, generator: np.asarray(_noted(generator).gumbel(size=shape), dtype),
     shape=_noise_shape,
     vjp=_NOTHING,
     formula=r"\gamma",
@@ -129,9 +129,7 @@ BERNOULLI = define(
 
 def _categorical_run(logits: np.ndarray, shape: tuple[int, ...], generator: Any) -> np.ndarray:
     x = logits.astype(np.float64)
-    _check_all(
-        np.isfinite(x.max(-1, initial=-np.inf)) | (x.size == 0), "categorical: logits without a largest finite value", x
-    )
+    _check_all(np.isfinite(x.max(-1)), "categorical: logits without a largest finite value", x)
     noise = _noted(generator).gumbel(size=(*shape, x.shape[-1]))
     return (x + noise).argmax(-1)  # distributed as the softmax (Gumbel, 1954), with no exponential that overflows
 
