@@ -10,7 +10,7 @@ import dis
 import random
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
@@ -22,13 +22,14 @@ import numpy as np
 from .errors import GeneratorError, fail
 from .tensor import Op, Spec, Tensor
 
-__all__ = ["found_around", "unmoved"]
+__all__ = ["found_around", "made_of_a_seed", "unmoved"]
 
 Random = np.random.Generator | np.random.RandomState | random.Random
 _METHODS: dict[str, Any] = {"np.random's global generator": np.random.rand, "Python's random": random.random}
 GLOBAL: dict[str, Random] = {name: method.__self__ for name, method in _METHODS.items()}
 MOST = 20_000  # values that are looked at; what lies behind more data is not looked for
 _LIBRARIES = {*sys.stdlib_module_names, "tinygrad_rnn"}
+_FRESH = 96  # a number of so many bits was hardly written by hand
 _INSTALLED = ("site-packages", "dist-packages")
 _CALLED = {"__call__", "forward", "step", "initial_state", "loss"}  # methods that this package calls
 _PLAIN = (int, float, complex, str, bytes, type(None), np.ndarray, np.generic, np.dtype, Tensor, Spec, Op, CodeType)
@@ -82,6 +83,30 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _comparable(v) for k, v in value.items()}
     return value.tobytes() if isinstance(value, np.ndarray) else value
+
+
+def made_of_a_seed(params: Sequence[dict[str, Any]]) -> list[tuple[np.random.Generator, Any]]:
+    """Generators that nothing holds but these parameters of draws, with their states, if they were made of a seed.
+
+    The function made them while it was recorded, and makes them anew, in the same state, whenever it is called. What
+    was made of fresh entropy, or of another generator, may as well go on.
+    """
+    holders: dict[int, list[dict[str, Any]]] = {}
+    for held in params:
+        holders.setdefault(id(held["generator"]), []).append(held)
+    return [
+        (held[0]["generator"], held[0]["generator"].bit_generator.state)
+        for held in holders.values()
+        if sys.getrefcount(held[0]["generator"]) == len({id(h) for h in held}) + 1
+        and _is_seeded(held[0]["generator"].bit_generator.seed_seq)
+    ]
+
+
+def _is_seeded(sequence: Any) -> bool:
+    """Whether a number was given that is no entropy of the system's, of which NumPy takes 128 bits."""
+    entropy = getattr(sequence, "entropy", None)
+    drawn = entropy is None or (isinstance(entropy, int) and entropy >= 2**_FRESH)
+    return not drawn and not sequence.spawn_key
 
 
 def found_around(fn: Any, *given: Any) -> dict[str, Random]:

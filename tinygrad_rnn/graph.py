@@ -226,6 +226,8 @@ def trace(fn: Any, *specs: Any) -> Graph:
     ------
     PlaceholderError
         If `fn` asks a placeholder for its value, as ``if x > 0`` does.
+    GeneratorError
+        If `fn` draws random numbers itself and not by ``tg.random``.
 
     Examples
     --------

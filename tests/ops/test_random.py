@@ -225,6 +225,26 @@ def test_a_step_of_a_variational_autoencoder_is_the_same_compiled():
     assert len(set(found)) == 6
 
 
+@pytest.mark.parametrize("make", [np.random.default_rng, lambda seed: np.random.Generator(np.random.MT19937(seed))])
+def test_a_generator_that_the_function_makes_of_a_seed_begins_anew_on_each_call(make):
+    def f(x):
+        g = make(3)
+        first = g.normal()  # of a seed: the same on each call
+        y = random.normal(x.shape, first, generator=g) * random.bernoulli(x.shape, 0.5, generator=make([1, 2]))
+        return y + x * random.uniform((), generator=g)
+
+    compiled, x = tg.compile(f), rng(0).normal(size=4)
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(x).numpy(), f(tg.tensor(x)).numpy())
+
+
+def test_what_is_made_without_a_seed_or_of_another_generator_goes_on():
+    parent = rng(0)
+    for make in (np.random.default_rng, lambda: parent.spawn(1)[0]):
+        compiled = tg.compile(lambda make=make: random.normal(3, generator=make()))
+        assert compiled().tolist() != compiled().tolist()
+
+
 def test_two_draws_are_never_one_and_never_constants():
     g = rng(0)
     compiled = tg.compile(lambda: random.normal(3, generator=g) - random.normal(3, generator=g))

@@ -263,7 +263,7 @@ def test_a_cell_of_ones_own_over_one_step():
 def test_what_is_drawn_at_random_is_a_given():
     x = tg.parameter(np.ones(3), name="x")
     equations = tg.equations(tg.dropout(x, 0.5, generator=np.random.default_rng(0)).named("y"))
-    assert equations.forward.lines() == ["y = x ⊙ mask"]
+    assert equations.forward.lines() == ["y = x ⊙ mask / 0.5"]
     assert worst(equations) == 0
 
 

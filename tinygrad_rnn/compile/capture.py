@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..effects import Effects
 from ..errors import StaleError, fail
+from ..generators import made_of_a_seed
 from ..ops.core import cast
 from ..ops.shape import BROADCAST
 from ..scope import Place, State, current, enter, using
@@ -39,6 +40,8 @@ class Recording:
         Serial numbers of what was recorded in checkpointed functions.
     drawn : list of Tensor
         Random numbers, in the order in which they are drawn.
+    restarted : list of (numpy.random.Generator, state)
+        Generators that the function makes of a seed whenever it is called, and how they begin.
     """
 
     placeholders: list[Tensor]
@@ -50,6 +53,7 @@ class Recording:
     effects: Effects
     segments: list[tuple[int, int]]
     drawn: list[Tensor]
+    restarted: list[tuple[np.random.Generator, Any]] = field(default_factory=list)
 
     @property
     def watched(self) -> tuple[list[Tensor], list[Any]]:
@@ -98,7 +102,8 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
     segments = _segments(effects.segments, copies)
     drawn = [copies[t.serial] for t in effects.drawn]
     kept = [t for t, _ in left]
-    return Recording(placeholders, symbolic, bound, len(results), kept, cleared, effects, segments, drawn)
+    own = made_of_a_seed([t.params for t in nodes if "generator" in t.params])
+    return Recording(placeholders, symbolic, bound, len(results), kept, cleared, effects, segments, drawn, own)
 
 
 def _segments(ranges: list[tuple[int, int]], copies: dict[int, Tensor]) -> list[tuple[int, int]]:

@@ -50,11 +50,14 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
     ------
     PlaceholderError
         On a call, where `fn` asks for a value, as ``if x > 0`` does: there is none while it is recorded.
+    GeneratorError
+        On a call, where `fn` draws random numbers itself and not by ``tg.random``: they would be the same for ever.
 
     Notes
     -----
     A function that forgets gradients and takes a step leaves None in ``.grad``; in any other way gradients are added up
-    and left there as usual. Generators draw fresh numbers on each call, in the recorded order.
+    and left there as usual. What ``tg.random`` and dropout draw is fresh on each call, in the recorded order; a
+    generator that `fn` makes of a seed begins anew, as it does when `fn` is called.
 
     Calls of one compiled function from several threads take turns. Functions that change the same parameters must not
     run at the same time, compiled or not.

@@ -33,7 +33,7 @@ from .lower import Lowering
 from .report import Memory, Profile
 from .rewrite import Firing, Rewriter, rewrite
 from .rules import CLEAN, FOLD, GATHER, gradient_lines
-from .saved import named_tensors, recording_from_json, recording_to_json
+from .saved import Generators, named_tensors, recording_from_json, recording_to_json
 from .schedule import schedule
 from .views import Storage, View
 
@@ -350,6 +350,8 @@ class Program:
         """Run once on arrays of the recorded shapes and types; gives the results, and changes what has to change."""
         for place, array in zip(self._staging, arrays, strict=True):
             place[...] = array
+        for generator, state in self.recording.restarted:
+            generator.bit_generator.state = state
         self._refresh()
         if current().anomaly or self.recording.effects.anomaly:
             self._run_watched()
@@ -566,7 +568,7 @@ class Program:
         tensors: Any = None,
         optimizers: Sequence[Any] = (),
         *,
-        generator: np.random.Generator | None = None,
+        generator: Generators = None,
         memory: str | None = None,
     ) -> Program:
         """A program from its text, over these tensors and optimisers.
@@ -578,8 +580,8 @@ class Program:
             What the program uses, under the names with which it was written.
         optimizers : sequence of Optimizer
             In the order of their steps.
-        generator : numpy.random.Generator, optional
-            Where random numbers come from.
+        generator : numpy.random.Generator, or sequence of them, optional
+            Where random numbers come from, in the order in which they are first drawn from.
         memory : "sqrt", optional
             As for :func:`compile`.
 

@@ -88,10 +88,6 @@ def _gathered(x: Any) -> Any:
 
 BROKEN = {  # laws that an op breaks on purpose
     "detach": ("gradients",),  # its gradient is none
-    **dict.fromkeys(
-        ("normal", "uniform", "gumbel", "bernoulli", "categorical", "permutation"),
-        ("eager_equals_compiled",),  # a compiled function goes on drawing
-    ),
 }
 ARGUMENTS: dict[str, list[Use]] = {
     "detach": [Use(lambda x: x.detach(), (_f(2, 3),))],
