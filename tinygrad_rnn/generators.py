@@ -117,11 +117,10 @@ def found_around(fn: Any, *given: Any) -> dict[str, Random]:
 
     Examples
     --------
-    >>> import numpy as np
+    >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn.generators import found_around
-    >>> rng = np.random.default_rng(0)
-    >>> list(found_around(lambda: rng.normal()))
-    ['rng']
+    >>> list(found_around(tg.nn.Sequential(tg.nn.Dropout(0.5), tg.tanh)))
+    ['layers[0].generator']
     """
     walk = _Walk()
     for value in (fn, *given):
