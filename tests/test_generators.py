@@ -216,6 +216,13 @@ def test_names_in_the_code_are_followed_only_as_they_are_written():
     assert found == {}
 
 
+def test_functions_with_many_names_are_read_as_well():
+    names = [f"name{k}" for k in range(300)]
+    space = {**dict.fromkeys(names, 0), "np": np}
+    exec(f"def many(x):\n    {'; '.join(names)}\n    return x + np.random.rand()", space)
+    assert list(found_around(space["many"])) == ["np.random"]
+
+
 def test_much_data_is_not_searched_for_ever():
     data = [{"x": (k, str(k))} for k in range(200_000)]
     assert found_around(lambda: data) == {}

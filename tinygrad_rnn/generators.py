@@ -264,7 +264,7 @@ def _chains(code: CodeType) -> tuple[tuple[str, ...], ...]:
         for i in dis.get_instructions(inner):
             if i.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain:
                 chain = (*chain, i.argval)
-            else:
+            elif i.opname != "EXTENDED_ARG":  # it belongs to what follows
                 found[chain] = None
                 chain = (i.argval,) if i.opname.startswith("LOAD_") and isinstance(i.argval, str) else ()
     found.pop((), None)

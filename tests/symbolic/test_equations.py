@@ -267,6 +267,14 @@ def test_what_is_drawn_at_random_is_a_given():
     assert worst(equations) == 0
 
 
+def test_noise_is_a_given_and_a_checked_scale_is_only_the_scale():
+    mu, s = tg.parameter(np.zeros(3), name="mu"), tg.parameter(np.ones(3), name="s")
+    z = tg.random.normal(3, mu, tg.exp(s), generator=np.random.default_rng(0)).named("z")
+    equations = tg.equations(z)
+    assert equations.forward.lines() == ["z = mu + exp(s) ⊙ normal"]
+    assert worst(equations) == 0
+
+
 def test_long_terms_are_split_and_no_equation_is_longer_than_one_can_read():
     x = tg.parameter([0.1, 0.2], name="x")
     y = x
