@@ -158,7 +158,7 @@ def test_the_gradient_of_the_scale_is_the_noise():
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
-        (lambda x: random.bernoulli(3, x, generator=rng()), "'bernoulli', which has no gradient: its zeros and ones"),
+        (lambda x: random.bernoulli(3, x, generator=rng()), "'bernoulli_of', which has no gradient: zeros and ones"),
         (lambda x: random.categorical(x, generator=rng()) * 1.0, "'categorical', which has no gradient: classes"),
     ],
 )
@@ -290,6 +290,24 @@ def test_a_checkpoint_draws_the_same_numbers_again(compile):
 
     for a, b in zip(gradient(tg.checkpoint, rng(1)), gradient(lambda f: f, rng(1)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("memory", [None, "sqrt"])
+def test_draws_that_need_values_keep_their_order_when_products_are_computed_together(memory):
+    w = tg.parameter(rng(0).normal(size=(3, 3)))
+
+    def f(x, g):
+        total = 0
+        for t in tg.steps(5):
+            h = (random.normal((2, 3), generator=g, dtype=np.float64) + x[:, t]) @ w
+            mask = random.bernoulli(h.shape, tg.sigmoid(h), generator=g, dtype=np.float64)
+            total = total + (mask * h).sum() + random.categorical(h, generator=g).sum()
+        return tg.grad(total, w)
+
+    ours, theirs, x = rng(5), rng(5), rng(1).normal(size=(2, 5, 3))
+    compiled = tg.compile(lambda x: f(x, ours), memory=memory)
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(x).numpy(), f(tg.tensor(x), theirs).numpy(), rtol=1e-12)
 
 
 def test_a_program_that_computes_again_keeps_its_noise():

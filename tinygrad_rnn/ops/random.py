@@ -1,8 +1,8 @@
 """Random numbers as operations: recorded, drawn anew whenever the graph or the program is run, saved with it.
 
 Noise that depends on nothing is drawn by an op without inputs, and then scaled and shifted by ordinary ones, so that
-gradients reach location and scale (Kingma and Welling, 2014). Every draw has its generator among its parameters: it is
-never a constant, never merged with another, and never computed again from the same place.
+gradients reach location and scale (Kingma and Welling, 2014). A draw has its generator among its parameters: it is
+never a constant, never merged with another, and never drawn a second time; draws keep their order.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ def _noted(generator: np.random.Generator) -> np.random.Generator:
     return generator
 
 
-def _drawn(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Tensor:
+def _drawn(op: Op, params: dict[str, Any]) -> Tensor:
     """The result of a draw; while a function is traced nothing is drawn, and the order of draws is noted."""
     effects = current().tracing
     if effects is None:
-        return apply(op, inputs, params)
+        return apply(op, (), params)
     assert op.shape is not None
-    drawn = record(op, inputs, params, op.shape(*[t.spec for t in inputs], **params))
+    drawn = record(op, (), params, op.shape(**params))
     effects.drawn.append(drawn)
     return drawn
 
@@ -111,35 +111,13 @@ GUMBEL = define(
 )
 
 
-def _bernoulli_run(p: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, generator: Any) -> np.ndarray:
-    _check_all((p >= 0) & (p <= 1), "bernoulli: p must lie between 0 and 1", p)
-    noise = _noted(generator).random(shape, dtype if dtype.kind == "f" else DEFAULT_FLOAT)
-    return (noise >= 1 - p).astype(dtype)
-
-
 BERNOULLI = define(
     "bernoulli",
-    run=_bernoulli_run,
-    shape=lambda p, shape, dtype, generator: Spec(shape, dtype),
-    vjp="its zeros and ones are drawn, and do not move with the probability",
-    formula=r"\mathrm{{Bernoulli}}({0})",
+    run=lambda p, shape, dtype, generator: _ones(p, _noted(generator).random(shape, _precision(dtype)), dtype),
+    shape=lambda *_, p, shape, dtype, generator: Spec(shape, dtype),
+    vjp=_NOTHING,
+    formula=r"\mathrm{{mask}}",
     symbol="mask",
-)
-
-
-def _categorical_run(logits: np.ndarray, shape: tuple[int, ...], generator: Any) -> np.ndarray:
-    x = logits.astype(np.float64)
-    _check_all(np.isfinite(x.max(-1)), "categorical: logits without a largest finite value", x)
-    noise = _noted(generator).gumbel(size=(*shape, x.shape[-1]))
-    return (x + noise).argmax(-1)  # distributed as the softmax (Gumbel, 1954), with no exponential that overflows
-
-
-CATEGORICAL = define(
-    "categorical",
-    run=_categorical_run,
-    shape=lambda logits, shape, generator: Spec(shape, np.dtype(np.int64)),
-    vjp="classes are integers, which are drawn and do not move with the logits",
-    formula=r"\mathrm{{Categorical}}({0})",
 )
 PERMUTATION = define(
     "permutation",
@@ -147,6 +125,48 @@ PERMUTATION = define(
     shape=lambda *_, n, generator: Spec((n,), np.dtype(np.int64)),
     vjp="an order is made of integers, which carry no gradient",
     formula=r"\pi",
+)
+
+
+# What depends on values is computed from noise that does not: so draws keep the order in which they were recorded,
+# whatever is computed when.
+
+
+def _precision(dtype: np.dtype) -> np.dtype:
+    return dtype if dtype.kind == "f" else DEFAULT_FLOAT
+
+
+def _ones(p: Any, noise: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return (noise >= 1 - p).astype(dtype)
+
+
+def _chosen_run(p: np.ndarray, noise: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    _check_all((p >= 0) & (p <= 1), "bernoulli: p must lie between 0 and 1", p)
+    return _ones(p, noise, dtype)
+
+
+BERNOULLI_OF = define(
+    "bernoulli_of",
+    run=_chosen_run,
+    shape=lambda p, noise, dtype: Spec(noise.shape, dtype),
+    vjp="zeros and ones are drawn, and do not move with their probability",
+    formula=r"\mathrm{{Bernoulli}}({0}; {1})",
+    symbol="mask",
+)
+
+
+def _categorical_run(logits: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    x = logits.astype(np.float64)
+    _check_all(np.isfinite(x.max(-1)), "categorical: logits without a largest finite value", x)
+    return (x + noise).argmax(-1)  # distributed as the softmax (Gumbel, 1954), with no exponential that overflows
+
+
+CATEGORICAL = define(
+    "categorical",
+    run=_categorical_run,
+    shape=lambda logits, noise: Spec(noise.shape[:-1], np.dtype(np.int64)),
+    vjp="classes are integers, which are drawn and do not move with the logits",
+    formula=r"\mathrm{{Categorical}}({0}; {1})",
 )
 
 
@@ -274,7 +294,7 @@ def _scaled(op: Op, shape: Any, loc: Any, scale: Any, generator: Any, dtype: Any
 
 
 def _noise(op: Op, shape: tuple[int, ...], generator: np.random.Generator, dtype: np.dtype) -> Tensor:
-    return _drawn(op, (), {"shape": shape, "dtype": dtype, "generator": generator})
+    return _drawn(op, {"shape": shape, "dtype": dtype, "generator": generator})
 
 
 def _shifted(noise: Tensor, loc: Any, scale: Any) -> Tensor:
@@ -326,11 +346,13 @@ def bernoulli(
     check_generator("bernoulli", generator)
     sizes, dtype = _sizes("bernoulli", shape), np.dtype(dtype)
     check_dtype(dtype)
-    if isinstance(p, _NUMBERS) and not 0 <= p <= 1:
-        raise ValueError(f"bernoulli: p must lie between 0 and 1, got {p}")
-    p = as_tensor(float(p), np.dtype(np.float64)) if isinstance(p, _NUMBERS) else as_float(p)
+    if isinstance(p, _NUMBERS):
+        if not 0 <= p <= 1:
+            raise ValueError(f"bernoulli: p must lie between 0 and 1, got {p}")
+        return _drawn(BERNOULLI, {"p": float(p), "shape": sizes, "dtype": dtype, "generator": generator})
+    p = as_float(p)
     _check_broadcast("bernoulli", "p", p, p.shape, sizes)
-    return _drawn(BERNOULLI, (p,), {"shape": sizes, "dtype": dtype, "generator": generator})
+    return apply(BERNOULLI_OF, (p, _noise(UNIFORM, sizes, generator, _precision(dtype))), {"dtype": dtype})
 
 
 def categorical(
@@ -375,7 +397,8 @@ def categorical(
     lead = logits.shape[:-1]
     sizes = lead if shape is None else _sizes("categorical", shape)
     _check_broadcast("categorical", "logits", logits, lead, sizes)
-    return _drawn(CATEGORICAL, (logits,), {"shape": sizes, "generator": generator})
+    noise = _noise(GUMBEL, (*sizes, logits.shape[-1]), generator, np.dtype(np.float64))
+    return apply(CATEGORICAL, (logits, noise))
 
 
 def permutation(x: Any, *, axis: int = 0, generator: np.random.Generator) -> Tensor:
@@ -411,7 +434,7 @@ def permutation(x: Any, *, axis: int = 0, generator: np.random.Generator) -> Ten
 def _order(n: int, generator: np.random.Generator) -> Tensor:
     if n < 0:
         raise ValueError(f"permutation: the number must not be negative, got {n}")
-    return _drawn(PERMUTATION, (), {"n": n, "generator": generator})
+    return _drawn(PERMUTATION, {"n": n, "generator": generator})
 
 
 # What is given --------------------------------------------------------------------------------------------------------

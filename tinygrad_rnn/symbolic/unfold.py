@@ -13,7 +13,7 @@ from typing import Any
 
 from ..graph import Graph
 from ..ops.core import registry
-from ..ops.random import NONNEGATIVE
+from ..ops.random import BERNOULLI_OF, CATEGORICAL, NONNEGATIVE
 from ..scope import Place, recording
 from ..tensor import LITERAL, Spec, Tensor, leaf
 from .passing import Index, Pushing, aligned, complete, is_full, is_sequence, node_like, one_of, placed, rule_of
@@ -24,6 +24,7 @@ __all__ = ["Unfolded", "unfolded"]
 BUDGET = 200  # nodes that moving one slice may make
 
 SLICE, STACK, RESHAPE, ADD, DIVIDE = (registry[n] for n in ("slice", "stack", "reshape", "add", "divide"))
+_CHOICES = (BERNOULLI_OF, CATEGORICAL)  # by noise that is nothing else
 ALONG = ("softmax", "log_softmax")  # work along one axis, and on each row for itself
 
 
@@ -53,7 +54,7 @@ class Unfolded:
         return t.inputs if is_sequence(t) and t.name is None else (t,)
 
     def _remade(self, t: Tensor) -> Tensor:
-        if "generator" in t.params:  # what is drawn at random is a given
+        if "generator" in t.params or t.op in _CHOICES:  # what is drawn at random is a given
             drawn = leaf(t.data, name=t.name or t.op.label)
             drawn.place, drawn._source = t.place, t._source
             return drawn

@@ -152,10 +152,8 @@ ARGUMENTS: dict[str, list[Use]] = {
     "uniform": [Use(_seeded(random.uniform, (2, 3)), (_f(3, high=0), _f(2, 1, low=0.1)))],
     "gumbel": [Use(_seeded(random.gumbel, 3), (_f(3), _f(1, low=0.1)))],
     "nonnegative": [Use(lambda x: apply(random.NONNEGATIVE, (x,), {"what": "x"}), (_f(2, 3, low=0.1),))],
-    "bernoulli": [
-        Use(lambda x: neural.dropout(x, 0.5, generator=np.random.default_rng(0)), (_f(3, 4),)),
-        Use(_seeded(random.bernoulli, (2, 3)), (_f(3, low=0, high=1),)),
-    ],
+    "bernoulli": [Use(lambda x: neural.dropout(x, 0.5, generator=np.random.default_rng(0)), (_f(3, 4),))],
+    "bernoulli_of": [Use(_seeded(random.bernoulli, (2, 3)), (_f(3, low=0, high=1),))],
     "categorical": [Use(_seeded(random.categorical), (_f(2, 3),)), Use(_seeded(random.categorical), (_f(0, 3),))],
     "permutation": [Use(_seeded(random.permutation), (_f(4, 2),)), Use(_seeded(random.permutation), (_f(0, 2),))],
     "matmul": [
