@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.random as nr
@@ -194,6 +195,30 @@ def test_a_prefetched_source_may_draw(tmp_path):
     assert len(tg.fit(model, batches, epochs=2, progress=False).losses) == 24
 
 
+def printed(code):
+    """What a fresh process prints."""
+    root = Path(__file__).parents[1]
+    return subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+
+
+HIDDEN = """
+import numpy as np, tinygrad_rnn as tg
+
+def noisy(x):
+    import random
+    return x * getattr(random, "rand" + "om")()
+
+try:
+    tg.compile(noisy)(np.ones(2))
+except tg.GeneratorError as error:
+    print(error)
+"""
+
+
+def test_with_one_thread_alone_global_generators_need_not_be_named():
+    assert "Python's random moved" in printed(HIDDEN)
+
+
 def test_each_generator_is_found_once_and_under_a_name_of_its_own():
     first, second = np.random.default_rng(0), np.random.default_rng(1)
     one, two = by_closure(first), by_closure(second)
@@ -204,8 +229,7 @@ def test_each_generator_is_found_once_and_under_a_name_of_its_own():
 
 def test_what_is_found_is_found_in_the_same_order_by_another_process():
     code = "from tests.test_generators import NOISY, found_around; print(list(found_around(NOISY, NOISY.twice)))"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-            for _ in range(2)]  # fmt: skip
+    runs = [printed(code) for _ in range(2)]
     assert runs[0] == runs[1]
     assert "rng" in runs[0]
 

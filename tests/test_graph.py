@@ -209,7 +209,7 @@ def test_json_of_parameters_of_every_kind():
     params = [n["params"] for n in written["nodes"] if n["params"]]
     assert {"index": [{"ellipsis": True}, {"slice": [1, 3, None]}, None]} in params
     assert {"dtype": "float64"} in params
-    assert {"shape": [2, 3, 4], "dtype": "float32", "generator": {"generator": "PCG64"}} in params
+    assert {"p": 0.5, "shape": [2, 3, 4], "dtype": "float32", "generator": {"generator": "PCG64"}} in params
 
 
 @pytest.fixture(scope="module")
