@@ -19,6 +19,7 @@ import numpy as np
 
 from .effects import Assignment, Check, Effects, Update
 from .errors import DTypeError, PlaceholderError, ShapeError, fail
+from .generators import unmoved
 from .scope import using
 from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Origin, Spec, Tensor, describe, leaf, located
 
@@ -248,7 +249,7 @@ def trace(fn: Any, *specs: Any) -> Graph:
     names = _argument_names(fn, len(specs))
     placeholders = [leaf(_spec(s), PLACEHOLDER, name=n) for s, n in zip(specs, names, strict=True)]
     effects = Effects()
-    with using(lambda s: replace(s, tracing=effects)):
+    with unmoved("trace", fn), using(lambda s: replace(s, tracing=effects)):
         result = fn(*placeholders)
     if effects.changed:
         raise TypeError("trace: the function changes parameters, which a graph cannot do; use tg.compile")

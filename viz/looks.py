@@ -115,7 +115,7 @@ def _state_name(t: Tensor) -> str:
 
 
 def _kind_of(box: Box, t: Tensor, sliced: bool) -> str:
-    if t.is_leaf or (sliced and box.column is not None and t.op in PICKS):
+    if t.is_leaf or "generator" in t.params or (sliced and box.column is not None and t.op in PICKS):
         return "input"
     if len(box.members) > 1 and box.scope:
         return "group" if not t.name or len(box.members) > 8 else "weight"

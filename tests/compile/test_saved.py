@@ -69,6 +69,22 @@ def test_random_numbers_need_a_generator():
     np.testing.assert_array_equal(program.run([np.ones(8)])[0], expected.numpy())
 
 
+def test_generators_stay_apart():
+    def both(x, first, second):
+        a, b = tg.random.normal(3, generator=first), tg.random.normal(3, generator=second)
+        return x + a - 2 * b + tg.random.uniform(3, generator=first)
+
+    one, two = np.random.default_rng(0), np.random.default_rng(1)
+    text = tg.compile(lambda x: both(x, one, two)).program(np.ones(3)).to_json()
+    with pytest.raises(KeyError, match="draws from 2 generators or more, got 1"):
+        tg.Program.from_json(text, generator=np.random.default_rng(5))
+    program = tg.Program.from_json(text, generator=[np.random.default_rng(5), np.random.default_rng(6)])
+    theirs = np.random.default_rng(5), np.random.default_rng(6)
+    for _ in range(2):
+        expected = both(tg.tensor(np.ones(3)), *theirs)
+        np.testing.assert_array_equal(program.run([np.ones(3)])[0], expected.numpy())
+
+
 def test_values_that_json_lacks():
     added = np.array([np.nan, 0.0, -np.inf, 1.0])
     text = tg.compile(lambda x: tg.pad(x, 1, np.inf) + added).program(np.ones(2)).to_json()

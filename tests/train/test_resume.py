@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -187,15 +188,61 @@ def test_without_resume_the_folder_is_begun_anew(tmp_path):
     assert first == again
 
 
-@pytest.mark.parametrize("seeded", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
-def test_generators_of_the_loss_are_resumed(tmp_path, seeded):
+class Noisy(tg.nn.Module):
+    """Draws from generators in a list, and in a plain object."""
+
+    def __init__(self, seeds):
+        self.linear = tg.nn.Linear(2, 1, generator=0)
+        self.noises = [np.random.default_rng(seed) for seed in seeds]
+        self.plain = SimpleNamespace(generator=np.random.default_rng(7))
+
+    def forward(self, x):
+        masks = [tg.random.bernoulli(x.shape, 0.5, generator=g) for g in self.noises]
+        return self.linear(x * masks[0] * masks[1] + tg.random.normal(x.shape, generator=self.plain.generator))
+
+
+GLOBAL = np.random.default_rng(0)
+
+
+def by_a_global(model, x):
+    return (model(tg.dropout(x, 0.5, generator=GLOBAL)) ** 2).mean()
+
+
+def by_a_closure(noise):
+    return lambda model, x: (model(tg.dropout(x, 0.5, generator=noise)) ** 2).mean()
+
+
+def plain_loss(model, x):
+    return (model(x) ** 2).mean()
+
+
+def set_up(kind, seeded):
+    """A model, a loss, and generators that are given."""
+    noise = np.random.Generator(seeded(3))
+    GLOBAL.bit_generator.state = np.random.default_rng(5).bit_generator.state
+    linear = tg.nn.Linear(2, 1, generator=0)
+    if kind == "module":
+        return Noisy([1, 2]), plain_loss, ()
+    loss = by_a_global if kind == "global" else by_a_closure(noise)
+    return linear, loss, [noise] if kind == "given" else ()
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "seeded"),
+    [
+        *(("given", seeded) for seeded in (np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64)),
+        ("closure", np.random.PCG64),
+        ("global", np.random.PCG64),
+        ("module", np.random.PCG64),
+    ],
+)
+def test_generators_are_resumed(tmp_path, kind, seeded, compile):
     def run(epochs, resume, folder):
-        noise = np.random.Generator(seeded(3))
-        w = tg.nn.Linear(2, 1, generator=0)
-        loss = lambda model, x: (model(tg.dropout(x, 0.5, generator=noise)) ** 2).mean()
+        model, loss, given = set_up(kind, seeded)
         batches = [{"x": np.ones((4, 2), np.float32)}] * 3
-        return tg.fit(w, batches, epochs=epochs, loss=loss, generators=[noise], checkpoint=folder, resume=resume,
-                      progress=False).losses  # fmt: skip
+        return tg.fit(model, batches, epochs=epochs, loss=loss, generators=given, checkpoint=folder, resume=resume,
+                      compile=compile, progress=False).losses  # fmt: skip
 
     expected = run(4, False, tmp_path / "whole")
     run(2, False, tmp_path / "parts")

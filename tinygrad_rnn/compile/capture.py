@@ -11,6 +11,7 @@ import numpy as np
 
 from ..effects import Change, Check, Effects, Update
 from ..errors import StaleError, fail
+from ..generators import made_of_a_seed
 from ..ops.core import apply, cast
 from ..ops.shape import BROADCAST
 from ..scope import Place, State, current, enter, using
@@ -48,6 +49,8 @@ class Recording:
         Random numbers, in the order in which they are drawn.
     ranges : list of Tensor
         Checks of integers, whether anybody uses these or not.
+    restarted : list of (numpy.random.Generator, state)
+        Generators that the function makes of a seed whenever it is called, and how they begin.
     anomaly : bool
         Whether a part of the function is to be watched for NaN.
     watched : (list of Tensor, list of Module)
@@ -66,6 +69,7 @@ class Recording:
     segments: list[tuple[int, int]] = field(default_factory=list)
     drawn: list[Tensor] = field(default_factory=list)
     ranges: list[Tensor] = field(default_factory=list)
+    restarted: list[tuple[np.random.Generator, Any]] = field(default_factory=list)
     anomaly: bool = False
     watched: tuple[list[Tensor], list[Any]] = field(default_factory=lambda: ([], []))
 
@@ -115,13 +119,14 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
     left, cleared = _left_behind(lasting, effects)
     roots = [*results, *(g for _, g in left)]
     copying = _Copying(effects, placeholders)
-    copying.run(_since([*roots, *effects.drawn, *effects.ranges, *_operands(effects)], start))
+    nodes = _since([*roots, *effects.drawn, *effects.ranges, *_operands(effects)], start)
+    copying.run(nodes)
     return Recording(
         placeholders, [copying.now(t) for t in roots], len(results), [t for t, _ in left], cleared, copying.bound,
         {stand_in.serial: effects.grads[s][0] for s, stand_in in effects.carried.items()},
         copying.changes, copying.last, _segments(effects.segments, copying.copies),
         [copying.copies[t.serial] for t in effects.drawn], [copying.copies[t.serial] for t in effects.ranges],
-        effects.anomaly,
+        made_of_a_seed([t.params for t in nodes if "generator" in t.params]), effects.anomaly,
         ([t for t, _ in lasting if t.serial in effects.asked], list(effects.modules.values())),
     )  # fmt: skip
 
@@ -255,8 +260,6 @@ class _Copying:
             copy = inside(t, lambda: leaf(t.spec, PARAMETER if t.op is PARAMETER else PLACEHOLDER, name=t.name))
             self.bound[copy.serial] = t
             return copy
-        if "generator" in t.params:  # of its input only the shape matters
-            return remade(t, tuple([constant(np.zeros(i.shape, i.dtype)) for i in t.inputs]))
         inputs = tuple([self.now(i) for i in t.inputs])
         known = type(t.data) is np.ndarray and all(type(i.data) is np.ndarray for i in inputs)
         return inside(t, lambda: constant(t.data, t.name)) if known else remade(t, inputs)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..changes import Watched, seen_elsewhere
 from ..garbage import uncollected
+from ..generators import unmoved
 from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
@@ -56,11 +57,14 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
     ------
     PlaceholderError
         On a call, where `fn` asks for a value, as ``if x > 0`` does: there is none while it is recorded.
+    GeneratorError
+        On a call, where `fn` draws random numbers itself and not by ``tg.random``: they would be the same for ever.
 
     Notes
     -----
     A function that forgets gradients and takes a step leaves None in ``.grad``; in any other way gradients are added up
-    and left there as usual. Generators draw fresh numbers on each call, in the recorded order.
+    and left there as usual. What ``tg.random`` and dropout draw is fresh on each call, in the recorded order; a
+    generator that `fn` makes of a seed begins anew, as it does when `fn` is called.
 
     What the function finds around it is guarded, and a change records anew: attributes of modules, ``requires_grad``,
     and the globals and variables of outer functions that its code names, or that of the user's functions that it calls.
@@ -277,7 +281,8 @@ class Compiled:
             return outputs
 
         with uncollected():
-            recording = capture(traced, placeholders)
+            with unmoved("compile", self._fn, args, kwargs):
+                recording = capture(traced, placeholders)
             guards = self._guards(recording, args, kwargs)
             program = Program(recording, time.perf_counter() - began, self._memory, self._cache.turns)
         return _Recorded(key, program, form[0], guards)

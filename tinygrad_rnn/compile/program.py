@@ -28,7 +28,7 @@ from .report import Memory, Profile, listing_of, memory_of, profile_of
 from .rewrite import Firing, Rewriter, rewrite
 from .rules import CLEAN, FOLD, GATHER, gradient_lines
 from .run import Table, Workspace
-from .saved import named_tensors, recording_from_json, recording_to_json
+from .saved import Generators, named_tensors, recording_from_json, recording_to_json
 from .schedule import schedule
 from .turns import Turns
 from .views import View
@@ -211,6 +211,8 @@ class Program:
         workspace = self._workspace()
         try:
             workspace.stage(arrays)
+            for generator, state in self.recording.restarted:
+                generator.bit_generator.state = state
             workspace.run(watched=current().anomaly or self.recording.anomaly)
             return self._finish(workspace)
         finally:
@@ -352,7 +354,7 @@ class Program:
         tensors: Any = None,
         optimizers: Sequence[Any] = (),
         *,
-        generator: np.random.Generator | None = None,
+        generator: Generators = None,
         memory: str | None = None,
     ) -> Program:
         """A program from its text, over these tensors and optimisers.
@@ -364,8 +366,8 @@ class Program:
             What the program uses, under the names with which it was written.
         optimizers : sequence of Optimizer
             In the order of their steps.
-        generator : numpy.random.Generator, optional
-            Where random numbers come from.
+        generator : numpy.random.Generator, or sequence of them, optional
+            Where random numbers come from, in the order in which they are first drawn from.
         memory : "sqrt", optional
             As for :func:`compile`.
 

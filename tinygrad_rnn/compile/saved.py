@@ -19,7 +19,8 @@ from .internal import ASSIGN, CHANGES, CHECK, INTERNAL
 
 __all__ = ["named_tensors", "recording_from_json", "recording_to_json"]
 
-VERSION = 1
+VERSION = 2
+Generators = np.random.Generator | Sequence[np.random.Generator] | None
 _LEAVES = {op.name: op for op in (CONSTANT, LITERAL, PARAMETER, PLACEHOLDER)}
 _NUMBERS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
@@ -52,7 +53,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         written["nodes"][position[t.serial]]["params"] = _change_json(t.params["change"], optimizers, names)
     return json.dumps({
         "version": VERSION,
-        "graph": written,
+        "graph": _with_numbers(written, graph.nodes),
         "arguments": [[list(t.shape), t.dtype.name, t.name, position.get(t.serial)] for t in recording.placeholders],
         "bound": {position[s]: names[t.serial] for s, t in recording.bound.items() if s in position},
         "carried": {position[s]: names[t.serial] for s, t in recording.carried.items() if s in position},
@@ -76,6 +77,16 @@ def _change_json(change: Any, optimizers: list[Any], names: dict[int, str | None
             "step": change.step}  # fmt: skip
 
 
+def _with_numbers(written: dict[str, Any], nodes: Sequence[Tensor]) -> dict[str, Any]:
+    """The graph with a number for each generator, in the order in which they are first drawn from."""
+    numbers: dict[int, int] = {}
+    for node, t in zip(written["nodes"], nodes, strict=True):
+        if "generator" in t.params:
+            number = numbers.setdefault(id(t.params["generator"]), len(numbers))
+            node["params"]["generator"]["number"] = number
+    return written
+
+
 def _check_names(tensors: Sequence[Tensor], names: dict[int, str | None]) -> None:
     taken: dict[str, int] = {}
     for t in tensors:
@@ -91,7 +102,7 @@ def recording_from_json(
     text: str,
     tensors: Mapping[str, Tensor] = {},
     optimizers: Sequence[Any] = (),
-    generator: np.random.Generator | None = None,
+    generator: Generators = None,
 ) -> Recording:
     """A recording from its text, over these tensors and optimisers.
 
@@ -106,8 +117,9 @@ def recording_from_json(
     if not isinstance(written, dict) or written.get("version") != VERSION:
         raise ValueError(f"from_json: expected a program of version {VERSION}")
     nodes: list[Tensor] = []
+    generators = [generator] if isinstance(generator, np.random.Generator) else list(generator or ())
     for node in written["graph"]["nodes"]:
-        nodes.append(_node(node, nodes, generator, tensors, optimizers))
+        nodes.append(_node(node, nodes, generators, tensors, optimizers))
     bound = {nodes[int(k)].serial: _fitting(tensors, name, nodes[int(k)]) for k, name in written["bound"].items()}
     carried = {nodes[int(k)].serial: _fitting(tensors, name, nodes[int(k)]) for k, name in written["carried"].items()}
     outputs = [nodes[k] for k in written["graph"]["outputs"]]
@@ -153,7 +165,7 @@ def _fitting(tensors: Mapping[str, Tensor], name: str, node: Tensor) -> Tensor:
     return t
 
 
-def _node(written: dict[str, Any], nodes: list[Tensor], generator: Any, tensors: Any, optimizers: Any) -> Tensor:
+def _node(written: dict[str, Any], nodes: list[Tensor], generators: Any, tensors: Any, optimizers: Any) -> Tensor:
     name, spec = written["op"], Spec(tuple(written["shape"]), np.dtype(written["dtype"]))
     op = _LEAVES.get(name) or registry.get(name) or INTERNAL.get(name)
     if op is None:
@@ -166,23 +178,26 @@ def _node(written: dict[str, Any], nodes: list[Tensor], generator: Any, tensors:
     if op in CHANGES.values():
         t.params = {"change": _change(op, written["params"], t.inputs, tensors, optimizers)}
     else:
-        t.params = {key: _value(key, v, generator) for key, v in written["params"].items()}
+        t.params = {key: _value(key, v, generators) for key, v in written["params"].items()}
     t.place = Place(tuple(written["scope"]), written["time"], written["direction"] == "backward")
     return t
 
 
-def _value(key: str, written: Any, generator: Any) -> Any:
+def _value(key: str, written: Any, generators: Sequence[np.random.Generator]) -> Any:
     """A parameter of an op, from JSON's terms."""
     if isinstance(written, dict):
         if "slice" in written:
             return slice(*written["slice"])
         if "generator" in written:
-            if generator is None:
-                raise KeyError("from_json: the program draws random numbers; pass generator=")
-            return generator
+            if not written["number"] < len(generators):
+                raise KeyError(
+                    f"from_json: the program draws from {written['number'] + 1} generators or more, got "
+                    f"{len(generators)}; pass generator=, or a list of them"
+                )
+            return generators[written["number"]]
         return Ellipsis
     if isinstance(written, list):
-        return tuple([_value("", v, generator) for v in written])
+        return tuple([_value("", v, generators) for v in written])
     if key == "dtype":
         return np.dtype(written)
     return _NUMBERS.get(written, written) if isinstance(written, str) else written

@@ -18,6 +18,7 @@ from ..ops.index import SLICE
 from ..ops.linalg import MATMUL
 from ..ops.named import op_named, ops_named
 from ..ops.neural import CROSS_ENTROPY, NORMALIZE
+from ..ops.random import BERNOULLI_OF, CATEGORICAL, NONNEGATIVE
 from ..ops.shape import RESHAPE, STACK, TRANSPOSE
 from ..scope import Place, recording
 from ..tensor import LITERAL, Spec, Tensor, leaf
@@ -30,6 +31,7 @@ BUDGET = 200  # nodes that moving one slice may make
 
 SUM, MEAN = op_named("sum"), op_named("mean")
 ALONG = ops_named("softmax", "log_softmax")  # work along one axis, and on each row for itself
+_CHOICES = (BERNOULLI_OF, CATEGORICAL)  # by noise that is nothing else
 
 
 class Unfolded:
@@ -58,13 +60,15 @@ class Unfolded:
         return t.inputs if is_sequence(t) and t.name is None else (t,)
 
     def _remade(self, t: Tensor) -> Tensor:
-        if not t.inputs:
-            return t
-        if "generator" in t.params:  # what is drawn at random is a given
-            drawn = leaf(t.data, name=t.name or "mask")
+        if "generator" in t.params or t.op in _CHOICES:  # what is drawn at random is a given
+            drawn = leaf(t.data, name=t.name or t.op.label)
             drawn.place, drawn._source = t.place, t._source
             return drawn
+        if not t.inputs:
+            return t
         inputs = tuple(self.made[i.serial] for i in t.inputs)
+        if t.op is NONNEGATIVE:  # it is only looked at
+            return inputs[0]
         if t.op is SLICE:
             return self._sliced_by(t, inputs[0])
         spread = self._over_steps(t, inputs)

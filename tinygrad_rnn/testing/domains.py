@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..grad.reverse import grad
-from ..ops import elementwise, index, linalg, neural, reduce, shape
-from ..ops.core import cast
+from ..ops import elementwise, index, linalg, neural, random, reduce, shape
+from ..ops.core import apply, cast
 from ..ops.named import by_op
 from ..tensor import Op
 
@@ -78,6 +78,11 @@ def _rows(function: Callable[..., Any]) -> list[Use]:
     return [Use(function, (_f(3),)), Use(function, (_f(2, 3),)), Use(function, (_f(0, 3),)), Use(function, (_f(2, 1),))]
 
 
+def _seeded(function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
+    """A function that draws, always the same numbers."""
+    return lambda *inputs: function(*first, *inputs, generator=np.random.default_rng(0))
+
+
 def _gathered(x: Any) -> Any:
     """The gradient of slices, which is assembled from parts."""
     return grad((x[0] * x[0]).sum() + (x[1:] * x[1:] * x[1:]).sum(), x, create_graph=True)
@@ -85,7 +90,6 @@ def _gathered(x: Any) -> Any:
 
 BROKEN = by_op({  # laws that an op breaks on purpose
     "detach": ("gradients",),  # its gradient is none
-    "dropout_mask": ("eager_equals_compiled",),  # a compiled function goes on drawing
 })
 ARGUMENTS: dict[Op, list[Use]] = by_op({
     "detach": [Use(lambda x: x.detach(), (_f(2, 3),))],
@@ -143,7 +147,17 @@ ARGUMENTS: dict[Op, list[Use]] = by_op({
         Use(neural.cross_entropy, (_f(2, 4), _i(4, 2))), Use(neural.cross_entropy, (_f(2, 3, 4), _i(4, 2, 3))),
         Use(lambda x, k: neural.cross_entropy(x, k, reduction="none"), (_f(2, 4), _i(4, 2))),
     ],
-    "dropout_mask": [Use(lambda x: neural.dropout(x, 0.5, generator=np.random.default_rng(0)), (_f(3, 4),))],
+    "normal": [
+        Use(_seeded(random.normal, (2, 3)), (_f(3), _f(2, 1, low=0.1))),
+        Use(_seeded(random.normal, (0, 3)), (_f(), _f(3, low=0.1))),
+    ],
+    "uniform": [Use(_seeded(random.uniform, (2, 3)), (_f(3, high=0), _f(2, 1, low=0.1)))],
+    "gumbel": [Use(_seeded(random.gumbel, 3), (_f(3), _f(1, low=0.1)))],
+    "nonnegative": [Use(lambda x: apply(random.NONNEGATIVE, (x,), {"what": "x"}), (_f(2, 3, low=0.1),))],
+    "bernoulli": [Use(lambda x: neural.dropout(x, 0.5, generator=np.random.default_rng(0)), (_f(3, 4),))],
+    "bernoulli_of": [Use(_seeded(random.bernoulli, (2, 3)), (_f(3, low=0, high=1),))],
+    "categorical": [Use(_seeded(random.categorical), (_f(2, 3),)), Use(_seeded(random.categorical), (_f(0, 3),))],
+    "permutation": [Use(_seeded(random.permutation), (_f(4, 2),)), Use(_seeded(random.permutation), (_f(0, 2),))],
     "matmul": [
         Use(linalg.matmul, (_f(2, 3), _f(3, 2))), Use(linalg.matmul, (_f(3), _f(3))),
         Use(linalg.matmul, (_f(2, 3), _f(3))),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import fail
+from ..generators import found_around
 from ..io import load, save
 from ..nn.module import Module
 from ..nn.state import leaves_of, mapped_state
@@ -58,7 +59,8 @@ class Checkpoints:
     optimizer : Optimizer
     batches : Source
     generators : sequence of numpy.random.Generator
-        Beside those of the model.
+    functions : sequence of callable
+        Whose generators are saved as well: those that they find around them, as the model's modules do.
     """
 
     def __init__(
@@ -68,11 +70,14 @@ class Checkpoints:
         optimizer: Optimizer,
         batches: Any,
         generators: Sequence[np.random.Generator],
+        functions: Sequence[Any] = (),
     ) -> None:
         self.last, self.best = (Path(folder) / f"{name}.safetensors" for name in ("last", "best"))
         self.last.parent.mkdir(parents=True, exist_ok=True)
         self._model, self._optimizer, self._batches = model, optimizer, batches
-        self._generators = {**generators_of(model), **{f"given.{k}": g for k, g in enumerate(generators)}}
+        given = {f"given.{k}": g for k, g in enumerate(generators)}
+        around = {f"around.{where}": g for where, g in found_around(model, *functions).items()}
+        self._generators = _each_once({**generators_of(model), **given, **around})
 
     def begin(self, run: Run) -> None:
         """Write the start of a training over what was there of another one."""
@@ -198,6 +203,15 @@ def _damaged(path: Path) -> Iterator[None]:
 
 def _damage(path: Path, what: str) -> ValueError:
     return fail(ValueError, f"fit: {path} is damaged", got=what, hint="use another folder, or resume=False")
+
+
+def _each_once(generators: Mapping[str, Any]) -> dict[str, np.random.Generator]:
+    """Those that operations can draw from, by their first names."""
+    first: dict[int, str] = {}
+    for name, g in generators.items():
+        if isinstance(g, np.random.Generator):
+            first.setdefault(id(g), name)
+    return {name: generators[name] for name in first.values()}
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
