@@ -335,10 +335,9 @@ EXAMPLES |= {rule.name: of_line for rule in lines()}
 def _(rule: Rule, c: Case) -> Example:
     shape = c.sizes[:3]
     axis = int(c.rng.integers(3))
-    lead = (slice(None),) * axis
-    return one(
-        lambda x: tg.sin(tg.stack([x[(*lead, k - c.pick(0, n))] for k in range(n)], axis)), c.array(*shape)
-    ) if (n := shape[axis]) else one(tg.sin, c.array(*shape))  # fmt: skip
+    lead, n = (slice(None),) * axis, shape[axis]
+    places = [(*lead, k - c.pick(0, n)) for k in range(n)]
+    return one(lambda x: tg.sin(tg.stack([x[p] for p in places], axis) if places else x), c.array(*shape))
 
 
 @example("stack of lookups")
