@@ -172,7 +172,7 @@ def _checked(program: Program, number: int, stages: Sequence[str], tally: Tally)
     if not usable:
         tally.skip()
         return None
-    due = [STAGES[s] for s in stages if number % STAGES[s].share == STAGES[s].share // 2]
+    due = [STAGES[s] for s in stages if STAGES[s].due(number)]
     due = [stage for stage in due if applies(stage, program)]
     failure = None
     for stage in due:
