@@ -275,11 +275,13 @@ def _draw_loop_in(builder: Builder, names: Sequence[str]) -> None:
     weights = [k for k in {c.choice(range(len(builder.values))) for _ in range(2)} if builder.values[k].is_float]
     made = add_loop(builder, [h], xs, weights, names, c.integer(1, 3), time_axis=0, past=False)
     if made is not None and c.integer(0, 1):
-        add_state(builder, made, 0)
+        add_state(builder, 0)
 
 
-def add_state(builder: Builder, loop: int, which: int) -> None:
-    """The last state of a loop comes out beside an operation on all of them."""
+def add_state(builder: Builder, which: int) -> None:
+    """A last state of the last loop comes out beside an operation on all of them."""
+    steps = builder.steps
+    loop = len(builder.inputs) + next(k for k in reversed(range(len(steps))) if steps[k].op == "loop")
     state = builder.add("state", loop, which=which)
     touched = touch(builder, loop)
     builder.kept += [k for k in (state, touched) if k is not None]

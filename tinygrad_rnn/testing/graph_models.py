@@ -58,13 +58,8 @@ class Model:
             xs = self._layer(xs, [state, cell], own, self.tokens and layer == 0)
         self._add_loss(xs, readout, targets)
         if self.b.c.integer(0, 1):
-            loop = next(k for k in reversed(range(len(self.b.values))) if self._is_loop(k))
-            add_state(self.b, loop, self.b.c.integer(0, 1) if self.cell == "lstm" else 0)
+            add_state(self.b, self.b.c.integer(0, 1) if self.cell == "lstm" else 0)
         return self.b.program(2)
-
-    def _is_loop(self, k: int) -> bool:
-        step = k - len(self.b.inputs)
-        return step >= 0 and self.b.steps[step].op == "loop"
 
     def _order(self, *rest: int) -> tuple[int, ...]:
         return (self.time, self.batch, *rest) if self.axis == 0 else (self.batch, self.time, *rest)
