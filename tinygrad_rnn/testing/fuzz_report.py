@@ -66,6 +66,18 @@ class Tally:
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     covered: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)
 
+    def add(self, other: Tally) -> None:
+        """Count what another process counted."""
+        self.programs += other.programs
+        self.skipped += other.skipped
+        self.elapsed += other.elapsed
+        self.steps += other.steps
+        for own, more in ((self.stages, other.stages), (self.failed, other.failed), (self.pairs, other.pairs)):
+            own.update(more)
+        self.covered.update(other.covered)
+        for name, seconds in other.seconds.items():
+            self.seconds[name] += seconds
+
     def skip(self) -> None:
         """Count a program that comes too near a kink, or is not finite."""
         self.programs += 1

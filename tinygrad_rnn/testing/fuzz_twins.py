@@ -234,4 +234,4 @@ SOURCES: dict[str, str] = {
     "layers: GRU": _LAYER.replace("{layer}", "GRU"),
 }
 
-SHARES = {"fed back": 8, "dropout": 8, "snapshots": 8, "training": 16, "changed": 48, "layers": 64}
+SHARES = {"fed back": 8, "dropout": 8, "snapshots": 8, "training": 16, "changed": 48, "layers": 192}
