@@ -132,7 +132,7 @@ class Lowering:
         while work:
             node = work.pop()
             parts = node.inputs if node.op.name in JOINS else ()
-            if any(len(self.users[part.serial]) > 1 for part in parts):
+            if any(part.serial in self.roots or len(self.users[part.serial]) > 1 for part in parts):
                 return False
             work += parts
         return True
