@@ -251,7 +251,7 @@ def draw_graph(
         builder.input(c.choice([(2,), (3,), (2, 2), (4,), ()]), "int64", c.integer(1, 3))
     for _ in range(c.integer(1, max_steps)):
         block = c.integer(0, 15) if blocks else 0
-        if block == 13 and ops is None:
+        if block in (12, 13) and ops is None:
             add_motif(builder)
         elif block == 14:
             builder.checkpoint(names)
