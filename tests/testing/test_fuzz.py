@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.compile import function as compiling
+from tinygrad_rnn.tensor import leaf
 from tinygrad_rnn.testing import fuzz as fuzzer
 from tinygrad_rnn.testing.fuzz import fuzz, main, program_number, replay
-from tinygrad_rnn.testing.fuzz_checks import STAGES, Case, Failure, applies, check, reproduction
-from tinygrad_rnn.testing.fuzz_report import pairs_of
+from tinygrad_rnn.testing.fuzz_checks import Case, Failure, applies, check, reproduction
+from tinygrad_rnn.testing.fuzz_report import features_of, pairs_of
 from tinygrad_rnn.testing.fuzz_shrink import rebuilt, shrunk, size
+from tinygrad_rnn.testing.fuzz_stages import STAGES
 from tinygrad_rnn.testing.graph_program import Input, Program, Step
 from tinygrad_rnn.testing.peers import installed
 
@@ -80,7 +85,7 @@ def test_the_code_passes_once_the_fault_is_gone(monkeypatch):
 def test_a_wrong_value_is_found(monkeypatch):
     right = tg.softmax
     monkeypatch.setattr(tg, "softmax", lambda x, axis=-1: right(x, axis) * 1.001)
-    report = fuzz(count=120, peers=False, most=1, shrink_seconds=5)
+    report = fuzz(count=120, peers=False, most=1, shrink_seconds=5, only=["values"])
     (finding,) = report.findings
     assert (finding.failure.stage, [s.op for s in finding.program.walk()]) == ("values", ["softmax"])
 
@@ -140,6 +145,238 @@ def test_warnings_are_failures(monkeypatch):
     failure = check(SMALL, ["values"])
     assert failure is not None
     assert failure.kind == "UserWarning"
+
+
+# Faults of what is done with programs: a law of its own for each ---------------------------------------------------------
+
+
+def caught(stage, count=40):
+    """The failure of a stage on some programs."""
+    report = fuzz(count=count, seed=2, peers=False, most=1, shrink_seconds=1, only=[stage])
+    assert report.findings, f"{stage} has seen nothing in {count} programs"
+    (finding,) = report.findings
+    with pytest.raises(Exception):  # noqa: B017, PT011
+        run(finding.code)
+    return finding.failure
+
+
+@pytest.fixture
+def running(monkeypatch):
+    """Puts a function of the right ``Program.run`` in its place."""
+    right = compiling.Program.run
+    return lambda make: monkeypatch.setattr(compiling.Program, "run", make(right))
+
+
+@pytest.fixture
+def calling(monkeypatch):
+    """Puts a function of the right call of a compiled function in its place."""
+    right = compiling.Compiled.__call__
+    return lambda make: monkeypatch.setattr(compiling.Compiled, "__call__", make(right))
+
+
+def test_results_that_are_written_over_are_found(running):
+    def make(right):
+        def run(self, arrays):
+            results = right(self, arrays)
+            for kept, new in zip(vars_of(self, "kept", results), results, strict=True):
+                np.copyto(kept, new)
+            return vars_of(self, "kept", results)
+
+        return run
+
+    running(make)
+    assert "has changed" in caught("compiled values").text
+
+
+REMEMBERED = {}
+
+
+def vars_of(owner, name, value):
+    """What was remembered first for an object that may have no attributes of its own; the object lives as long."""
+    return REMEMBERED.setdefault((id(owner), name), (owner, value))[1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    yield
+    REMEMBERED.clear()
+
+
+def test_snapshots_that_change_are_found(monkeypatch, running):
+    """A parameter that is changed in place, and tensors that share its memory."""
+
+    def make(right):
+        def run(self, arrays):
+            before = [t.data for t in self.recording.bound.values()]
+            results = right(self, arrays)
+            for t, old in zip(self.recording.bound.values(), before, strict=True):
+                old[...] = t.data
+            return results
+
+        return run
+
+    running(make)
+    monkeypatch.setattr(tg.Tensor, "detach", lambda self: self if self.is_symbolic else leaf(self.data))
+    assert "has changed with it" in caught("snapshots").text
+
+
+@pytest.mark.parametrize("stage", ["training: SGD", "training: Adam", "training: assigned"])
+def test_parameters_that_are_not_updated_are_found(running, stage):
+    def make(right):
+        def run(self, arrays):
+            before = [t.data.copy() for t in self.recording.bound.values()]
+            results = right(self, arrays)
+            for t, old in zip(self.recording.bound.values(), before, strict=True):
+                t.replace_data(old)
+            return results
+
+        return run
+
+    running(make)
+    assert caught(stage).kind == "value"
+
+
+def test_a_momentum_that_is_lost_is_found(running):
+    def make(right):
+        def run(self, arrays):
+            results = right(self, arrays)
+            for update in self.recording.effects.updates:
+                for state in update.optimizer.state:
+                    for k in range(len(state or ())):
+                        state[k][...] = 0
+            return results
+
+        return run
+
+    running(make)
+    assert caught("training: momentum").kind == "value"
+
+
+def test_another_stream_of_random_numbers_is_found(calling):
+    def make(right):
+        def call(self, *given, **named):
+            results = right(self, *given, **named)
+            for cell in self._fn.__closure__ or ():
+                if callable(cell.cell_contents):
+                    cell.cell_contents.__closure__[0].cell_contents.random()
+            return results
+
+        return call
+
+    calling(make)
+    assert caught("dropout").kind == "value"
+
+
+@pytest.mark.parametrize("stage", ["threads", "threads: program"])
+def test_results_of_another_thread_are_found(calling, running, stage):
+    def make(right):
+        def of_whoever_came_last(self, *given):
+            REMEMBERED[id(self)] = given
+            time.sleep(1e-3)
+            return right(self, *REMEMBERED[id(self)])
+
+        return of_whoever_came_last
+
+    (calling if stage == "threads" else running)(make)
+    assert caught(stage).kind == "value"
+
+
+def test_programs_that_are_mixed_up_are_found(calling):
+    def make(right):
+        def call(self, *given):
+            results = right(self, *given)
+            return [y * 0 if y.is_float else y for y in results] if len(self.programs) > 1 else results
+
+        return call
+
+    calling(make)
+    assert caught("signatures").kind == "value"
+
+
+def test_states_that_are_not_taken_are_found(calling):
+    def make(right):
+        return lambda self, *given: right(self, *[g * 0 if isinstance(g, tg.Tensor) and g.is_float else g for g in given])
+
+    calling(make)
+    assert caught("fed back").kind == "value"
+
+
+@pytest.mark.parametrize("change", [s for s in STAGES if s.startswith("changed")])
+def test_what_is_trusted_for_ever_is_found(monkeypatch, change):
+    """Programs that see nothing of what has changed around them."""
+
+    def compile(function):
+        compiled = compiling.Compiled(function)
+
+        def call(*given):
+            program = vars_of(call, given[0].shape if given else None, None) or compiled.program(*given)
+            REMEMBERED[id(call), given[0].shape if given else None] = call, program
+            return [leaf(a.copy()) for a in program.run([np.asarray(g) for g in given])]
+
+        return call
+
+    monkeypatch.setattr(tg, "compile", compile)
+    assert caught(change).stage == change
+
+
+@pytest.mark.parametrize("layer", ["RNN", "LSTM", "GRU"])
+def test_outputs_of_layers_that_are_wrong_are_found(monkeypatch, layer):
+    own = getattr(tg.nn, layer)
+    right = own.forward
+    wrong = lambda self, xs, **options: right(self, xs * 1.001 if xs.is_symbolic else xs, **options)
+    monkeypatch.setattr(own, "forward", wrong)
+    assert caught(f"layers: {layer}", 3).kind == "value"
+
+
+def test_a_child_that_hangs_is_found(monkeypatch):
+    monkeypatch.setattr(compiling.Compiled, "__call__", lambda self, *given: hang_in_children(self, *given))
+    assert "hangs" in caught("fork", 1).text
+
+
+PARENT, CALL = os.getpid(), compiling.Compiled.__call__
+
+
+def hang_in_children(self, *given):
+    if os.getpid() != PARENT:
+        time.sleep(60)
+    return CALL(self, *given)
+
+
+# What is drawn --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_programs_go_where_faults_lived(seed):
+    found = Counter(name for k in range(300) for name in features_of(program_number(seed, k)))
+    least = {
+        "intermediate result": 100, "part of a join": 25, "result and a view of it": 40, "view that comes out": 50,
+        "slices of one value": 30, "stack of one": 10, "last state": 30, "float32": 120, "loop of 1": 12,
+        "loop of 2": 15, "loop of 3": 12, "loop of 9": 3,
+    }  # fmt: skip
+    assert {name: found[name] for name in least if found[name] < least[name]} == {}
+
+
+def test_stages_run_on_their_share_of_all_kinds_of_programs():
+    """Also on recurrent models, which are every eighth program."""
+    for stage in STAGES.values():
+        numbers = [k for k in range(200 * stage.share) if stage.due(k)]
+        assert 120 < len(numbers) < 280 or stage.share == 1
+        assert any(k % 8 == 7 for k in numbers)
+
+
+def test_stages_can_be_chosen():
+    report = fuzz(count=4, only=["gradient", "threads"])
+    assert set(report.tally.stages) == {"gradient", "gradient recorded", "threads", "threads: program"}
+    with pytest.raises(ValueError, match="signatures"):
+        fuzz(count=1, only=["nothing of that name"])
+
+
+def test_processes_share_the_work():
+    options = {"count": 5, "seed": 4, "peers": False, "only": ["values"]}
+    alone, together = fuzz(**options), fuzzer.in_processes(2, **options)
+    assert together.findings == []
+    assert together.tally.programs == alone.tally.programs == 5
+    assert together.tally.features == alone.tally.features
 
 
 # Shrinking ------------------------------------------------------------------------------------------------------------
@@ -256,7 +493,7 @@ def test_turns_of_a_loop_give_what_it_gives(seed):
     program = draw_model(NumpyChoices(np.random.default_rng(seed)))
     nodes = [*program.inputs, *program.steps]
     k = next(k for k, s in enumerate(nodes) if isinstance(s, Step) and s.op == "loop")
-    unrolled = _opened(program, nodes, k, _turns(nodes[k], k))
+    unrolled = _opened(program, nodes, k, *_turns(nodes[k], k))
     names = dict(zip([id(x) for x in program.inputs], program.arrays()))
     arrays = [next(names[id(y)] for y in program.inputs if y is x) for x in unrolled.inputs]
     for a, b in zip(unrolled(*map(tg.tensor, arrays)), program(*map(tg.tensor, program.arrays())), strict=True):

@@ -200,7 +200,7 @@ class Builder:
 FREQUENT = (
     "matmul", "multiply", "add", "lookup", "einsum", "where", "concatenate", "stack", "softmax", "layer_norm", "slice",
     "pick", "split", "matmul_T", "sum", "mean", "add_value", "set_value", "transpose", "reshape", "take", "one_hot",
-    "layer_norm_affine", "cross_entropy_of", "outer", "divide", "subtract", "huber", "logical_not",
+    "layer_norm_affine", "cross_entropy_of", "outer", "divide", "subtract", "huber", "logical_not", "logical_and",
 )  # fmt: skip
 GRAPH_OPS = [op.name for op in OPS.values() if op.draw is not None]
 GRAPH_OPS += [*FREQUENT, *FREQUENT]  # of what fits seldom, and of what networks are made of

@@ -36,7 +36,7 @@ class Model:
     def __init__(self, builder: Builder, max_time: int, max_layers: int, tokens: bool | None) -> None:
         self.b, c = builder, builder.c
         # one step often, since it is a case of its own; nine, since Python rewrites what runs more than eight times
-        self.batch, self.time = c.choice([2, 1]), min(max_time, c.choice([1, 1, 1, 2, 2, 2, 3, 3, 4, 9]))
+        self.batch, self.time = c.choice([2, 1]), min(max_time, c.choice([1, 1, 1, 2, 2, 3, 3, 4, 9, 9]))
         if self.time > 4:
             self.batch = 1  # values stay small
         self.axis = c.integer(0, 1)
