@@ -214,7 +214,8 @@ def _numbers(
     if progress:
         from tqdm import tqdm
 
-        numbers = tqdm(iter(numbers), total=len(numbers) if count is not None else None, unit=" programs", mininterval=1.0)
+        total = len(numbers) if count is not None else None
+        numbers = tqdm(iter(numbers), total=total, unit=" programs", mininterval=1.0)
     for number in numbers:
         if time.monotonic() > end:
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -310,10 +311,8 @@ def _twin(case: Case, stage: Stage) -> Iterator[str]:
 
 def _tolerances(case: Case, stage: Stage) -> list[float]:
     """As they were when the stage failed; none where it raised."""
-    try:
+    with suppress(Failure):
         case.run(stage)
-    except Failure:
-        pass
     try:
         return [m.tolerance for m in case.expected(stage)]
     except Exception:

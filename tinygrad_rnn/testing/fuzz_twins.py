@@ -1,7 +1,7 @@
 """Experiments that are run twice, compiled and eagerly: training, random numbers, what changes between calls.
 
-Each is the source of a generator ``experiment(wrap)``. What it gives is kept until its end and compared then, so results
-are there over later calls; what is to change by right is copied.
+Each is the source of a generator ``experiment(wrap)``. What it gives is kept until its end and compared then, so
+results are there over later calls; what is to change by right is copied.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def experiment(wrap):
 _FED_BACK = '''
 def experiment(wrap):
     compiled = wrap(lambda *xs: program(*xs))
-    fed = lambda outputs, a: next((y for y in outputs if (y.shape, y.dtype) == (a.shape, a.dtype) and y.is_float), a)
+    like = lambda y, a: y.is_float and (y.shape, y.dtype) == (a.shape, a.dtype) and np.abs(y.numpy()).max(initial=0) < 3
+    fed = lambda outputs, a: next((y for y in outputs if like(y, a)), a)
     given = list(arrays)
     for _ in range(3):
         outputs = compiled(*given)
@@ -234,4 +235,4 @@ SOURCES: dict[str, str] = {
     "layers: GRU": _LAYER.replace("{layer}", "GRU"),
 }
 
-SHARES = {"fed back": 8, "dropout": 8, "snapshots": 8, "training": 16, "changed": 48, "layers": 192}
+SHARES = {"fed back": 16, "dropout": 16, "snapshots": 16, "training": 24, "changed": 64, "layers": 256}
