@@ -11,7 +11,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.compile import function as compiling
 from tinygrad_rnn.tensor import leaf
-from tinygrad_rnn.testing.fuzz import fuzz
+from tinygrad_rnn.testing.fuzz import fuzz, program_number
+from tinygrad_rnn.testing.fuzz_checks import check
 from tinygrad_rnn.testing.fuzz_stages import STAGES
 
 
@@ -200,7 +201,9 @@ def test_outputs_of_layers_that_are_wrong_are_found(monkeypatch, layer):
 
 def test_a_child_that_hangs_is_found(monkeypatch):
     monkeypatch.setattr(compiling.Compiled, "__call__", lambda self, *given: hang_in_children(self, *given))
-    assert "hangs" in caught("fork", 1).text
+    failure = check(program_number(0, 0), ["fork"])
+    assert failure is not None
+    assert "hangs" in failure.text
 
 
 PARENT, CALL = os.getpid(), compiling.Compiled.__call__
