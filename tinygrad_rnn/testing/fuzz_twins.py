@@ -92,6 +92,7 @@ _SNAPSHOTS = '''
 def snapshots(w):
     with tg.no_grad():
         views = [w.T, w[...], w[None], w.reshape(-1), tg.flip(w), w.T[..., None], w.T.detach()]
+        views += [w[:1], w[..., -1:], *tg.split(w, [1], -1)] if w.ndim and w.shape[-1] else []
     return [w.detach(), w.detach().T, *views]
 
 
