@@ -104,15 +104,17 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     child = os.fork()
 if child == 0:
-    os.write(writing, pickle.dumps([np.asarray(y) for y in compiled(*arrays)]))
-    os._exit(0)
+    try:
+        os.write(writing, pickle.dumps([np.asarray(y) for y in compiled(*arrays)]))
+    finally:
+        os._exit(0)  # whatever happens, there is one fuzzer
 busy.set()
 beside.join()
 answered = select.select([reading], [], [], 5)[0]
 found = pickle.loads(os.read(reading, 1 << 20)) if answered else None
 os.close(reading), os.close(writing)
 os.kill(child, signal.SIGKILL), os.waitpid(child, 0)
-assert found is not None, "a child that was forked during a call hangs"
+assert found is not None, "a child that was forked during a call hangs, or has failed"
 '''
 
 
