@@ -263,3 +263,19 @@ def test_recomputed_nodes_belong_to_the_time_step_of_the_checkpoint():
     tanhs = [t for t in tg.graph(slope) if t.op.name == "tanh"]
     assert [t.time for t in tanhs] == [2, 1, 0]
     assert {t.direction for t in tanhs} == {"backward"}
+
+
+def test_of_parameters_alone_in_a_compiled_function():
+    """Their values are others on each call, also where the block detaches them."""
+    w = tg.parameter(np.array(0.5))
+    block = tg.checkpoint(lambda v: v * v.detach())
+
+    def step():
+        y = block(tg.sin(w))
+        return [y, *tg.grad(y, [w])]
+
+    compiled = tg.compile(step)
+    for _ in range(3):
+        for found, expected in zip(compiled(), step(), strict=True):
+            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
+        w.assign(w * 0.5)

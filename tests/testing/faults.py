@@ -5,8 +5,10 @@ usage: python -m tests.testing.faults; applies each in turn and prints which wer
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import testing
-from tinygrad_rnn.compile import arena, emit, groups, program, rewrite, rules
+from tinygrad_rnn.compile import arena, emit, groups, lower, lowerings, program, rewrite, rules
 from tinygrad_rnn.grad import checkpoint as checkpointing
 from tinygrad_rnn.grad import sums
 from tinygrad_rnn.kernels.loops import address  # noqa: F401  (kernels are there before faults are)
@@ -22,6 +24,7 @@ from tinygrad_rnn.nn import unrolling
 from tinygrad_rnn.ops import elementwise, index, linalg, neural, reduce, shape
 from tinygrad_rnn.ops.core import registry
 from tinygrad_rnn.testing import cell_laws
+from tinygrad_rnn.testing.fuzz import fuzz
 
 Patch = pytest.MonkeyPatch
 Check = Callable[[], Any]
@@ -96,6 +99,16 @@ def language_model() -> None:
 
 def checkpointed() -> None:
     testing.check_grad(tg.checkpoint(lambda x: tg.sin(x * x)), [0.3, -0.8])
+
+
+def fuzzed(*stages: str, count: int = 500) -> Check:
+    """Random programs, by some stages of the fuzzer."""
+
+    def check() -> None:
+        for finding in fuzz(count=count, only=stages, peers=False, most=1, shrink_seconds=2).findings:
+            raise finding.failure
+
+    return check
 
 
 # Faults ---------------------------------------------------------------------------------------------------------------
@@ -207,6 +220,30 @@ def _never_again(patch: Patch) -> None:
     patch.setattr(emit.Emitter, "touch", lambda self, view, number=None: None)
 
 
+def edited(owner: Any, name: str, old: str, new: str) -> Callable[[Patch], None]:
+    """A function with a part of its source replaced."""
+
+    def apply(patch: Patch) -> None:
+        right = getattr(owner, name)
+        source = dedent(inspect.getsource(right))
+        assert old in source, f"{name} has no {old!r} any more"
+        names = dict(right.__globals__)
+        exec(source.replace(old, new), names)
+        patch.setattr(owner, name, names[name])
+
+    return apply
+
+
+PLANNED = (fuzzed("compiled values"),)
+PLANNER = [
+    Fault("planning: slices along two axes share no entry",
+          edited(lower.Lowering, "_entries_differ", " and len(axes) == 1", ""), PLANNED),
+    Fault("planning: a stack of parts with other strides is a view",
+          edited(lowerings, "_consecutive", " and part.strides == first.strides", ""), PLANNED),
+    Fault("planning: a result inside of a stack may be written over",
+          edited(lower.Lowering, "_parts_needed_once", "part.serial in self.roots or ", ""), PLANNED),
+]  # fmt: skip
+
 tanh, ce = registry["tanh"], registry["cross_entropy"]
 FAULTS = [
     Fault("tanh: wrong sign", slope("tanh", lambda g, y, x: g * (y * y - 1)), (op("tanh"),)),
@@ -258,6 +295,7 @@ FAULTS = [
     Fault("rewriting: slices of a batched product off by one step", _next_slice, (language_model,)),
     Fault("rewriting: bias lost", _bias_lost, (language_model,)),
     Fault("rewriting: nodes equal by op and inputs alone", _equal_by_op, (language_model,)),
+    *PLANNER,
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.testing import fuzz as fuzzer
 from tinygrad_rnn.testing.fuzz import fuzz, main, program_number, replay
-from tinygrad_rnn.testing.fuzz_checks import STAGES, Case, Failure, applies, check, reproduction
-from tinygrad_rnn.testing.fuzz_report import pairs_of
+from tinygrad_rnn.testing.fuzz_checks import Case, Failure, applies, check, reproduction
+from tinygrad_rnn.testing.fuzz_report import features_of, pairs_of
 from tinygrad_rnn.testing.fuzz_shrink import rebuilt, shrunk, size
+from tinygrad_rnn.testing.fuzz_stages import STAGES
 from tinygrad_rnn.testing.graph_program import Input, Program, Step
 from tinygrad_rnn.testing.peers import installed
 
@@ -53,7 +55,7 @@ def run(code):
 
 
 def test_a_wrong_gradient_is_found_and_made_small(wrong_tanh, tmp_path, capsys):
-    report = fuzz(count=60, peers=False, save=tmp_path, most=1, shrink_seconds=10)
+    report = fuzz(count=60, peers=False, save=tmp_path, most=1, shrink_seconds=10, only=["gradient", "reverse"])
     (finding,) = report.findings
     assert [s.op for s in finding.program.walk()] == ["tanh"]
     assert size(finding.program) < size(finding.original)
@@ -80,7 +82,7 @@ def test_the_code_passes_once_the_fault_is_gone(monkeypatch):
 def test_a_wrong_value_is_found(monkeypatch):
     right = tg.softmax
     monkeypatch.setattr(tg, "softmax", lambda x, axis=-1: right(x, axis) * 1.001)
-    report = fuzz(count=120, peers=False, most=1, shrink_seconds=5)
+    report = fuzz(count=120, peers=False, most=1, shrink_seconds=5, only=["values"])
     (finding,) = report.findings
     assert (finding.failure.stage, [s.op for s in finding.program.walk()]) == ("values", ["softmax"])
 
@@ -140,6 +142,43 @@ def test_warnings_are_failures(monkeypatch):
     failure = check(SMALL, ["values"])
     assert failure is not None
     assert failure.kind == "UserWarning"
+
+
+# What is drawn --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_programs_go_where_faults_lived(seed):
+    found = Counter(name for k in range(300) for name in features_of(program_number(seed, k)))
+    least = {
+        "intermediate result": 100, "part of a join": 25, "result and a view of it": 40, "view that comes out": 50,
+        "slices of one value": 30, "stack of one": 10, "last state": 30, "float32": 120, "loop of 1": 12,
+        "loop of 2": 15, "loop of 3": 12, "loop of 9": 3,
+    }  # fmt: skip
+    assert {name: found[name] for name in least if found[name] < least[name]} == {}
+
+
+def test_stages_run_on_their_share_of_all_kinds_of_programs():
+    """Also on recurrent models, which are every eighth program."""
+    for stage in STAGES.values():
+        numbers = [k for k in range(200 * stage.share) if stage.due(k)]
+        assert 120 < len(numbers) < 280 or stage.share == 1
+        assert any(k % 8 == 7 for k in numbers)
+
+
+def test_stages_can_be_chosen():
+    report = fuzz(count=4, only=["gradient", "threads"])
+    assert set(report.tally.stages) == {"gradient", "gradient recorded", "threads", "threads: program"}
+    with pytest.raises(ValueError, match="signatures"):
+        fuzz(count=1, only=["nothing of that name"])
+
+
+def test_processes_share_the_work():
+    options = {"count": 5, "seed": 4, "peers": False, "only": ["values"]}
+    alone, together = fuzz(**options), fuzzer.in_processes(2, **options)
+    assert together.findings == []
+    assert together.tally.programs == alone.tally.programs == 5
+    assert together.tally.features == alone.tally.features
 
 
 # Shrinking ------------------------------------------------------------------------------------------------------------
@@ -256,7 +295,7 @@ def test_turns_of_a_loop_give_what_it_gives(seed):
     program = draw_model(NumpyChoices(np.random.default_rng(seed)))
     nodes = [*program.inputs, *program.steps]
     k = next(k for k, s in enumerate(nodes) if isinstance(s, Step) and s.op == "loop")
-    unrolled = _opened(program, nodes, k, _turns(nodes[k], k))
+    unrolled = _opened(program, nodes, k, *_turns(nodes[k], k))
     names = dict(zip([id(x) for x in program.inputs], program.arrays()))
     arrays = [next(names[id(y)] for y in program.inputs if y is x) for x in unrolled.inputs]
     for a, b in zip(unrolled(*map(tg.tensor, arrays)), program(*map(tg.tensor, program.arrays())), strict=True):

@@ -56,7 +56,8 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
     outputs = _outputs(result)
     effects = current().tracing
     if effects is not None:
-        effects.segments.append((start, now()))  # there are no values to be spared yet
+        effects.segments.append((start, now()))
+        return result  # no values are spared yet, and those of parameters will be others on each call
     if any(t.is_symbolic for t in outputs):
         return result
     inputs = _used(outputs, start)

@@ -1,7 +1,8 @@
 """Random graphs and models against the oracle and its peers: ``python -m tinygrad_rnn.testing.fuzz --minutes 10``.
 
-Every program is run eagerly, differentiated twice and forwards, traced, compiled, written and drawn; what differs from
-the oracle, or raises, is made smaller, printed as code that runs, and saved.
+Every program is run eagerly, differentiated twice and forwards, traced, compiled, written and drawn, and some are
+trained, changed between calls, and run by threads; what differs from the oracle or the eager run, or raises, is made
+smaller, printed as code that runs, and saved.
 """
 
 from __future__ import annotations
@@ -10,25 +11,31 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..atomic import write_atomically
-from .fuzz_checks import PEERS, STAGES, Case, Failure, applies, check, reproduction
+from ..errors import fail
+from .fuzz_checks import Case, Failure, applies, check, reproduction
 from .fuzz_report import Tally
 from .fuzz_shrink import shrunk
+from .fuzz_stages import PEERS, STAGES
 from .graph_choices import NumpyChoices, draw_graph, draw_model
 from .graph_program import Program
 from .peers import installed
 
-__all__ = ["Finding", "Report", "fuzz", "main", "program_number", "replay"]
+__all__ = ["Finding", "Report", "fuzz", "in_processes", "main", "program_number", "replay"]
 
 MODELS = 8  # one program of so many is a recurrent model
 MOST_FINDINGS = 10
+MOST_ALIKE = 3  # mismatches of one stage and kind that are made smaller; all are counted
 
 
 @dataclass
@@ -91,6 +98,8 @@ def fuzz(
     progress: bool = False,
     shrink_seconds: float = 30.0,
     most: int = MOST_FINDINGS,
+    only: Sequence[str] = (),
+    part: tuple[int, int] = (0, 1),
 ) -> Report:
     """Check programs until one of the limits is reached, or Ctrl-C.
 
@@ -110,6 +119,10 @@ def fuzz(
         How long to make one program smaller.
     most : int
         Stop after so many mismatches that differ.
+    only : sequence of str
+        Names of stages, or how they begin, which then run on every program that they are for; all by default.
+    part : (int, int)
+        Which one of so many equal parts of the programs to take.
 
     Examples
     --------
@@ -119,13 +132,18 @@ def fuzz(
     (3, [])
     """
     report = Report()
-    stages = [s for s in STAGES if s not in PEERS or (peers and installed(s))]
+    stages = _chosen(only, peers)
     seen: set[Any] = set()
+    alike: Counter[Any] = Counter()
     try:
-        for number in _numbers(count, minutes, progress, report):
+        for number in _numbers(count, minutes, progress, report, part):
             program = program_number(seed, number)
-            failure = _checked(program, number, stages, report.tally)
+            due = [s for s in stages if only or STAGES[s].due(number)]
+            failure = _checked(program, due, report.tally)
             if failure is None or (known := (failure.stage, failure.kind, _operations(program))) in seen:
+                continue
+            alike[failure.stage, failure.kind] += 1
+            if alike[failure.stage, failure.kind] > MOST_ALIKE:
                 continue
             finding = _finding(number, program, failure, shrink_seconds)
             mark = (finding.failure.stage, finding.failure.kind, _operations(finding.program))
@@ -140,17 +158,64 @@ def fuzz(
     return report
 
 
+def _chosen(only: Sequence[str], peers: bool) -> list[str]:
+    for name in only:
+        if not any(s.startswith(name) for s in STAGES):
+            raise fail(ValueError, "fuzz: only", expected=f"names of stages, {', '.join(STAGES)}", got=repr(name))
+    chosen = [s for s in STAGES if not only or s.startswith(tuple(only))]
+    return [s for s in chosen if s not in PEERS or (peers and installed(s))]
+
+
+def in_processes(processes: int, **options: Any) -> Report:
+    """What :func:`fuzz` gives, by several processes that each take a part of the programs.
+
+    Parameters
+    ----------
+    processes : int
+    **options
+        Those of :func:`fuzz`.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn.testing.fuzz import in_processes
+    >>> in_processes(1, count=3, peers=False).tally.programs
+    3
+    """
+    if processes == 1:
+        return fuzz(**options)
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        first = pool.submit(fuzz, **options, part=(0, processes))
+        quiet = {**options, "progress": False}
+        others = [pool.submit(fuzz, **quiet, part=(k, processes)) for k in range(1, processes)]
+        return _merged([done.result() for done in [first, *others]])
+
+
+def _merged(reports: Sequence[Report]) -> Report:
+    whole, seen = Report(), set[Any]()
+    for report in reports:
+        whole.tally.add(report.tally)
+        for finding in report.findings:
+            mark = (finding.failure.stage, finding.failure.kind, _operations(finding.program))
+            if mark not in seen:
+                whole.findings.append(finding)
+            seen.add(mark)
+    return whole
+
+
 def _operations(program: Program) -> frozenset[str]:
     return frozenset(s.op for s in program.walk())
 
 
-def _numbers(count: int | None, minutes: float | None, progress: bool, report: Report) -> Iterator[int]:
+def _numbers(
+    count: int | None, minutes: float | None, progress: bool, report: Report, part: tuple[int, int]
+) -> Iterator[int]:
     end = time.monotonic() + 60 * minutes if minutes is not None else np.inf
-    numbers: Any = range(count if count is not None else 10**9)
+    numbers: Any = range(part[0], count if count is not None else 10**9, part[1])
     if progress:
         from tqdm import tqdm
 
-        numbers = tqdm(iter(numbers), total=count, unit=" programs", mininterval=1.0)
+        total = len(numbers) if count is not None else None
+        numbers = tqdm(iter(numbers), total=total, unit=" programs", mininterval=1.0)
     for number in numbers:
         if time.monotonic() > end:
             break
@@ -161,8 +226,8 @@ def _numbers(count: int | None, minutes: float | None, progress: bool, report: R
         numbers.close()
 
 
-def _checked(program: Program, number: int, stages: Sequence[str], tally: Tally) -> Failure | None:
-    """Run the stages that are due for a program of that number, up to the first that fails."""
+def _checked(program: Program, stages: Sequence[str], tally: Tally) -> Failure | None:
+    """Run the stages that are due, up to the first that fails."""
     began = time.perf_counter()
     case = Case(program)
     try:
@@ -172,8 +237,7 @@ def _checked(program: Program, number: int, stages: Sequence[str], tally: Tally)
     if not usable:
         tally.skip()
         return None
-    due = [STAGES[s] for s in stages if number % STAGES[s].share == STAGES[s].share // 2]
-    due = [stage for stage in due if applies(stage, program)]
+    due = [STAGES[s] for s in stages if applies(STAGES[s], program)]
     failure = None
     for stage in due:
         tally.stages[stage.name] += 1
@@ -238,6 +302,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True,
                         help="compare with PyTorch (half of all) and JAX (one of 256), where installed")  # fmt: skip
     parser.add_argument("--most", type=int, default=MOST_FINDINGS, help="stop after so many mismatches that differ")
+    parser.add_argument("--only", nargs="+", default=[], metavar="STAGE", help="these alone, or those that begin so")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many share the work")
     parser.add_argument("--replay", type=Path, metavar="FILE.json", help="check a saved program again")
     args = parser.parse_args(argv)
     if args.replay is not None:
@@ -245,12 +311,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(failure or "passes")
         return int(failure is not None)
     minutes = 10.0 if args.minutes is None and args.count is None else args.minutes
-    report = fuzz(
-        seed=args.seed, count=args.count, minutes=minutes, peers=args.peers, save=args.save, most=args.most,
-        progress=True,
+    report = in_processes(
+        args.processes, seed=args.seed, count=args.count, minutes=minutes, peers=args.peers, save=args.save,
+        most=args.most, only=args.only, progress=True,
     )  # fmt: skip
     print(report.tally.table())
-    print(f"{len(report.findings)} mismatches")
+    print(f"{len(report.findings)} mismatches that differ, {report.tally.failed.total()} in all")
     return int(bool(report.findings))
 
 

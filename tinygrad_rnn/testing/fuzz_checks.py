@@ -1,129 +1,24 @@
-"""What the fuzzer checks: each stage is a few lines of source, which run here and are printed where they fail."""
+"""Runs the stages of the fuzzer on a program, compares what they find with what they should, and shows it as code."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-from .graph_program import Program
+from .fuzz_stages import PEERS, PREAMBLE, STAGES, Stage
+from .graph_program import Input, Program
 from .oracle import Measured, Outcome, directions_of, evaluate
 
 __all__ = ["STAGES", "Case", "Failure", "Stage", "check", "reproduction"]
 
 CLOSE = 1e-6  # to a point where a derivative jumps: nothing is compared
-
-PREAMBLE = '''
-def floats(xs):
-    return [x for x in xs if x.is_float]
-
-
-def loss(*xs):
-    return sum((y * y).sum() * (1 + 0.1 * k) for k, y in enumerate(program(*xs)) if y.is_float)
-
-
-def filled(xs, found):
-    return [tg.zeros_like(x) if g is None else g for x, g in zip(floats(xs), found)]
-
-
-def gradient(*xs, **options):
-    return filled(xs, tg.grad(loss(*xs), floats(xs), allow_unused=True, **options))
-
-
-def second(*xs):
-    slopes = gradient(*xs, create_graph=True)
-    product = sum((g * v).sum() for g, v in zip(slopes, directions))
-    return filled(xs, tg.grad(product, floats(xs), allow_unused=True))
-
-
-def along(f):
-    def of_floats(*moved):
-        moved = iter(moved)
-        return f(*[next(moved) if x.is_float else x for x in tensors])
-
-    return of_floats
-
-
-tensors = [tg.tensor(a) for a in arrays]
-'''
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A check: source that finds some arrays, and what of the oracle's outcome they should be.
-
-    Parameters
-    ----------
-    name : str
-    source : str
-    expected : tuple of str
-        Names of lists of an :class:`Outcome`; with an ``other_`` in front, of that at other arrays.
-    needs : str
-        The stage whose variables it uses.
-    share : int
-        It runs on one of so many programs.
-    only : str
-        An operation without which the stage is left out.
-    """
-
-    name: str
-    source: str
-    expected: tuple[str, ...] = ()
-    needs: str = ""
-    share: int = 1
-    only: str = ""
-
-
-STAGES: dict[str, Stage] = {stage.name: stage for stage in [
-    Stage("values", "found = program(*tensors)", ("values",)),
-    Stage("values unrecorded", "with tg.no_grad():\n    found = program(*tensors)", ("values",), share=4),
-    Stage("gradient", "found = gradient(*tensors)", ("gradient",)),
-    Stage("gradient recorded", "found = gradient(*tensors, create_graph=True)", ("gradient",), share=4),
-    Stage("reverse over reverse", "found = second(*tensors)", ("products",)),
-    Stage("forward", "found = tg.jvp(along(lambda *xs: floats(program(*xs))), floats(tensors), directions)[1]",
-          ("slopes",)),
-    Stage("forward over reverse",
-          "found = tg.jvp(along(lambda *xs: gradient(*xs, create_graph=True)), floats(tensors), directions)[1]",
-          ("products",), share=2),
-    Stage("traced", "graph = tg.trace(lambda *xs: [*program(*xs), *gradient(*xs)], *arrays)\nfound = graph(*arrays)",
-          ("values", "gradient"), share=2),
-    Stage("compiled",
-          "compiled = tg.compile(lambda *xs: [*program(*xs), *gradient(*xs)])\n"
-          "found = [*compiled(*others), *compiled(*arrays)]",
-          ("other_values", "other_gradient", "values", "gradient")),
-    Stage("compiled and reloaded",
-          "again = tg.Program.from_json(compiled.programs[-1].to_json())\nfound = again.run(arrays)",
-          ("values", "gradient"), needs="compiled"),
-    Stage("compiled, little memory",
-          "small = tg.compile(lambda *xs: [*program(*xs), *gradient(*xs)], memory='sqrt')\nfound = small(*arrays)",
-          ("values", "gradient"), share=4, only="loop"),
-    Stage("compiled, second order", "twice = tg.compile(second)\nfound = [*twice(*others), *twice(*arrays)]",
-          ("other_products", "products"), share=8),
-    Stage("parameters",
-          "leaves = [tg.parameter(a) if a.dtype.kind == 'f' else tg.tensor(a) for a in arrays]\n"
-          "tg.grad(loss(*leaves), floats(leaves), allow_unused=True)\n"
-          "(loss(*leaves) + sum(0 * p.sum() for p in floats(leaves))).backward()\n"
-          "found = [p.grad for p in floats(leaves)]", ("gradient",), share=4),
-    Stage("drawn",
-          "outputs = program(*tensors)\npicture = tg.viz.to_dot(outputs)\n"
-          "assert picture.startswith('digraph') and picture == tg.viz.to_dot(outputs)"),
-    Stage("written",
-          "import json\n\ngraph = tg.graph([loss(*tensors)])\nnodes = json.loads(graph.to_json(values=True))['nodes']\n"
-          "assert len(nodes) == len(graph) and len({n['id'] for n in nodes}) == len(nodes)\nassert str(graph)"),
-    Stage("inputs unchanged",
-          "found = [t.numpy() for t in tensors] + list(arrays)\n"
-          "assert all(np.array_equal(a, b) for a, b in zip(found, 2 * kept))"),
-    Stage("torch", "from tinygrad_rnn.testing import peers\n\nfound = peers.torch_results(data, arrays, directions)",
-          ("values", "gradient", "products"), share=2),
-    Stage("jax", "from tinygrad_rnn.testing import peers\n\nfound = peers.jax_results(data, arrays)",
-          ("values", "gradient"), share=256),
-]}  # fmt: skip
-
-PEERS = ("torch", "jax")
+LARGEST = 1e12  # beyond that squares of float32 overflow
 PEER_FACTOR = 64.0  # their rounding is not ours to judge
 
 
@@ -166,21 +61,46 @@ class Case:
         """Other arrays of the same kinds, if they stay away from kinks; else the same."""
         others = self.program.arrays(shift=1)
         outcome = evaluate(self.program, others)
-        if not outcome.finite or outcome.distance < 1e-3:
+        if not outcome.finite or outcome.distance < 1e-3 or outcome.largest > LARGEST:
             others, outcome = self.arrays, self.outcome
         self.other_outcome = outcome
         return others
 
+    @cached_property
+    def resized(self) -> list[np.ndarray]:
+        """Arrays of other shapes, or else other types, that the program takes as well; else the same."""
+        for inputs in _resizings(self.program.inputs):
+            arrays = [x.array() for x in inputs]
+            try:
+                outcome = evaluate(self.program, arrays)
+                self.program(*_tensors(arrays))
+            except Exception:  # it has sizes of its own, or losses of shapes that the oracle would broadcast
+                continue
+            if outcome.finite and outcome.distance > 1e-3 and outcome.largest < LARGEST:
+                break
+        else:
+            arrays, outcome = self.arrays, self.outcome
+        self.resized_outcome = outcome
+        return arrays
+
+    @cached_property
+    def rate(self) -> float:
+        """How fast parameters may move: far enough to be seen."""
+        steepest = max((np.abs(m.array).max(initial=0) for m in self.outcome.gradient), default=0.0)
+        return float(f"{0.02 / max(1.0, float(steepest)):.2g}")
+
     def usable(self) -> bool:
-        return self.outcome.finite and self.outcome.distance > CLOSE
+        return self.outcome.finite and self.outcome.distance > CLOSE and self.outcome.largest < LARGEST
 
     def expected(self, stage: Stage) -> list[Measured]:
+        if stage.twin:
+            return self._expected_of_twin(stage)
+        outcomes = {"other": lambda: (self.others, self.other_outcome)[1],
+                    "resized": lambda: (self.resized, self.resized_outcome)[1]}  # fmt: skip
         listed: list[Measured] = []
         for name in stage.expected:
-            other = name.startswith("other_")
-            if other:
-                _ = self.others
-            listed += getattr(self.other_outcome if other else self.outcome, name.removeprefix("other_"))
+            whose, _, what = name.rpartition("_")
+            listed += getattr(outcomes[whose]() if whose else self.outcome, what)
         return listed
 
     def run(self, stage: Stage) -> None:
@@ -191,61 +111,123 @@ class Case:
         Failure
             If it raises, or gives something else than it should.
         """
-        expected = self.expected(stage)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 self._execute(stage)
+                expected = self.expected(stage)
         except Exception as error:
             raise Failure(stage.name, type(error).__name__, f"{type(error).__name__}: {error}") from error
-        if stage.expected:
+        if stage.twin or stage.expected:
             self._compare(stage, self.variables["found"], expected)
 
     def _execute(self, stage: Stage) -> None:
         if not self.variables:
-            kept = [a.copy() for a in self.arrays]
-            self.variables = _start(self.program, self.arrays, self.others, self.directions) | {"kept": kept}
+            self.variables = self._start()
             exec(_compiled(PREAMBLE), self.variables)
         if stage.needs and stage.needs not in self.done:
             self._execute(STAGES[stage.needs])
-        exec(_compiled(stage.source), self.variables)
+        if "resized" in stage.source:
+            self.variables["resized"] = self.resized
+        if stage.twin:
+            self.variables["found"] = self._experiment(stage, "tg.compile")
+        else:
+            exec(_compiled(stage.source), self.variables)
         self.done.add(stage.name)
+
+    def _start(self, **changed: Any) -> dict[str, Any]:
+        import tinygrad_rnn
+
+        return {
+            "np": np, "tg": tinygrad_rnn, "program": self.program, "data": self.program, "arrays": self.arrays,
+            "others": self.others, "directions": self.directions, "rate": self.rate,
+            "kept": [a.copy() for a in self.arrays], **changed,
+        }  # fmt: skip
+
+    def _experiment(self, stage: Stage, wrap: str, **changed: Any) -> list[Any]:
+        """What a twin gives, compiled or eagerly; an experiment has names of its own, which it may change."""
+        variables = self._start(**changed)
+        exec(_compiled(stage.preamble + stage.source), variables)
+        return list(eval(f"experiment({wrap})", variables))
+
+    def _expected_of_twin(self, stage: Stage) -> list[Measured]:
+        """What the eager run gives; how far from it the other may lie is looked into where it is."""
+        found = self.variables["found"]
+        eager = [np.asarray(y) for y in self._experiment(stage, "eager")]
+        base = max(m.tolerance for m in self._measured())
+        exact = [Measured(y, y.dtype, max(base, 64 * self.outcome.eps * _size(y))) for y in eager]
+        if all(not _difference(np.asarray(y), m)[0] for y, m in zip(found, exact)):
+            return exact
+        for seed in range(8):
+            disturbed = {name: [self._disturbed(a, seed) for a in getattr(self, name)] for name in ("arrays", "others")}
+            moved = self._experiment(stage, "eager", **disturbed)
+            off = [_size(np.asarray(y, np.float64) - m.array) for y, m in zip(moved, exact)]
+            exact = [replace(m, tolerance=max(m.tolerance, 64 * float(d))) for m, d in zip(exact, off)]
+        return exact
+
+    def _measured(self) -> Iterator[Measured]:
+        _ = self.others
+        for outcome in (self.outcome, self.other_outcome):
+            yield from (*outcome.values, *outcome.gradient)
+
+    def _disturbed(self, a: np.ndarray, seed: int) -> np.ndarray:
+        """Off by some units of rounding."""
+        if a.dtype.kind != "f":
+            return a
+        errors = np.random.default_rng(seed).choice([-16.0, 16.0], a.shape) * self.outcome.eps
+        return np.asarray(a + errors).astype(a.dtype)
 
     def _compare(self, stage: Stage, found: Sequence[Any], expected: Sequence[Measured]) -> None:
         if len(found) != len(expected):
             raise Failure(stage.name, "count", f"{len(found)} arrays, expected {len(expected)}")
         for k, (y, m) in enumerate(zip(found, expected, strict=True)):
-            kind, text = _difference(np.asarray(y), m, typed=stage.name not in PEERS)
+            if not m.finite:  # also the eager run has left the numbers that can be compared
+                continue
+            kind, text = _difference(np.asarray(y), m, PEER_FACTOR if stage.name in PEERS else 1.0)
             if kind:
                 raise Failure(stage.name, kind, f"array {k}: {text}")
 
 
-def _start(program: Any, arrays: Any, others: Any, directions: Any) -> dict[str, Any]:
+def _tensors(arrays: Sequence[np.ndarray]) -> list[Any]:
     import tinygrad_rnn
 
-    return {
-        "np": np, "tg": tinygrad_rnn, "program": program, "data": program, "arrays": arrays, "others": others,
-        "directions": directions,
-    }  # fmt: skip
+    return [tinygrad_rnn.tensor(a) for a in arrays]
 
 
-@lru_cache(maxsize=64)
+def _size(y: np.ndarray) -> float:
+    return float(np.abs(np.asarray(y, np.float64)).max(initial=0))
+
+
+def _resizings(inputs: Sequence[Input]) -> Iterator[list[Input]]:
+    """Another size in place of one wherever it stands, as batches have; in the end the other type of floats."""
+    sizes = sorted({n for x in inputs for n in x.shape})
+    first = inputs[0].seed
+    for k in range(len(sizes)):
+        n = sizes[(first + k) % len(sizes)]
+        for m in ((n + 1, 1, 0), (0, n + 1, 1), (1, 0, n + 1))[first % 3]:
+            if m != n:
+                yield [replace(x, shape=tuple(m if s == n else s for s in x.shape)) for x in inputs]
+    other = {"float32": "float64", "float64": "float32"}
+    yield [replace(x, dtype=other.get(x.dtype, x.dtype)) for x in inputs]
+
+
+@lru_cache(maxsize=128)
 def _compiled(source: str) -> Any:
     return compile(source, "<stage>", "exec")
 
 
-def _difference(found: np.ndarray, m: Measured, typed: bool) -> tuple[str, str]:
+def _difference(found: np.ndarray, m: Measured, factor: float = 1.0) -> tuple[str, str]:
     """What differs, and how; two empty strings where nothing does."""
     if found.shape != m.array.shape:
         return "shape", f"shape {found.shape}, expected {m.array.shape}"
-    if typed and found.dtype != m.dtype:
+    if factor == 1 and found.dtype != m.dtype:
         return "dtype", f"dtype {found.dtype}, expected {m.dtype}"
-    if m.dtype.kind != "f":
-        return ("", "") if np.array_equal(found, m.array) else ("value", f"{found}, expected {m.array}")
+    if m.dtype.kind != "f" and np.array_equal(found, m.array):
+        return "", ""
     if not np.isfinite(found).all():
         return "not finite", f"{found}, expected {m.array}"
     off = np.abs(found.astype(np.float64) - m.array).max(initial=0)
-    if off <= m.tolerance * (1 if typed else PEER_FACTOR):
+    if off <= m.tolerance * factor:
         return "", ""
     both = f"{found.tolist()}, expected {m.array.tolist()}"
     return "value", f"off by {off:.3e} where {m.tolerance:.1e} is allowed; {both}"
@@ -283,25 +265,58 @@ def applies(stage: Stage, program: Program) -> bool:
 
 
 def reproduction(program: Program, failure: Failure) -> str:
-    """A failure as code that runs on its own: the program, the stage, and what the oracle expects."""
+    """A failure as code that runs on its own: the program, the stage, and what is expected."""
     stage, case = STAGES[failure.stage], Case(program)
-    expected = [f"    ({m.array.tolist()}, {m.tolerance!r})," for m in case.expected(stage)]
-    others = ", ".join(_literal(a) for a in case.others)
-    before = f"{STAGES[stage.needs].source}\n" if stage.needs else ""
-    parts = [
-        f"# {failure.stage}: {failure.kind}", program.source(),
-        "directions = [np.cos(1.0 + k + np.arange(a.size)).reshape(a.shape).astype(a.dtype)",
-        "              for k, a in enumerate(a for a in arrays if a.dtype.kind == 'f')]",
-        f"others = [{others}]", "kept = [a.copy() for a in arrays]", PREAMBLE,
-    ]  # fmt: skip
-    if failure.stage in PEERS:
-        parts += ["from tinygrad_rnn.testing.graph_program import Program",
-                  f"data = Program.from_json({program.to_json()!r})"]  # fmt: skip
-    parts.append(before + stage.source)
+    return "\n".join([f"# {failure.stage}: {failure.kind}", program.source(), *_setting(case, stage),
+                      *(_twin(case, stage) if stage.twin else _judged(case, stage))]) + "\n"  # fmt: skip
+
+
+def _setting(case: Case, stage: Stage) -> Iterator[str]:
+    """What the source of a stage finds around it."""
+    if not stage.twin:
+        yield "directions = [np.cos(1.0 + k + np.arange(a.size)).reshape(a.shape).astype(a.dtype)"
+        yield "              for k, a in enumerate(a for a in arrays if a.dtype.kind == 'f')]"
+        yield "kept = [a.copy() for a in arrays]"
+    yield f"others = [{', '.join(_literal(a) for a in case.others)}]"
+    if "resized" in stage.source:
+        yield f"resized = [{', '.join(_literal(a) for a in case.resized)}]"
+    if "rate" in stage.source:
+        yield f"rate = {case.rate}"
+    yield stage.preamble
+    if stage.name in PEERS:
+        yield "from tinygrad_rnn.testing.graph_program import Program"
+        yield f"data = Program.from_json({case.program.to_json()!r})"
+
+
+def _judged(case: Case, stage: Stage) -> Iterator[str]:
+    if stage.needs:
+        yield STAGES[stage.needs].source
+    yield stage.source
+    expected = case.expected(stage)
     if expected:
-        parts += ["expected = [", *expected, "]", "for y, (value, tolerance) in zip(found, expected, strict=True):",
-                  "    np.testing.assert_allclose(np.asarray(y), np.array(value), rtol=0, atol=tolerance)"]  # fmt: skip
-    return "\n".join(parts) + "\n"
+        yield "expected = ["
+        yield from (f"    ({m.array.tolist()}, {m.tolerance!r})," for m in expected)
+        yield "]"
+        yield "for y, (value, tolerance) in zip(found, expected, strict=True):"
+        yield "    np.testing.assert_allclose(np.asarray(y), np.array(value), rtol=0, atol=tolerance)"
+
+
+def _twin(case: Case, stage: Stage) -> Iterator[str]:
+    yield stage.source
+    yield "found, expected = list(experiment(tg.compile)), list(experiment(eager))"
+    yield f"tolerances = {_tolerances(case, stage)}"
+    yield "for y, value, tolerance in zip(found, expected, tolerances, strict=True):"
+    yield "    np.testing.assert_allclose(np.asarray(y), np.asarray(value), rtol=0, atol=tolerance)"
+
+
+def _tolerances(case: Case, stage: Stage) -> list[float]:
+    """As they were when the stage failed; none where it raised."""
+    with suppress(Failure):
+        case.run(stage)
+    try:
+        return [m.tolerance for m in case.expected(stage)]
+    except Exception:
+        return []
 
 
 def _literal(a: np.ndarray) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from .graph_ops import OPS
 from .graph_program import Program, Step, locals_of
 
-__all__ = ["Tally", "layout_of", "pairs_of"]
+__all__ = ["Tally", "features_of", "layout_of", "pairs_of"]
 
 COLUMNS = [(d, v) for d in ("float32", "float64") for v in ("contiguous", "view", "empty")]
 
@@ -52,6 +52,39 @@ def pairs_of(program: Program) -> list[tuple[str, str]]:
     return pairs
 
 
+_VIEWS = ("T", "reshape", "transpose", "slice", "flip", "split", "flatten", "expand_dims", "time_slice", "squeeze")
+
+
+def features_of(program: Program) -> list[str]:
+    """What faults of compiled programs hang on, beside single operations.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn.testing.fuzz_report import features_of
+    >>> from tinygrad_rnn.testing.graph_program import Input, Program, Step
+    >>> features_of(Program((Input((2,)),), (Step("tanh", (0,)), Step("stack", (1,), {"axis": 0})), (1, 2)))
+    ['intermediate result', 'part of a join', 'stack of one']
+    """
+    first, outputs = len(program.inputs), set(program.outputs)
+    made = [k for k in outputs if k >= first]
+    uses = [(k, s) for s in program.steps for k in s.operands]
+    joined = {k for k, s in uses if s.op in ("stack", "concatenate")}
+    viewed = {k for k, s in uses if s.op in _VIEWS}
+    loops = [s for s in program.steps if s.op == "loop"]
+    found = {
+        "intermediate result": any(k in made for k, _ in uses),
+        "part of a join": any(k in joined for k in made),
+        "result and a view of it": any(k in viewed for k in made),
+        "view that comes out": any(program.steps[k - first].op in _VIEWS for k in made),
+        "slices of one value": any(sum(k == n and s.op == "slice" for n, s in uses) > 1 for k in viewed),
+        "stack of one": any(s.op == "stack" and len(s.operands) == 1 for s in program.steps),
+        "last state": any(s.op == "state" for s in program.steps),
+        "float32": any(x.dtype == "float32" for x in program.inputs),
+        **{f"loop of {n}": any(s.params["steps"] == n for s in loops) for n in (1, 2, 3, 9)},
+    }
+    return [name for name, has in found.items() if has]
+
+
 @dataclass
 class Tally:
     """Counts of a run."""
@@ -64,7 +97,21 @@ class Tally:
     failed: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    features: Counter[str] = field(default_factory=Counter)
     covered: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Count what another process counted."""
+        self.programs += other.programs
+        self.skipped += other.skipped
+        self.elapsed += other.elapsed
+        self.steps += other.steps
+        for own, more in ((self.stages, other.stages), (self.failed, other.failed), (self.features, other.features)):
+            own.update(more)
+        self.pairs.update(other.pairs)
+        self.covered.update(other.covered)
+        for name, seconds in other.seconds.items():
+            self.seconds[name] += seconds
 
     def skip(self) -> None:
         """Count a program that comes too near a kink, or is not finite."""
@@ -77,6 +124,7 @@ class Tally:
         self.steps += len(list(program.walk()))
         self.elapsed += seconds
         self.pairs.update(pairs_of(program))
+        self.features.update(features_of(program))
         values = self._values(program, case)
         for step in program.steps:
             if step.operands and values:
@@ -93,7 +141,7 @@ class Tally:
 
     def table(self) -> str:
         """All of it as text."""
-        return "\n".join([*self._stage_lines(), "", *self._op_lines(), "", *self._pair_lines()])
+        return "\n".join([*self._stage_lines(), "", *self._op_lines(), "", *self._pair_lines(), *self._feature_lines()])
 
     def _stage_lines(self) -> list[str]:
         checked = max(self.programs - self.skipped, 1)
@@ -117,6 +165,9 @@ class Tally:
             other = sum(n for key, n in self.covered.items() if key[0] == op and key[3] == 0 and key not in known)
             lines.append(f"{op:<20}{''.join(f'{c:>20}' for c in cells)}{other:>10}")
         return lines
+
+    def _feature_lines(self) -> list[str]:
+        return ["programs with: " + ", ".join(f"{name} {n}" for name, n in self.features.most_common())]
 
     def _pair_lines(self) -> list[str]:
         """How many of all pairs occurred, and the most frequent ones."""

@@ -162,14 +162,18 @@ def _blocks(program: Program, nodes: list[Node], count: int) -> Iterator[Program
         assert isinstance(step, Step)
         for smaller in _smaller_blocks(step) if step.body else ():
             yield rebuilt([*nodes[:k], smaller, *nodes[k + 1 :]], program.outputs)
-        if step.body or step.op == "loop":
-            yield _opened(program, nodes, k, _turns(step, k) if step.op == "loop" else _inside(step, step.operands, k))
+        if step.op == "loop":
+            yield _opened(program, nodes, k, *_turns(step, k))
+        elif step.body:
+            yield _opened(program, nodes, k, _inside(step, step.operands, k))
 
 
-def _opened(program: Program, nodes: list[Node], k: int, steps: Sequence[Step]) -> Program:
-    """`steps`, of which the last gives the same, in place of a block."""
+def _opened(program: Program, nodes: list[Node], k: int, steps: Sequence[Step], states: Sequence[int] = ()) -> Program:
+    """`steps`, of which the last gives the same, in place of a block, and numbers of the last states of a loop."""
     grown = len(steps) - 1
-    later = lambda n: n + grown if n >= k else n
+    named = {n: states[s.params["which"]] for n, s in enumerate(nodes)
+             if isinstance(s, Step) and s.op == "state" and s.operands == (k,)}  # fmt: skip
+    later = lambda n: named[n] if n in named else n + grown if n >= k else n
     rest = [replace(s, operands=tuple(map(later, s.operands))) for s in nodes[k + 1 :] if isinstance(s, Step)]
     return rebuilt([*nodes[:k], *steps, *rest], [later(n) for n in program.outputs])
 
@@ -180,8 +184,8 @@ def _inside(step: Step, given: Sequence[int], start: int) -> list[Step]:
     return [replace(s, operands=tuple(place(n) for n in s.operands)) for s in step.body]
 
 
-def _turns(step: Step, k: int) -> list[Step]:
-    """The turns of a loop one after the other, and the stack of their states."""
+def _turns(step: Step, k: int) -> tuple[list[Step], list[int]]:
+    """The turns of a loop one after the other, and the stack of their states; then the numbers of the last states."""
     p, made, states = step.params, list[Step](), list[int]()
     count = len(p["carry"])
     own, weights = list(step.operands[:count]), step.operands[count + 1 :]
@@ -197,7 +201,7 @@ def _turns(step: Step, k: int) -> list[Step]:
         made += _inside(step, given, start)
         own = [given[n] if n < len(given) else start + n - len(given) for n in p["carry"]]
         states.append(own[0])
-    return [*made, Step("stack", tuple(states[::-1] if p["reverse"] else states), {"axis": p["axis"]})]
+    return [*made, Step("stack", tuple(states[::-1] if p["reverse"] else states), {"axis": p["axis"]})], own
 
 
 def _smaller_blocks(step: Step) -> Iterator[Step]:

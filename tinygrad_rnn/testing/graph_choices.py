@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import oracle_ops
+from .graph_motifs import add_motif, touch
 from .graph_ops import OPS, Choices
 from .graph_program import LAYOUTS, Input, Program, Step, statements
 from .oracle_ops import Tape, Value
@@ -23,6 +24,7 @@ __all__ = ["Builder", "NumpyChoices", "draw_graph", "draw_model"]
 LIMIT = 48  # numbers that a value may hold
 MARGIN = 2e-3  # how far values stay from kinks, and float32 with them
 LARGEST = 2.5
+MOST_KEPT = 4  # values that come out although a step takes them, of either kind
 SHAPES: tuple[tuple[int, ...], ...] = (
     (), (3,), (2, 3), (3, 3), (2, 1), (1,), (4, 3), (2, 4), (2, 2, 3), (3, 2), (1, 3), (2, 1, 3), (4,), (2, 2, 1, 2),
 )  # fmt: skip
@@ -79,6 +81,8 @@ class Builder:
         self.names: list[str] = []
         self.first = 0
         self.hidden: set[int] = set()  # values that only certain operations may take
+        self.kept: list[int] = []  # values that come out beside those that no step takes
+        self.states: dict[str, Value] = {}  # last states of loops, by name
 
     # What is added ----------------------------------------------------------------------------------------------------
 
@@ -103,7 +107,7 @@ class Builder:
     def added(self, step: Step) -> bool:
         """Add a step as it is, or refuse it."""
         own = f"v{len(self.names)}"
-        scope: dict[str, Any] = {"tg": oracle_ops, "np": np, **dict(zip(self.names, self.values))}
+        scope: dict[str, Any] = {"tg": oracle_ops, "np": np, **dict(zip(self.names, self.values)), **self.states}
         before, distance = len(self.tape.values), self.tape.distance
         lines = statements([step], [*self.names, own], len(self.names))
         with np.errstate(all="ignore"):
@@ -116,6 +120,7 @@ class Builder:
         self.steps.append(step)
         self.values.append(value)
         self.names.append(own)
+        self.states |= {f"{own}_h{k}": scope[f"{own}_h{k}"] for k in range(len(step.params.get("carry", ())))}
         return True
 
     def _refused(self, value: Value) -> bool:
@@ -176,12 +181,17 @@ class Builder:
     # The end ----------------------------------------------------------------------------------------------------------
 
     def program(self, most: int = 3) -> Program:
-        """The program: what no step takes comes out, and now and then something else."""
+        """The program: what no step takes comes out, and now and then something else, as what is taken on the way."""
+        first = len(self.inputs)
         used = {k for s in self.steps for k in s.operands}
-        loose = [k for k in range(len(self.inputs), len(self.values)) if k not in used]
+        loose = [k for k in range(first, len(self.values)) if k not in used]
         if self.c.integer(0, 3) == 3:
             loose.append(self.c.integer(0, len(self.values) - 1))
         kept = loose[-most:] or [len(self.values) - 1]
+        kept += self.kept[:MOST_KEPT]
+        if self.c.integer(0, 1):
+            kept += [k for k in range(first, len(self.values)) if self.c.integer(0, 3) == 3][:MOST_KEPT]
+        kept = list(dict.fromkeys(kept))
         if not any(self.values[k].is_float for k in kept):  # there must be something to differentiate
             kept.append(next(k for k in reversed(range(len(self.values))) if self.values[k].is_float))
         return Program(tuple(self.inputs), tuple(self.steps), tuple(kept))
@@ -190,7 +200,7 @@ class Builder:
 FREQUENT = (
     "matmul", "multiply", "add", "lookup", "einsum", "where", "concatenate", "stack", "softmax", "layer_norm", "slice",
     "pick", "split", "matmul_T", "sum", "mean", "add_value", "set_value", "transpose", "reshape", "take", "one_hot",
-    "layer_norm_affine", "cross_entropy_of", "outer", "divide", "subtract", "huber", "logical_not",
+    "layer_norm_affine", "cross_entropy_of", "outer", "divide", "subtract", "huber", "logical_not", "logical_and",
 )  # fmt: skip
 GRAPH_OPS = [op.name for op in OPS.values() if op.draw is not None]
 GRAPH_OPS += [*FREQUENT, *FREQUENT]  # of what fits seldom, and of what networks are made of
@@ -241,7 +251,9 @@ def draw_graph(
         builder.input(c.choice([(2,), (3,), (2, 2), (4,), ()]), "int64", c.integer(1, 3))
     for _ in range(c.integer(1, max_steps)):
         block = c.integer(0, 15) if blocks else 0
-        if block == 14:
+        if block in (12, 13) and ops is None:
+            add_motif(builder)
+        elif block == 14:
             builder.checkpoint(names)
         elif block == 15:
             _draw_loop_in(builder, names)
@@ -261,7 +273,18 @@ def _draw_loop_in(builder: Builder, names: Sequence[str]) -> None:
         return
     h, xs = c.choice(states), c.choice(sequences)
     weights = [k for k in {c.choice(range(len(builder.values))) for _ in range(2)} if builder.values[k].is_float]
-    add_loop(builder, [h], xs, weights, names, c.integer(1, 3), time_axis=0, past=False)
+    made = add_loop(builder, [h], xs, weights, names, c.integer(1, 3), time_axis=0, past=False)
+    if made is not None and c.integer(0, 1):
+        add_state(builder, 0)
+
+
+def add_state(builder: Builder, which: int) -> None:
+    """A last state of the last loop comes out beside an operation on all of them."""
+    steps = builder.steps
+    loop = len(builder.inputs) + next(k for k in reversed(range(len(steps))) if steps[k].op == "loop")
+    state = builder.add("state", loop, which=which)
+    touched = touch(builder, loop)
+    builder.kept += [k for k in (state, touched) if k is not None]
 
 
 def add_loop(
@@ -322,7 +345,7 @@ CELL_OPS = [
 def draw_model(
     c: Choices,
     *,
-    max_time: int = 4,
+    max_time: int = 9,
     max_layers: int = 2,
     dtypes: Sequence[str] = ("float64", "float32"),
     tokens: bool | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph_choices import CELL_OPS, Builder, add_loop
+from .graph_choices import CELL_OPS, Builder, add_loop, add_state
 from .graph_program import Program, Step
 
 __all__ = ["Model"]
@@ -35,7 +35,10 @@ class Model:
 
     def __init__(self, builder: Builder, max_time: int, max_layers: int, tokens: bool | None) -> None:
         self.b, c = builder, builder.c
-        self.batch, self.time = c.choice([2, 1]), c.integer(1, max_time)
+        # one step often, since it is a case of its own; nine, since Python rewrites what runs more than eight times
+        self.batch, self.time = c.choice([2, 1]), min(max_time, c.choice([1, 1, 1, 2, 2, 3, 3, 4, 9, 9]))
+        if self.time > 4:
+            self.batch = 1  # values stay small
         self.axis = c.integer(0, 1)
         self.features, self.hidden, self.words = c.choice([2, 1, 3]), c.choice([2, 3, 1]), c.integer(2, 4)
         self.tokens = bool(c.integer(0, 1)) if tokens is None else tokens
@@ -54,6 +57,8 @@ class Model:
         for layer, own in enumerate(weights):
             xs = self._layer(xs, [state, cell], own, self.tokens and layer == 0)
         self._add_loss(xs, readout, targets)
+        if self.b.c.integer(0, 1):
+            add_state(self.b, self.b.c.integer(0, 1) if self.cell == "lstm" else 0)
         return self.b.program(2)
 
     def _order(self, *rest: int) -> tuple[int, ...]:

@@ -475,6 +475,7 @@ _ENTRIES = [
     Op("lstm_output", "tg.sigmoid(tg.split({a}, 4, -1)[2]) * tg.tanh({b})", None),
     Op("blend", "tg.sigmoid({a}) * {b} + (1 - tg.sigmoid({a})) * {c}", None),
     Op("attend", "tg.einsum('tb,tbh->bh', tg.softmax(tg.sum({b} * {a}, -1), 0), {b})", None),
+    Op("state", "{a}_h{which}", None),  # a last state of a loop, which is a name of its own
     Op("time_slice", "{a}[{index}]", None, torch="tg.getitem({a}, np.index_exp[{index}])"),
     # with steps inside of them
     Op("checkpoint", "", None),

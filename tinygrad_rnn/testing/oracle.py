@@ -54,6 +54,10 @@ class Outcome:
         The derivative of the gradient along the directions.
     distance : float
         How near the program came to a point where a derivative jumps.
+    largest : float
+        The largest of all numbers and derivatives on the way.
+    eps : float
+        Of the widest rounding that an engine does on the way.
     """
 
     values: list[Measured]
@@ -61,6 +65,8 @@ class Outcome:
     slopes: list[Measured]
     products: list[Measured]
     distance: float
+    largest: float
+    eps: float
 
     @property
     def finite(self) -> bool:
@@ -107,7 +113,7 @@ def evaluate(program: Program | Callable[..., Any], arrays: Sequence[np.ndarray]
         for own, other, dtypes, largest in zip(exact.parts, noisy.parts, exact.dtypes, exact.largest, strict=True)
     ]
     values, gradient, slopes, products = parts
-    return Outcome(values, gradient, slopes, products, exact.distance)
+    return Outcome(values, gradient, slopes, products, exact.distance, float(max(exact.largest)), float(eps))
 
 
 def _measured(exact: np.ndarray, noisy: np.ndarray, dtype: np.dtype, eps: float, largest: float) -> Measured:
