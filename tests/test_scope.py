@@ -216,9 +216,9 @@ def test_calls_of_a_decorated_function_may_overlap_in_threads():
 
     @tg.scope("inside")
     def work(first):
-        entered.wait(timeout=10)
+        entered.wait(timeout=300)
         if not first:
-            left.wait(timeout=10)
+            left.wait(timeout=300)
         return place()
 
     def run(name):
@@ -313,7 +313,7 @@ def test_threads_have_places_of_their_own():
     def work(name):
         with tg.scope(name):
             for t in tg.steps(20):
-                barrier.wait(timeout=10)
+                barrier.wait(timeout=300)
                 seen[name, t] = place()
 
     with tg.scope("main"):

@@ -83,7 +83,7 @@ def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
         if other != dtype:
             yield lambda other=other: indexing.cast(other, dtype)
             yield lambda other=other: indexing.cast(dtype, other)
-    yield lambda: add_rows()(np.zeros((1, 1), dtype), np.zeros(1, np.int64), np.zeros((1, 1), dtype))
+    yield lambda: add_rows(dtype)
     yield lambda: registry["sqrt"].kernels[np.dtype(np.float64)]  # of a sum of squares, for the norm
     for accumulate in (False, True):
         yield lambda accumulate=accumulate: gemm(dtype, accumulate)

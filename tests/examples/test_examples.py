@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,22 +35,34 @@ def run(name: str, *arguments: object) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """Runs an example once; gives what it printed, and where its pictures are."""
+
+    @cache
+    def quick(name):
+        out = tmp_path_factory.mktemp(name)
+        return run(name, "--out", out), out
+
+    return quick
+
+
 def test_every_example_is_tested():
     scripts = {path.stem for path in EXAMPLES.glob("*.py") if "def main()" in path.read_text(encoding="utf-8")}
     assert scripts - {"char_rnn"} >= PICTURES.keys()
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_an_example_reports_and_draws(name, tmp_path):
-    printed = run(name, "--out", tmp_path)
+def test_an_example_reports_and_draws(name, quick):
+    printed, out = quick(name)
     for line in ("baseline: ", "result: ", "model: ", "processor time: "):
         assert f"\n{line}" in printed, f"{name} does not tell its {line}"
     for picture in PICTURES[name]:
-        assert (tmp_path / picture).read_text(encoding="utf-8").rstrip().endswith("</svg>")
+        assert (out / picture).read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
-def test_the_smallest_review_task_is_solved_and_a_bag_of_words_cannot(tmp_path):
-    printed = run("toys", "--out", tmp_path)
+def test_the_smallest_review_task_is_solved_and_a_bag_of_words_cannot(quick):
+    printed, _ = quick("toys")
     assert "model: 27 weights" in printed
     bag, network = re.search(r"bag of words ([\d.]+) %\nresult: ([\d.]+) %", printed).groups()
     assert float(bag) <= 75 < float(network) == 100

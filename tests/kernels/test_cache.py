@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import textwrap
 import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels.cache import anchor, fingerprint, global_names
+from tinygrad_rnn.kernels.cache import _try_anchor, anchor, fingerprint, global_names
 from tinygrad_rnn.kernels.loops import specialise
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="it is about compiled kernels")
@@ -24,14 +26,24 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="it is ab
 ROOT = Path(__file__).parents[2]
 
 
-def run(code: str, cache: Path, *, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` in a fresh process whose kernels are kept in `cache`."""
+def started(code: str, cache: Path, *, path: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """A fresh process that runs `code` and keeps its kernels in `cache`."""
     places = [str(p) for p in (path, ROOT) if p]
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
         env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": os.pathsep.join(places), **environment},
-        capture_output=True, text=True, check=True, timeout=120,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> SimpleNamespace:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return SimpleNamespace(stdout=out, stderr=err)
+
+
+def run(code: str, cache: Path, **options) -> SimpleNamespace:
+    return ended(started(code, cache, **options))
 
 
 def files(cache: Path) -> dict[str, int]:
@@ -49,14 +61,44 @@ MODEL = """
 """
 
 
-def test_a_second_process_compiles_nothing(tmp_path):
-    first = run(MODEL, tmp_path)
-    compiled = files(tmp_path)
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> tuple[Path, str]:
+    """Where two processes that ran at once kept their kernels, and what both printed."""
+    cache = tmp_path_factory.mktemp("kernels")
+    one, other = map(ended, [started(MODEL, cache), started(MODEL, cache)])
+    assert one == other
+    assert one.stderr == ""
+    return cache, one.stdout
+
+
+def test_a_later_process_compiles_nothing(kept):
+    cache, printed = kept
+    compiled = files(cache)
     assert len([n for n in compiled if n.endswith(".nbc")]) >= 4
-    second = run(MODEL, tmp_path)
-    assert second.stdout == first.stdout
-    assert files(tmp_path) == compiled
-    assert first.stderr == second.stderr == ""
+    later = run(MODEL, cache)
+    assert later == SimpleNamespace(stdout=printed, stderr="")
+    assert files(cache) == compiled
+
+
+def test_an_anchor_that_is_written_again_is_the_same(tmp_path):
+    first = Path(_try_anchor(tmp_path))
+    facts = first.stat().st_mtime_ns, first.read_text()
+    first.unlink()
+    again = Path(_try_anchor(tmp_path))
+    assert (again.stat().st_mtime_ns, again.read_text()) == facts
+
+
+def test_no_name_stands_for_kernels_of_several_types(tmp_path):
+    """Two processes that compile different ones at once would mix them up."""
+    done = run("""
+        import numpy as np, tinygrad_rnn as tg
+        for dtype in ("float32", "float64", "int64"):
+            print(tg.zeros((3, 2), dtype).at[np.array([2, 0, 2])].add(tg.ones((3, 2), dtype)).tolist())
+    """, tmp_path)  # fmt: skip
+    assert [float(x) for x in re.findall(r"\d\.?\d?", done.stdout)] == [1, 1, 0, 0, 2, 2] * 3
+    compiled = [n for n in files(tmp_path) if n.endswith(".nbc")]
+    assert len([n for n in compiled if "add_rows" in n]) == 3
+    assert all(n.endswith(".1.nbc") for n in compiled)
 
 
 def test_changed_code_is_compiled_anew(tmp_path):
@@ -87,12 +129,12 @@ def test_changed_code_is_compiled_anew(tmp_path):
     assert kept[1] < kept[2] < kept[3] < kept[4]
 
 
-def test_an_unwritable_place_is_done_without_with_one_warning(tmp_path):
+def test_an_unwritable_place_is_done_without_with_one_warning(kept, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
     elsewhere = {"XDG_CACHE_HOME": str(blocked / "user"), "HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
     done = run(MODEL, blocked / "cache", **elsewhere, TMPDIR=str(tmp_path))
-    assert done.stdout == run(MODEL, tmp_path / "writable").stdout
+    assert done.stdout == kept[1]
     assert done.stderr.count("RuntimeWarning: no cache directory can be written") == 1
     assert "set NUMBA_CACHE_DIR" in done.stderr
     assert files(tmp_path)
@@ -183,6 +225,12 @@ def closure(k):
 def test_a_fingerprint_changes_with_all_that_the_code_reaches(one, other):
     assert fingerprint(one) != fingerprint(other)
     assert fingerprint(one) == fingerprint(one)
+
+
+def test_a_fingerprint_tells_whether_bounds_are_checked(monkeypatch):
+    usual = fingerprint("source")
+    monkeypatch.setattr(numba.config, "BOUNDSCHECK", not numba.config.BOUNDSCHECK)
+    assert fingerprint("source") != usual
 
 
 def test_a_fingerprint_reaches_compiled_functions_of_other_modules():

@@ -103,7 +103,7 @@ def _types(op, dtype, takes):
 def _linear_cases():
     seen, cases = set(), []
     for case in CASES:
-        for name in ops_used(case) if case.differentiable else ():
+        for name in sorted(ops_used(case)) if case.differentiable else ():
             if name not in seen and core.registry.get(name) and core.registry[name].jvp in ("linear", "multilinear"):
                 seen.add(name)
                 cases.append((name, case))
@@ -169,7 +169,7 @@ def cases_of():
     """The cases that record an op, smallest first."""
     found = {op.name: [] for op in OPS}
     for case in sorted(CASES, key=lambda case: sum(a.size for a in case.arrays())):
-        for name in ops_used(case) if case.differentiable else ():
+        for name in sorted(ops_used(case)) if case.differentiable else ():
             found.setdefault(name, []).append(case)
     return found
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import count
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def run(code):
 
 
 def test_a_wrong_gradient_is_found_and_made_small(wrong_tanh, tmp_path, capsys):
-    report = fuzz(count=60, peers=False, save=tmp_path, most=1, shrink_seconds=10, only=["gradient", "reverse"])
+    report = fuzz(count=60, peers=False, save=tmp_path, most=1, shrink_seconds=600, only=["gradient", "reverse"])
     (finding,) = report.findings
     assert [s.op for s in finding.program.walk()] == ["tanh"]
     assert size(finding.program) < size(finding.original)
@@ -82,7 +83,7 @@ def test_the_code_passes_once_the_fault_is_gone(monkeypatch):
 def test_a_wrong_value_is_found(monkeypatch):
     right = tg.softmax
     monkeypatch.setattr(tg, "softmax", lambda x, axis=-1: right(x, axis) * 1.001)
-    report = fuzz(count=120, peers=False, most=1, shrink_seconds=5, only=["values"])
+    report = fuzz(count=120, peers=False, most=1, shrink_seconds=600, only=["values"])
     (finding,) = report.findings
     assert (finding.failure.stage, [s.op for s in finding.program.walk()]) == ("values", ["softmax"])
 
@@ -202,7 +203,7 @@ def contains(*names):
 def test_programs_become_small(names):
     fails = contains(*names)
     program = next(p for k in range(10**4) if fails(p := needed(program_number(3, k))) and len(p.steps) > 2)
-    small = shrunk(program, Failure("", "", ""), fails=fails, seconds=10)
+    small = shrunk(program, Failure("", "", ""), fails=fails, seconds=600)
     assert fails(small)
     assert len(list(small.walk())) <= len(names)
     assert sum(int(np.prod(x.shape)) for x in small.inputs) <= 8
@@ -211,7 +212,7 @@ def test_programs_become_small(names):
 def test_a_loop_in_which_a_state_matters_keeps_it():
     """A program that no longer runs is never taken."""
     program = program_number(0, 7)
-    small = shrunk(program, Failure("", "", ""), fails=contains("loop"), seconds=5)
+    small = shrunk(program, Failure("", "", ""), fails=contains("loop"), seconds=600)
     assert Case(small).usable()
 
 
@@ -219,7 +220,7 @@ def test_a_loop_in_which_a_state_matters_keeps_it():
 
 
 def test_saved_programs_are_replayed(wrong_tanh, tmp_path, capsys):
-    fuzz(count=60, peers=False, save=tmp_path, most=1, shrink_seconds=5)
+    fuzz(count=60, peers=False, save=tmp_path, most=1, shrink_seconds=600)
     (path,) = tmp_path.glob("*.json")
     failure = replay(path)
     assert failure is not None
@@ -250,10 +251,10 @@ def test_mismatches_are_the_exit_status(wrong_tanh, monkeypatch):
     assert main(["--count", "60", "--no-peers", "--most", "1"]) == 1
 
 
-def test_minutes_are_kept():
-    began = time.monotonic()
-    assert fuzz(minutes=0.01, peers=False).tally.programs > 0
-    assert time.monotonic() - began < 10
+def test_minutes_are_kept(monkeypatch):
+    seconds = count()  # one passes between any two looks at the clock
+    monkeypatch.setattr(fuzzer.time, "monotonic", lambda: next(seconds))
+    assert fuzz(minutes=0.05, peers=False).tally.programs == 3
 
 
 def test_ctrl_c_prints_the_table():
@@ -266,7 +267,7 @@ def test_ctrl_c_prints_the_table():
         assert process.stdout.readline() == "ready\n"
         time.sleep(2)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "0 mismatches" in out
 

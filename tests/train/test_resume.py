@@ -59,7 +59,7 @@ def start(folder: Path, seed: int = 0) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> str:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return out
 
@@ -105,7 +105,7 @@ def test_ctrl_c_saves_and_the_training_goes_on_from_there(whole, tmp_path):
     while not (tmp_path / "best.safetensors").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "KeyboardInterrupt: fit: interrupted after update" in err
     assert "resume=True goes on from there" in err

@@ -52,6 +52,7 @@ def _try_anchor(directory: Path) -> str | None:
         if not path.exists():
             beside = directory / f"{path.name}.{os.getpid()}"
             beside.write_text('"""Compiled kernels of tinygrad_rnn are kept beside this file; delete freely."""\n')
+            os.utime(beside, (0, 0))  # Numba looks at its time: the same, whichever of several processes wrote it last
             beside.replace(path)
         tempfile.TemporaryFile(dir=directory).close()
     except OSError:
@@ -61,7 +62,7 @@ def _try_anchor(directory: Path) -> str | None:
 
 def fingerprint(*parts: Any) -> str:
     """Hash of values and functions, and of all Python code that functions reach through globals and closures."""
-    digest = hashlib.sha256(_kernel_sources())
+    digest = hashlib.sha256(_kernel_sources() + bytes([bool(numba.config.BOUNDSCHECK)]))
     seen: set[int] = set()
     work: list[Any] = list(parts)
     while work:

@@ -10,6 +10,8 @@ from types import FunctionType
 from typing import Any
 
 import numba
+import numpy as np
+from numba import types
 
 from .cache import anchor, fingerprint
 
@@ -23,11 +25,14 @@ def _add_rows(target, index, rows):
 
 
 @cache
-def add_rows() -> Any:
-    """``add_rows()(target, index, rows)``: add ``rows[k]`` to ``target[index[k]]``, for C-contiguous 2-D arrays."""
+def add_rows(dtype: np.dtype) -> Any:
+    """``add_rows(dtype)(target, index, rows)``: add ``rows[k]`` to ``target[index[k]]``, arrays in C order."""
     if numba.config.DISABLE_JIT:
         return _add_rows
-    name = f"add_rows_{fingerprint(_add_rows)}"
+    # One signature for each name: of two processes that keep different ones under one name, Numba mixes up the files.
+    name = f"add_rows_{dtype.kind}{dtype.itemsize}_{fingerprint(_add_rows)}"
     code = _add_rows.__code__.replace(co_filename=anchor(), co_name=name, co_qualname=name)
     function = FunctionType(code, {"__name__": __name__, "range": range}, name)
-    return numba.njit(cache=True, error_model="numpy")(function)
+    element = numba.from_dtype(dtype)
+    given = types.Array(types.int64, 1, "C", readonly=True), types.Array(element, 2, "C", readonly=True)
+    return numba.njit(types.void(element[:, ::1], *given), cache=True, error_model="numpy")(function)

@@ -244,7 +244,8 @@ def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndar
         if index.size and (index.min() < -len(target) or index.max() >= len(target)):
             raise IndexError(_explain_index(target.shape, template, indices))
         index = np.where(index < 0, index + len(target), index).reshape(-1)
-        add_rows()(target, index, np.ascontiguousarray(value).reshape(index.size, target.shape[1]))
+        rows = np.ascontiguousarray(value).reshape(index.size, target.shape[1])
+        add_rows(target.dtype)(target, index, rows)
         return
     with np.errstate(all="ignore"):
         np.add.at(target, fill(template, indices), value)
