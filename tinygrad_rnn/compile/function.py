@@ -17,6 +17,7 @@ from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
+from .arguments import Call
 from .capture import capture
 from .program import Program
 from .turns import Turns
@@ -189,6 +190,7 @@ class Compiled:
 
         with uncollected():
             recording = capture(traced, placeholders)
+            recording.call = Call.of(args, kwargs, form[0])
             return Program(recording, time.perf_counter() - began, self._memory, self._turns), form[0]
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..effects import Assignment, Check, Update
-from ..ops.core import quiet
+from ..ops.core import quiet, registry
 from ..tensor import Op, Spec
 
 __all__ = [
@@ -21,6 +21,7 @@ INTERNAL: dict[str, Op] = {}
 
 
 def _internal(name: str, run: Any, shape: Any, formula: str, symbol: str = "") -> Op:
+    assert name not in registry  # a saved program tells them apart by their names
     INTERNAL[name] = Op(name, quiet(run), shape, _NO_GRADIENT, None, formula, symbol)
     return INTERNAL[name]
 
