@@ -34,7 +34,9 @@ _CHANGING = {op.name: op for op in CHANGING}
 _NUMBERS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 _MOST_AXES, _MOST_BYTES, _MOST_DEPTH = 32, 2**40, 50
 _TRIED = 10**6  # entries up to which a node is run on zeros
-_REFUSALS = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+_REFUSALS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, StopIteration, TypeError, ValueError,
+)  # fmt: skip
 
 
 def named_tensors(given: Any) -> dict[str, Tensor]:
@@ -760,7 +762,8 @@ def _given_by(t: Tensor, params: dict[str, Any]) -> Any:
     """The shape and type that a node has by its operation, or words of why it has none."""
     op, specs = t.op, [i.spec for i in t.inputs]
     assert op.shape is not None
-    if op.takes is not None and not op.takes(*specs, **params):
+    random = isinstance(params.get("generator"), np.random.Generator)
+    if ("generator" in params) != random or (op.takes is not None and not op.takes(*specs, **params)):
         return "inputs or params that the operation does not take"
     given = op.shape(*specs, **params)
     if given == t.spec and op.kernels is None and sum(s.size for s in [*specs, given]) <= _TRIED:

@@ -152,14 +152,15 @@ def _mask_shape(part: Any) -> tuple[int, ...] | None:
     return part.shape if isinstance(part, Tensor | np.ndarray) and part.dtype.kind == "b" else None
 
 
-def _result_shape(x: Spec, index: tuple[Any, ...], arrays: tuple[Spec, ...]) -> tuple[int, ...]:
+def result_shape(x: Spec, index: tuple[Any, ...], arrays: tuple[Spec, ...]) -> tuple[int, ...]:
+    """The shape of the place that an index names."""
     zeros = tuple(np.broadcast_to(np.intp(0), a.shape) for a in arrays)
     return np.broadcast_to(np.empty((), bool), x.shape)[fill(index, zeros)].shape
 
 
 def _index_shape(x: Spec, *arrays: Spec, index: tuple[Any, ...]) -> Spec:
     try:
-        return Spec(_result_shape(x, index, arrays), x.dtype)
+        return Spec(result_shape(x, index, arrays), x.dtype)
     except IndexError as error:
         raise IndexError(f"indexing shape {x.shape}: {error}") from None
 
@@ -279,7 +280,7 @@ def _assemble_takes(*specs: Spec, shape: Any, places: Any) -> bool:
         value = next(given)
         arrays = tuple(islice(given, template.count(ARRAY)))
         fits = _is_template(template, arrays) and are_integers(*arrays) and value.dtype == whole.dtype
-        if not fits or not _fits(value, _result_shape(whole, template, arrays)):
+        if not fits or not _fits(value, result_shape(whole, template, arrays)):
             return False
     return is_shape(shape) and next(given, None) is None
 
@@ -326,7 +327,7 @@ def _update_run(x: np.ndarray, value: np.ndarray, *arrays: np.ndarray, index: An
 
 
 def _update_shape(x: Spec, value: Spec, *arrays: Spec, index: Any, mode: str) -> Spec:
-    place = _result_shape(x, index, arrays)
+    place = result_shape(x, index, arrays)
     if not _fits(value, place):
         raise fail(
             ShapeError,
@@ -374,7 +375,7 @@ def _last_write_run(*arrays: np.ndarray, index: Any, shape: tuple[int, ...]) -> 
 LAST_WRITE = define(
     "last_write",
     run=_last_write_run,
-    shape=lambda *arrays, index, shape: Spec(_result_shape(Spec(shape), index, arrays), np.dtype(bool)),
+    shape=lambda *arrays, index, shape: Spec(result_shape(Spec(shape), index, arrays), np.dtype(bool)),
     vjp="its result is boolean",
     formula=r"\mathrm{{last}}({0})",
     takes=lambda *arrays, index, shape: _is_template(index, arrays) and are_integers(*arrays) and is_shape(shape),
