@@ -22,6 +22,7 @@ from .arena import plan
 from .arguments import Call
 from .bindings import Bindings
 from .capture import Recording, computed, inside
+from .deserialize import Generators, recording_from_json
 from .emit import Emitter
 from .groups import CROSS_ENTROPY, OVER_TIME
 from .internal import CHANGES, RANGE_CHECK
@@ -31,7 +32,7 @@ from .rewrite import Firing, Rewriter, rewrite
 from .rules import CLEAN, FOLD, GATHER, gradient_lines
 from .run import Table, Workspace
 from .schedule import schedule
-from .serialize import Generators, recording_from_json, recording_to_json
+from .serialize import recording_to_json
 from .turns import Turns
 from .views import View
 
