@@ -18,6 +18,7 @@ import time
 import warnings
 from collections import Counter
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def _parameter(written: Any, other: Any, rng: Any) -> None:
     nodes = [n for n in written["nodes"] if isinstance(n, dict) and n.get("params")]
     if not nodes:
         return
-    places = [place for place in _places(_pick(nodes, rng)["params"])]
+    places = _places(_pick(nodes, rng)["params"])
     if not places:
         return
     part, key = _pick(places, rng)
@@ -482,10 +483,12 @@ class Worker:
         self.begin()
 
     def begin(self) -> None:
-        at = self.first + self.done
-        command = [sys.executable, "-m", "tests.compile.mutated", "--work", str(self.seed), str(at), str(self.end)]
-        self.process = subprocess.Popen([*command, str(self.folder)])
+        self.process = subprocess.Popen(self.command(self.first + self.done))
         self.seen, self.since = self.done, time.monotonic()
+
+    def command(self, at: int) -> list[str]:
+        numbers = [str(self.seed), str(at), str(self.end)]
+        return [sys.executable, "-m", "tests.compile.mutated", "--work", *numbers, str(self.folder)]
 
     @property
     def done(self) -> int:
@@ -511,10 +514,12 @@ class Worker:
         return False
 
 
-def run(seed: int, count: int, processes: int, folder: Path) -> tuple[Counter[str], list[str]]:
+def run(
+    seed: int, count: int, processes: int, folder: Path, worker: type[Worker] = Worker
+) -> tuple[Counter[str], list[str]]:
     """How often each outcome came, and what is bad; texts of bad cases are written into the folder."""
-    ends = [seed_end * count // processes for seed_end in range(processes + 1)]
-    workers = [Worker(seed, a, b, folder / str(k)) for k, (a, b) in enumerate(zip(ends, ends[1:], strict=False))]
+    ends = [k * count // processes for k in range(processes + 1)]
+    workers = [worker(seed, a, b, folder / str(k)) for k, (a, b) in enumerate(pairwise(ends))]
     waiting = list(workers)
     while waiting:
         waiting = [w for w in waiting if not w.finished()]

@@ -1,4 +1,4 @@
-"""Programs whose texts are mutated: training steps, attention, dropout, loops of updates; floats, integers, booleans."""
+"""Programs whose texts are mutated: training steps, attention, dropout, several updates; floats, integers, booleans."""
 
 from __future__ import annotations
 
