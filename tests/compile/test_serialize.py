@@ -94,6 +94,9 @@ def test_what_does_not_fit_is_refused():
         tg.Program.from_json(text.replace('"multiply"', '"evil"'), {"w": w})
     with pytest.raises(TypeError, match="'w'"):
         tg.Program.from_json(text, {"w": np.ones(2)})
+    for given in ({"tensors": 5}, {"optimizers": tg.optim.SGD([w], 0.1)}, {"generator": 5}, {"operations": [abs]}):
+        with pytest.raises(TypeError, match="expected: a "):
+            tg.Program.from_json(text, **({"tensors": {"w": w}} | given))
     with pytest.raises(TypeError, match="a string"):
         tg.Program.from_json(json.loads(text), {"w": w})
 

@@ -73,7 +73,10 @@ def recording_from_json(
         If something that it is given is of another kind.
     """
     written = fields_of(parsed(text), "the program", _FIELDS)
-    return _Reader(written, named_tensors(tensors), optimizers, generator, operations or {}).recording()
+    operations = {} if operations is None else operations
+    if not isinstance(operations, Mapping):
+        raise fail(TypeError, "from_json: operations", expected="a dict by name", got=type(operations).__name__)
+    return _Reader(written, named_tensors(tensors), optimizers, generator, operations).recording()
 
 
 class _Reader:
@@ -97,7 +100,7 @@ class _Reader:
         operations: Mapping[str, Any],
     ) -> None:  # fmt: skip
         self.written, self.tensors, self.operations = written, tensors, operations
-        self.optimizers = self.checked_optimizers(list(optimizers))
+        self.optimizers = self.checked_optimizers(_listed(optimizers, "optimizers"))
         self.generators = self.checked_generators(generator)
         self.nodes: list[Tensor] = []
         self.used: dict[str, Tensor] = {}
@@ -160,7 +163,8 @@ class _Reader:
             raise wrong("generators", "how many there are", count)
         if given is None and count:
             raise KeyError("from_json: the program draws random numbers; pass generator=")
-        listed = [given] * count if isinstance(given, np.random.Generator) else list(given or ())
+        single = isinstance(given, np.random.Generator)
+        listed = [given] * count if single or given is None else _listed(given, "generator")
         if given is not None and len(listed) != count:
             raise wrong("generators", f"{count}, in the order in which they are first drawn from", str(len(listed)))
         for g in listed:
@@ -348,8 +352,9 @@ class _Reader:
                 ValueError, f"from_json: parameter {index} of the optimiser is {self.name_of(optimizer, index)}, the "
                 f"program updates '{name}'", hint="pass optimisers over the same parameters in the same order",
             )  # fmt: skip
-        state = optimizer.state[index]
-        if len(state) != len(optimizer.slots) or any((a.shape, a.dtype) != (t.shape, t.dtype) for a in state):
+        state = optimizer.state[index] if index < len(optimizer.state) else []
+        fits = [isinstance(a, np.ndarray) and (a.shape, a.dtype) == (t.shape, t.dtype) for a in state]
+        if fits != [True] * len(optimizer.slots):
             raise wrong(f"state of the optimiser for '{name}'", f"{', '.join(optimizer.slots)} of {t.shape} {t.dtype}",
                          "others")  # fmt: skip
         return Update(optimizer, target, gradient, index, fields["step"])
@@ -430,6 +435,12 @@ class _Reader:
             first, last = (position_of(k, "segments", len(self.nodes)) for k in pair)
             found.append((self.nodes[first].serial, self.nodes[last].serial))
         return found
+
+
+def _listed(given: Any, what: str) -> list[Any]:
+    if not isinstance(given, list | tuple):
+        raise fail(TypeError, f"from_json: {what}", expected="a list", got=type(given).__name__)
+    return list(given)
 
 
 def _given_by(t: Tensor, params: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -29,6 +29,10 @@ def named_tensors(given: Any) -> dict[str, Tensor]:
     """Tensors by name, of a mapping, or of something with ``named_parameters``, as a module."""
     if given is None:
         return {}
+    if not hasattr(given, "named_parameters") and not isinstance(given, Mapping):
+        raise fail(
+            TypeError, "tensors by name", expected="a module, or a dict of tensors", got=type(given).__name__
+        )  # fmt: skip
     named = dict(given.named_parameters() if hasattr(given, "named_parameters") else given)
     for name, t in named.items():
         if not isinstance(t, Tensor):
