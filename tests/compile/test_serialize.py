@@ -7,8 +7,11 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tests.compile.test_random_graphs import KINKED, SMOOTH, found, inputs_of, programs, total
 from tinygrad_rnn.compile.internal import INTERNAL
 from tinygrad_rnn.compile.lower import LOWERINGS
 from tinygrad_rnn.ops.core import registry
@@ -94,9 +97,9 @@ def test_what_does_not_fit_is_refused():
         tg.Program.from_json(text.replace('"multiply"', '"evil"'), {"w": w})
     with pytest.raises(TypeError, match="'w'"):
         tg.Program.from_json(text, {"w": np.ones(2)})
-    for given in ({"tensors": 5}, {"optimizers": tg.optim.SGD([w], 0.1)}, {"generator": 5}, {"operations": [abs]}):
+    for wrong in ({"tensors": 5}, {"optimizers": tg.optim.SGD([w], 0.1)}, {"generator": 5}, {"operations": [abs]}):
         with pytest.raises(TypeError, match="expected: a "):
-            tg.Program.from_json(text, **({"tensors": {"w": w}} | given))
+            tg.Program.from_json(text, **({"tensors": {"w": w}} | wrong))
     with pytest.raises(TypeError, match="a string"):
         tg.Program.from_json(json.loads(text), {"w": w})
 
@@ -126,9 +129,9 @@ def test_tensors_of_a_module_are_named_by_their_paths():
     other.load_state_dict({name: 2 * value for name, value in model.state_dict().items()})
     x = np.ones((4, 2), np.float32)
     text = tg.compile(model).program(x).to_json(model)
-    for given in (model, other):
-        expected = tg.compile(given)(x).numpy()
-        np.testing.assert_array_equal(tg.Program.from_json(text, given).run([x])[0], expected)
+    for each in (model, other):
+        expected = tg.compile(each)(x).numpy()
+        np.testing.assert_array_equal(tg.Program.from_json(text, each).run([x])[0], expected)
 
 
 # What is given --------------------------------------------------------------------------------------------------------
@@ -158,9 +161,9 @@ def test_an_optimiser_of_another_kind_is_refused():
     for other in (tg.optim.SGD(parameters, 0.1), tg.optim.AdamW(parameters), tg.optim.RMSprop(parameters)):
         with pytest.raises(ValueError, match="expected: Adam"):
             tg.Program.from_json(text, tensors, [other])
-    for given in ([], [adam, adam], [adam, tg.optim.Adam(parameters)]):
+    for wrong in ([], [adam, adam], [adam, tg.optim.Adam(parameters)]):
         with pytest.raises(ValueError, match="1, each once: Adam"):
-            tg.Program.from_json(text, tensors, given)
+            tg.Program.from_json(text, tensors, wrong)
     with pytest.raises(TypeError, match="an optimiser"):
         tg.Program.from_json(text, tensors, [lambda: None])
     adam.state[1][0] = np.zeros(3)
@@ -499,8 +502,8 @@ def test_a_program_is_called_like_its_function():
 
 def without_sources(text):
     written = json.loads(text)
-    for found in written["nodes"]:
-        del found["source"]
+    for each in written["nodes"]:
+        del each["source"]
     return written
 
 
@@ -563,3 +566,23 @@ def test_segments_and_anomalies_are_kept():
     np.testing.assert_array_equal(loaded(np.ones((1, 3))).numpy(), program(np.ones((1, 3))).numpy())
     with pytest.raises(tg.AnomalyError):
         loaded(np.zeros((1, 3)))
+
+
+@given(programs(SMOOTH + KINKED, 6), st.integers(0, 20), st.booleans(), st.booleans())
+def test_random_programs_come_back(program, seed, second, single):
+    """Each operation takes what its function passes, and what its gradients and theirs pass."""
+    w = tg.parameter(np.random.default_rng(seed).normal(size=(3, 3)), name="w")
+
+    def function(*inputs):
+        values = program(*inputs, w)
+        results = found(tg.grad(total(values), [*inputs, w], create_graph=second, allow_unused=True))
+        if second:
+            results += found(tg.grad(total(results), [*inputs, w], allow_unused=True))
+        return [*values, *results]
+
+    arrays = inputs_of(seed, np.float32 if single else np.float64)
+    made = tg.compile(function).program(*arrays)
+    loaded = tg.Program.from_json(made.to_json(), {"w": w})
+    for a, b in zip(made(*arrays), loaded(*arrays), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+        assert a.dtype == b.dtype
