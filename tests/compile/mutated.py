@@ -43,6 +43,7 @@ WORDS = {
 }  # fmt: skip
 
 AT_RUN = (IndexError, tg.GradientError, tg.AnomalyError)  # what depends on values
+ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds without an outcome, after which a process is taken to hang
 
 
@@ -476,14 +477,14 @@ class Worker:
     """A process for a range of cases; where it crashes or hangs another one goes on behind the case."""
 
     def __init__(self, seed: int, first: int, end: int, folder: Path) -> None:
-        self.seed, self.first, self.end, self.folder = seed, first, end, folder
+        self.seed, self.first, self.end, self.folder = seed, first, end, folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "outcomes").touch()
         self.crashes: list[tuple[int, int | None]] = []
         self.begin()
 
     def begin(self) -> None:
-        self.process = subprocess.Popen(self.command(self.first + self.done))
+        self.process = subprocess.Popen(self.command(self.first + self.done), cwd=ROOT)
         self.seen, self.since = self.done, time.monotonic()
 
     def command(self, at: int) -> list[str]:

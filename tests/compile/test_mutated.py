@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 
+import numba
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from tests.compile import mutated
 from tests.compile.mutated_programs import subjects
 from tinygrad_rnn.compile import deserialize
 
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there are no kernels that could crash")
 RNG = np.random.default_rng(0)
 
 
