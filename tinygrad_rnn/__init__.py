@@ -14,6 +14,7 @@ from .errors import (
     AnomalyError,
     DisconnectedError,
     DTypeError,
+    GeneratorError,
     GradientError,
     ImmutableError,
     PlaceholderError,
@@ -27,7 +28,7 @@ from .grad.reverse import grad, value_and_grad, vjp
 from .grad.second import hessian, hvp, jacobian
 from .graph import Graph, graph, trace
 from .io import load, save
-from .ops import interop, methods  # noqa: F401  (they give tensors their methods)
+from .ops import interop, methods, random  # noqa: F401  (the first two give tensors their methods)
 from .ops.create import (
     arange,
     eye,
@@ -175,7 +176,8 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "GradientError", "Graph", "ImmutableError",
+    "AnomalyError", "Compiled", "DTypeError", "DisconnectedError", "GeneratorError", "GradientError", "Graph",
+    "ImmutableError",
     "PlaceholderError", "Program", "ShapeError", "Spec", "StaleError", "Tensor", "abs", "add", "all", "any", "arange",
     "argmax", "argmin", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bptt", "broadcast_to", "ceil",
     "checkpoint", "chunk", "clip", "compile", "concatenate", "cos", "cross_entropy", "cumsum", "data", "detect_anomaly",
@@ -186,8 +188,8 @@ __all__ = [
     "load", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
     "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mod", "moveaxis", "mse_loss", "multiply",
     "negative", "nn", "no_grad", "norm", "not_equal", "one_hot", "ones", "ones_like", "optim", "outer", "pad",
-    "parameter", "power", "prod", "relu", "repeat", "reshape", "roll", "round", "rsqrt", "save", "scope", "sigmoid",
-    "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "steps", "subtract",
-    "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "train", "transpose", "value_and_grad",
-    "var", "viz", "vjp", "warmup", "where", "zeros", "zeros_like",
+    "parameter", "power", "prod", "random", "relu", "repeat", "reshape", "roll", "round", "rsqrt", "save", "scope",
+    "sigmoid", "sign", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "steps",
+    "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "train", "transpose",
+    "value_and_grad", "var", "viz", "vjp", "warmup", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -142,8 +142,10 @@ class Effects:
     zeroed: set[int] = field(default_factory=set)
     segments: list[tuple[int, int]] = field(default_factory=list)  # serial numbers within checkpointed functions
     drawn: list[Tensor] = field(default_factory=list)  # random numbers
+    ranges: list[Tensor] = field(default_factory=list)  # checks that integers are in range, for each call
     anomaly: bool = False  # whether a part of the function is to be watched for NaN
     modules: dict[int, Any] = field(default_factory=dict)  # those that were called
+    switched: dict[int, tuple[Tensor, bool]] = field(default_factory=dict)  # tensors, and requires_grad before
     changes: list[Change] = field(default_factory=list)
     changed: dict[int, int] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)  # of each optimiser, by its id

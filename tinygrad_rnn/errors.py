@@ -10,6 +10,7 @@ __all__ = [
     "AnomalyError",
     "DTypeError",
     "DisconnectedError",
+    "GeneratorError",
     "GradientError",
     "ImmutableError",
     "PlaceholderError",
@@ -39,6 +40,10 @@ class DTypeError(TypeError):
 
 class PlaceholderError(TypeError):
     """The value of a symbolic tensor was asked for while a function is being traced."""
+
+
+class GeneratorError(TypeError):
+    """A generator was drawn from while a function was recorded, and not by an operation."""
 
 
 class ImmutableError(TypeError):

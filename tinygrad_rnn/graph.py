@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,10 +19,11 @@ import numpy as np
 
 from .effects import Assignment, Check, Effects, Update
 from .errors import DTypeError, PlaceholderError, ShapeError, fail
+from .generators import unmoved
 from .scope import using
-from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf
+from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Origin, Spec, Tensor, describe, leaf, located
 
-__all__ = ["Graph", "compute", "flattened", "graph", "reach", "rebuilt", "trace"]
+__all__ = ["Graph", "compute", "flattened", "graph", "quantities", "reach", "rebuilt", "trace"]
 
 
 class Graph:
@@ -35,12 +36,20 @@ class Graph:
         Every node, each after its inputs.
     placeholders : tuple of Tensor
         The inputs of a traced function, in the order of its arguments.
+    checks : tuple of Tensor
+        What a traced function asks of its values: not among the nodes, and looked at whenever the graph is computed.
     """
 
     _repr_svg_: ClassVar[Callable[[Graph], str | None]]  # what notebooks show; set by viz, which draws it
 
-    def __init__(self, outputs: Sequence[Tensor], placeholders: Sequence[Tensor] = (), structure: Any = None) -> None:
-        self.outputs = tuple(outputs)
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        placeholders: Sequence[Tensor] = (),
+        structure: Any = None,
+        checks: Sequence[Tensor] = (),
+    ) -> None:
+        self.outputs, self.checks = tuple(outputs), tuple(checks)
         self.nodes = reach(self.outputs)
         given = {t.serial for t in placeholders}
         loose = [t for t in self.nodes if t.op is PLACEHOLDER and t.serial not in given]
@@ -106,6 +115,10 @@ class Graph:
     def counts(self) -> Counter[str]:
         """How many nodes there are of each op."""
         return Counter(t.op.name for t in self.nodes)
+
+    @cached_property
+    def _computed(self) -> tuple[Tensor, ...]:
+        return reach((*self.outputs, *self.checks)) if self.checks else self.nodes
 
     @cached_property
     def _output_serials(self) -> frozenset[int]:
@@ -181,8 +194,8 @@ class Graph:
         if len(arrays) != len(self.placeholders):
             raise TypeError(f"graph: expected {len(self.placeholders)} arrays, one per placeholder; got {len(arrays)}")
         values: dict[int, Any] = {t.serial: fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
-        compute(self.nodes, values, self._output_serials)
-        results = [leaf(values[t.serial], name=t.name) for t in self.outputs]
+        compute(self._computed, values, self._output_serials)
+        results = [leaf(values[t.serial].copy(), name=t.name) for t in self.outputs]  # they may be views of parameters
         return rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
 
 
@@ -236,13 +249,13 @@ def trace(fn: Any, *specs: Any) -> Graph:
     names = _argument_names(fn, len(specs))
     placeholders = [leaf(_spec(s), PLACEHOLDER, name=n) for s, n in zip(specs, names, strict=True)]
     effects = Effects()
-    with using(lambda s: replace(s, tracing=effects)):
+    with unmoved("trace", fn), using(lambda s: replace(s, tracing=effects)):
         result = fn(*placeholders)
     if effects.changed:
         raise TypeError("trace: the function changes parameters, which a graph cannot do; use tg.compile")
     outputs: list[Tensor] = []
     structure = flattened(result, outputs)
-    return Graph(outputs, placeholders, structure)
+    return Graph(outputs, placeholders, structure, effects.ranges)
 
 
 def _spec(given: Any) -> Spec:
@@ -304,6 +317,30 @@ def reach(outputs: Sequence[Tensor], known: Collection[int] = ()) -> tuple[Tenso
                 nodes[t.serial] = t
                 stack.append(t)
     return tuple(nodes[s] for s in sorted(nodes))
+
+
+def quantities(nodes: Sequence[Tensor]) -> dict[int, int]:
+    """For each node, by serial number, the number of the quantity that it is at its time step: one for each origin.
+
+    Branches of a condition on one line are one quantity. They are told from operations that stand beside each other on
+    the line by this: no time step has two of them.
+    """
+    numbers: dict[Origin, int] = {}
+    found = {t.serial: numbers.setdefault(t.origin, len(numbers)) for t in nodes}
+    steps: list[set[tuple[int, bool]]] = [set() for _ in numbers]
+    for t in nodes:
+        if t.place.time is not None:
+            steps[found[t.serial]].add((t.place.time, t.place.backward))
+    on_line: dict[Origin, list[int]] = defaultdict(list)
+    same = list(range(len(numbers)))
+    for origin, k in numbers.items():
+        beside = on_line[origin.line]
+        same[k] = next((n for n in beside if steps[k] and steps[n].isdisjoint(steps[k])), k)
+        if same[k] != k:
+            steps[same[k]] |= steps[k]
+        elif steps[k]:
+            beside.append(k)
+    return {serial: same[k] for serial, k in found.items()}
 
 
 def compute(nodes: Sequence[Tensor], values: dict[int, Any], kept: Collection[int]) -> None:
@@ -391,5 +428,4 @@ def _evaluate(t: Tensor, values: dict[int, Any]) -> np.ndarray:
     try:
         return np.asarray(t.op.run(*[values[i.serial] for i in t.inputs], **t.params))
     except (ValueError, IndexError) as error:
-        text = str(error) if str(error).startswith(t.op.name) else f"{t.op.name}: {error}"
-        raise type(error)(f"{text}\n  node:     {describe(t)}\n  recorded at {t.source}") from None
+        raise located(error, t) from None

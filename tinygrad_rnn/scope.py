@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-__all__ = ["Place", "Source", "State", "no_grad", "scope", "steps", "timestep", "using"]
+__all__ = ["Place", "State", "no_grad", "scope", "steps", "timestep", "using"]
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _VIZ = str(Path(__file__).parent.parent / "viz") + os.sep
@@ -35,28 +35,6 @@ class Place:
     time: int | None = None
     backward: bool = False
     outer: Place | None = field(default=None, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The instruction of the user's code that an operation came from; the line number is worked out on demand."""
-
-    code: CodeType
-    offset: int
-
-    @property
-    def file(self) -> str:
-        return self.code.co_filename
-
-    @property
-    def line(self) -> int:
-        for start, end, line in self.code.co_lines():
-            if start <= self.offset < end and line is not None:
-                return line
-        return self.code.co_firstlineno
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
 
 
 @dataclass(slots=True, eq=False)

@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import prod
 from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .changes import note
 from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, fail
-from .scope import Source, current, user_source
+from .location import Location, location
+from .scope import current, user_source
 
 if TYPE_CHECKING:
     from .scope import Place
 
-__all__ = ["Op", "Spec", "Tensor"]
+__all__ = ["Op", "Origin", "Spec", "Tensor"]
 
 DEFAULT_FLOAT = np.dtype(np.float32)
 _INT = {int}
@@ -111,6 +113,19 @@ class Op:
         return self.symbol or self.name
 
 
+class Origin(NamedTuple):
+    """Where in a program a quantity is computed: equal for the same quantity at other time steps."""
+
+    location: Location
+    op: Op
+    scope: tuple[str, ...]
+
+    @property
+    def line(self) -> Origin:
+        """What it shares with operations of its kind and scope elsewhere on the line, as the branches of an ``if``."""
+        return Origin(self.location.whole_line or self.location, self.op, self.scope)
+
+
 CONSTANT = Op("constant", symbol="const")  # data of the user's
 PARAMETER = Op("parameter", symbol="param")  # a leaf that is trained
 PLACEHOLDER = Op("placeholder", symbol="input")  # an input of a traced function: no value
@@ -133,6 +148,7 @@ class Tensor:
     __slots__ = (
         "__weakref__",
         "_grad",
+        "_requires_grad",
         "_source",
         "assigned",
         "data",
@@ -141,7 +157,6 @@ class Tensor:
         "op",
         "params",
         "place",
-        "requires_grad",
         "serial",
     )
 
@@ -153,7 +168,7 @@ class Tensor:
     place: Place
     _source: tuple[CodeType, int]
     name: str | None
-    requires_grad: bool
+    _requires_grad: bool
     _grad: Tensor | None
     assigned: int
 
@@ -216,9 +231,28 @@ class Tensor:
         return "backward" if self.place.backward else "forward"
 
     @property
-    def source(self) -> Source:
-        """File and line of the user's code."""
-        return Source(*self._source)
+    def source(self) -> Location:
+        """File, lines and columns of the expression in the user's code."""
+        return location(*self._source)
+
+    @property
+    def origin(self) -> Origin:
+        """Expression of the user's code, op and scope: what one quantity has in common at all of its time steps.
+
+        Pictures, equations and :mod:`tinygrad_rnn.bptt` find by it what has no name. Calls of one function in several
+        places of a step, and turns of a loop within a step, share it.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> h, states = tg.ones(1), []
+        >>> for t in tg.steps(40):
+        ...     h = tg.tanh(h + h)
+        ...     states.append(h)
+        >>> {h.origin == states[0].origin for h in states}, states[0].origin == states[0].inputs[0].origin
+        ({True}, False)
+        """
+        return Origin(self.source, self.op, self.place.scope)
 
     def named(self, name: str) -> Tensor:
         """Give the tensor a name, shown in pictures, listings and errors, and return it.
@@ -357,7 +391,47 @@ class Tensor:
     @property
     def may_be_written(self) -> bool:
         """Whether a compiled function may write into its array, as it does into those of parameters."""
-        return self.op is PARAMETER or (self.requires_grad and not self.inputs)
+        return self.op is PARAMETER or (self._requires_grad and not self.inputs)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are kept for it. Of a leaf it can be set: False freezes a parameter.
+
+        Raises
+        ------
+        ImmutableError
+            When it is set for a tensor that an operation made.
+        DTypeError
+            When it is set to True for a tensor that is not of floats.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tg
+        >>> w, v = tg.parameter([1.0]), tg.parameter([2.0])
+        >>> w.requires_grad = False
+        >>> (w * v).sum().backward()
+        >>> w.grad, v.grad.tolist()
+        (None, [1.0])
+        """
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not self.is_leaf:
+            raise fail(
+                ImmutableError, f"requires_grad: {describe(self)} was computed, and what it came from decides",
+                expected="a parameter or constant", hint="set it before, or use .detach() to make a leaf of a result",
+            )  # fmt: skip
+        if value and not self.is_float:
+            raise fail(DTypeError, f"requires_grad: {describe(self)}", expected="floats", got=str(self.dtype))
+        effects = current().tracing
+        if effects is not None and self.serial < effects.start:
+            effects.switched.setdefault(self.serial, (self, self._requires_grad))
+        note(self)
+        if value and not self.may_be_written and type(self.data) is np.ndarray:
+            self.data = self.data.copy()  # from now on it may be written into; views of it stay as they are
+        self._requires_grad = bool(value)
+        note(self)
 
     def detach(self) -> Tensor:
         """The same value as a leaf, cut off from its history: gradients stop here, and the history may be freed.
@@ -477,7 +551,7 @@ def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad
     t.place = state.place
     t._source = state.source or user_source()
     t.name = name
-    t.requires_grad = requires_grad
+    t._requires_grad = requires_grad
     t._grad = None
     t.assigned = 0
     return t
@@ -493,7 +567,7 @@ def instead(t: Tensor, op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any
     new.op, new.inputs, new.params = op, inputs, params
     new.serial = next(_serial)
     new.place, new._source, new.name = t.place, t._source, None
-    new.requires_grad, new._grad, new.assigned = False, None, 0
+    new._requires_grad, new._grad, new.assigned = False, None, 0
     return new
 
 
@@ -521,15 +595,15 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
         t.params = params
         requires = False
         for i in inputs:
-            if i.requires_grad:
+            if i._requires_grad:
                 requires = True
                 break
-        t.requires_grad = requires and data.dtype.kind == "f" and type(op.vjp) is not str
+        t._requires_grad = requires and data.dtype.kind == "f" and type(op.vjp) is not str
     else:
         t.op = CONSTANT
         t.inputs = ()
         t.params = _NO_PARAMS
-        t.requires_grad = False
+        t._requires_grad = False
     if state.anomaly:
         _check_finite(t, op, inputs)
     if not state.recording and t.inputs and op is not DETACH:  # traced under no_grad: computed, not differentiated
@@ -576,10 +650,17 @@ def _may_change(t: Tensor, effects: Any) -> bool:
 def context() -> str:
     """Scope, time step and line of the operation at hand, for messages."""
     state = current()
-    source = Source(*(state.source or user_source()))
+    source = location(*(state.source or user_source()))
     where = "/".join([*state.place.scope, *(() if state.place.time is None else (f"t={state.place.time}",))])
     backward = ", in the gradient of what was recorded there" if state.place.backward else ""
     return f"at {source}" + (f", in {where}" if where else "") + backward
+
+
+def located(error: Exception, node: Tensor) -> Exception:
+    """The error with its operation before it, and behind it the node and the line that recorded it."""
+    text, first = str(error), str(error).partition(":")[0]
+    named = text if first.isidentifier() else f"{node.op.name}: {text}"
+    return type(error)(f"{named}\n  node:     {describe(node)}\n  recorded at {node.source}")
 
 
 def _check_finite(t: Tensor, op: Op, inputs: tuple[Tensor, ...]) -> None:

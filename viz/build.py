@@ -121,7 +121,7 @@ class _Builder:
 
     def _adopted(self, item: Item) -> _At | None:
         """An input that one column alone uses goes there."""
-        if len(self._column) < 2 or not (item.is_leaf or item.node.op.name in PICKS):
+        if len(self._column) < 2 or not (item.is_leaf or item.node.op in PICKS):
             return None
         backward = self._is_backward(item)
         users = [u for u in self._users[item] if u.backward == backward]

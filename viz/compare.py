@@ -53,7 +53,7 @@ def _signature(t: Tensor) -> Hashable:
     """What a node is, whatever feeds it: a change does not spread upwards."""
     own = t.data.item() if t.op is LITERAL else repr(sorted(t.params.items(), key=repr))
     place = t.place.scope, t.place.time, t.place.backward
-    return t.op.name, t.name, t.shape, place, own
+    return t.op, t.name, t.shape, place, own
 
 
 def _beside(plans: Iterable[Layout]) -> Layout:

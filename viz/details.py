@@ -12,6 +12,7 @@ import numpy as np
 from ..tensor import DETACHED, Spec, Tensor
 from .formula import formula, number
 from .text import index_text
+from .timeline import PICKS
 
 __all__ = ["brief", "details"]
 
@@ -51,7 +52,7 @@ def brief(t: Tensor) -> dict[str, Any]:
 
 
 def _param(t: Tensor, key: str, value: Any) -> str:
-    if key == "index" and t.op.name in ("slice", "index"):
+    if key == "index" and t.op in PICKS:
         return f"[{index_text(t)}]"
     if isinstance(value, np.random.Generator):
         return type(value.bit_generator).__name__  # its repr has an address in it

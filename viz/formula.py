@@ -9,6 +9,7 @@ from typing import Any
 
 from ..tensor import CONSTANT, LITERAL, Tensor
 from .text import index_text
+from .timeline import PICKS
 
 __all__ = ["Tree", "formula", "number", "symbol"]
 
@@ -69,7 +70,7 @@ def _expression(t: Tensor, depth: int, left: list[int]) -> Tree:
     for k, i in enumerate(t.inputs[:used]):  # of many inputs a formula shows the first
         shown, level = _argument(i, depth, left)
         arguments.append(["mrow", ["mo", "("], shown, ["mo", ")"]] if level < _needed(tokens, k) else shown)
-    if t.op.name in ("slice", "index"):
+    if t.op in PICKS:
         arguments[1:] = [["mtext", f"[{index_text(t)}]"]]
     return _Parser(tokens, arguments).tree()
 
@@ -120,7 +121,7 @@ def _sign(tokens: list[Token]) -> Token:
 
 def _tokens(t: Tensor) -> list[Token]:
     """The formula in pieces; without a usable one, the operation as a function of its inputs."""
-    if t.op.name in ("slice", "index"):
+    if t.op in PICKS:
         return [0, "_", 1]
     try:
         return list(_split(t.op.formula, len(t.inputs)))

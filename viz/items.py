@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 from ..errors import fail
+from ..ops.linalg import MATMUL
+from ..ops.named import ops_named
+from ..ops.shape import TRANSPOSE
 from ..scope import Place
 from ..tensor import PARAMETER, Tensor
 from .timeline import PICKS, Timeline, is_folded
@@ -22,8 +25,8 @@ __all__ = ["Item", "Items", "Level", "items", "level_named"]
 
 Level = Literal["op", "gate", "cell", "layer", "model"]
 
-_SUMS = {"add", "subtract"}
-_VIEWS = {"slice", "reshape", "transpose", "broadcast_to", "squeeze", "expand_dims"}
+_SUMS = ops_named("add", "subtract")
+_VIEWS = ops_named("slice", "reshape", "transpose", "broadcast_to")
 
 
 @dataclass(eq=False, slots=True)
@@ -105,7 +108,7 @@ class _Collapse:
     def _item(self, t: Tensor) -> Item:
         group = self._scopes.of(t) if self._scopes else None
         phase = self._timeline.phase_of(t)
-        if group is None and self._merges_picks and t.op.name in PICKS and t.inputs[0].time is None:
+        if group is None and self._merges_picks and t.op in PICKS and t.inputs[0].time is None:
             part = t.place.time, t.place.backward, repr(t.params), tuple(i.serial for i in t.inputs)
             return self._picked.setdefault(part, Item(t, [], self._timeline.key[t.serial], phase))
         if group is None:
@@ -178,7 +181,7 @@ def _turned(nodes: Sequence[Tensor], outputs: Collection[int]) -> set[int]:
         i.serial
         for t in nodes
         for i in t.inputs
-        if t.op.name == "matmul" and i.op.name == "transpose" and i.place.backward and t.place == i.place
+        if t.op is MATMUL and i.op is TRANSPOSE and i.place.backward and t.place == i.place
         and uses[i.serial] == 1 and i.serial not in outputs
     }  # fmt: skip
 
@@ -209,7 +212,7 @@ def _linear(nodes: Sequence[Tensor]) -> set[int]:
         if t.place.backward or t.is_leaf:
             continue
         sources = [i.serial in linear or i.op is PARAMETER for i in t.inputs]
-        if t.op.name == "matmul" or (t.op.name in _SUMS and any(sources)) or (t.op.name in _VIEWS and sources[0]):
+        if t.op is MATMUL or (t.op in _SUMS and any(sources)) or (t.op in _VIEWS and sources[0]):
             linear.add(t.serial)
     return linear
 

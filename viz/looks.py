@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
 
+from ..ops.named import ops_named
 from ..tensor import DETACH, DETACHED, PARAMETER, Tensor
 from . import theme
 from .lanes import conveyors
@@ -15,7 +16,7 @@ __all__ = ["finish"]
 
 _States = dict[Hashable, theme.Fill]
 
-ACTIVATIONS = frozenset({"sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "softplus", "softmax", "clip"})
+ACTIVATIONS = ops_named("sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "softplus", "softmax", "clip")
 
 
 def finish(
@@ -80,7 +81,7 @@ def _gates(boxes: Sequence[Box], states: _States, palette: theme.Palette) -> dic
         t = box.node
         if t is None or t.place.time is None or box.column is None or box.backward:
             continue
-        if t.name and len(t.inputs) == 1 and t.op.name in ACTIVATIONS and box.key not in states:
+        if t.name and len(t.inputs) == 1 and t.op in ACTIVATIONS and box.key not in states:
             gates.setdefault(t.name, palette.gates[len(gates) % len(palette.gates)])
     return gates
 
@@ -103,7 +104,7 @@ def _look(
     state = states.get(box.beside or box.key)
     if state is not None:
         return f"state {_state_name(t)}", state
-    if t.name in gates and t.place.time is not None and t.op.name in ACTIVATIONS:
+    if t.name in gates and t.place.time is not None and t.op in ACTIVATIONS:
         return f"gate {t.name}", gates[t.name]
     kind = _kind_of(box, t, sliced)
     return kind, fills[kind]
@@ -114,7 +115,7 @@ def _state_name(t: Tensor) -> str:
 
 
 def _kind_of(box: Box, t: Tensor, sliced: bool) -> str:
-    if t.is_leaf or (sliced and box.column is not None and t.op.name in PICKS):
+    if t.is_leaf or "generator" in t.params or (sliced and box.column is not None and t.op in PICKS):
         return "input"
     if len(box.members) > 1 and box.scope:
         return "group" if not t.name or len(box.members) > 8 else "weight"

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.linalg import MATMUL
+from ..ops.shape import TRANSPOSE
 from ..tensor import LITERAL, PARAMETER, Tensor
 from . import theme
-from .timeline import is_folded
+from .timeline import PICKS, is_folded
 
 __all__ = ["index_text", "label", "lines_of", "preview", "quoted", "sign_of", "titled"]
 
@@ -62,7 +64,7 @@ def titled(t: Tensor, scope: tuple[str, ...], members: Sequence[Tensor], show: C
 
 def sign_of(t: Tensor) -> str:
     """The sign of an operator that stands between two values of the graph; nothing for all other operations."""
-    if len(t.inputs) != 2 or t.op.label[:1].isalnum() or t.op.name in ("slice", "index", "matmul"):
+    if len(t.inputs) != 2 or t.op.label[:1].isalnum() or t.op is MATMUL or t.op in PICKS:
         return ""
     return "" if any(is_folded(i) for i in t.inputs) else theme.GLYPHS.get(t.op.label, t.op.label)
 
@@ -89,7 +91,7 @@ def preview(value: np.ndarray) -> str:
 
 
 def _operation(t: Tensor, any_step: bool, members: Collection[int]) -> str:
-    if t.op.name in ("slice", "index"):
+    if t.op in PICKS:
         return f"{t.inputs[0].name or ''}[{index_text(t, any_step)}]"
     shown = [_operand(i, members) for i in t.inputs]
     sign = theme.GLYPHS.get(t.op.label, t.op.label)
@@ -100,7 +102,7 @@ def _operation(t: Tensor, any_step: bool, members: Collection[int]) -> str:
 
 def _operand(t: Tensor, members: Collection[int]) -> str:
     """What the text of an operation says of an operand that has no box of its own."""
-    if t.serial in members and t.op.name == "transpose":
+    if t.serial in members and t.op is TRANSPOSE:
         return f"{_operand(t.inputs[0], ())}ᵀ"
     return _leaf_text(t) if is_folded(t) else ""
 

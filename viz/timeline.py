@@ -11,11 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..graph import quantities
+from ..ops.index import INDEX, SLICE
 from ..tensor import CONSTANT, DETACHED, LITERAL, PARAMETER, Tensor
 
 __all__ = ["PICKS", "Start", "Timeline", "is_folded"]
 
-PICKS = ("slice", "index")  # ops that take one step's part out of a sequence
+PICKS = (SLICE, INDEX)  # ops that take one step's part out of a sequence
 
 Key = int
 
@@ -174,7 +176,7 @@ class Timeline:
                     continue
                 for loop in self._loops_of(i, seen):
                     if loop != here:
-                        waits[loop, here] = max(waits.get((loop, here), 0), int(t.op.name not in PICKS))
+                        waits[loop, here] = max(waits.get((loop, here), 0), int(t.op not in PICKS))
         for (a, b), found in delays.items():
             pair = self._find(a), self._find(b)
             if pair[0] != pair[1]:
@@ -219,7 +221,7 @@ def _longest(loops: dict[Key, None], waits: dict[tuple[Key, Key], int]) -> dict[
 
 
 def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
-    """What tells quantities apart is their name, if it comes back in other steps, or the line of the user's code.
+    """What tells quantities apart is their name, if it comes back in other steps, or the expression of the user's code.
 
     Gradients are told apart by the values that they look at too: not every step has all of them.
     """
@@ -231,20 +233,16 @@ def _keys(nodes: Sequence[Tensor]) -> dict[int, Key]:
     timed = [t for t in nodes if t.place.time is not None]
     count: Counter[Hashable] = Counter()
     number: dict[Hashable, Key] = {}
-    lines: dict[tuple[int, int], int] = {}
     looks_at: dict[int, Key] = {}
+    numbers = quantities(timed)
     for backward in (False, True):
         for t in timed:
             if t.place.backward != backward:
                 continue
             what: Hashable = t.name
             if not t.name or len(spread[t.name]) == 1:
-                code, offset = id(t._source[0]), t._source[1]
-                line = lines.get((code, offset))
-                if line is None:  # not the offset: Python counts it otherwise once it has specialised an instruction
-                    line = lines[code, offset] = t.source.line
                 values = (i.serial if i.op is PARAMETER else looks_at.get(i.serial) for i in t.inputs)
-                what = (t.op.name, code, line, *(v for v in values if v is not None))
+                what = (numbers[t.serial], *(v for v in values if v is not None))
             path = (backward, t.op is DETACHED, t.place.scope, what)
             turn = (t.place.time, path)
             full = (path, count[turn])

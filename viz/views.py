@@ -111,7 +111,7 @@ def _signatures(items: Items, timeline: Timeline, phase: int) -> dict[int, Hasha
     for item in items.all:
         if item.phase == phase and item.time is not None:
             sources = _sources(item, starts)
-            what = (item.node.op.name, item.node.shape) if item.whole is None else len(item.members)
+            what = (item.node.op, item.node.shape) if item.whole is None else len(item.members)
             found[item.time].add((item.key, what, sources))
     return {t: frozenset(parts) for t, parts in found.items()}
 
@@ -143,8 +143,8 @@ def _sources(item: Item, starts: dict[tuple[Item, Item], frozenset[Hashable]]) -
 def _source(i: Item, user: Item) -> Hashable:
     if i.time is not None and user.time is not None:
         return i.key, user.time - i.time if i.phase == user.phase else i.phase
-    if i.is_leaf or user.node.op.name in PICKS:
-        return i.node.op.name, i.node.shape
+    if i.is_leaf or user.node.op in PICKS:
+        return i.node.op, i.node.shape
     return i.key
 
 

@@ -1,6 +1,6 @@
 """What a compiled program costs before it runs and beside its kernels, and how that grows with the number of steps.
 
-usage: python -m tests.benchmarks.programs STEPS|dispatch; prints one JSON line
+usage: python -m tests.benchmarks.programs STEPS|dispatch|calls; prints one JSON line
 """
 
 from __future__ import annotations
@@ -61,6 +61,34 @@ def dispatch_overhead() -> float:
     return statistics.median(times)
 
 
+class Unguarded:
+    """Guards that look at nothing."""
+
+    def hold(self) -> bool:
+        return True
+
+
+def calls() -> dict[str, float]:
+    """Microseconds of a call of a small model with 20 parameters, with guards and without."""
+    import tinygrad_rnn as tg
+
+    layers = [tg.nn.Linear(2, 2, generator=k) for k in range(10)]
+    model = tg.nn.Sequential(*layers)
+    run = tg.compile(lambda x: model(x))
+    x = np.zeros((1, 2), np.float32)
+    run(x)
+    (recorded,) = run._cache.order
+    kinds = {"guarded": recorded.guards, "unguarded": Unguarded()}
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(200):
+        for kind, recorded.guards in kinds.items():
+            began = time.perf_counter_ns()
+            for _ in range(100):
+                run(x)
+            times[kind].append((time.perf_counter_ns() - began) / 100_000)
+    return {kind: statistics.median(t) for kind, t in times.items()}
+
+
 def run() -> list[Figure]:
     json_of("programs", str(SHORT))  # fills the kernel cache
     short, long = json_of("programs", str(SHORT)), json_of("programs", str(LONG))
@@ -76,8 +104,17 @@ def run() -> list[Figure]:
     ]
     overhead = json_of("programs", "dispatch")
     print(f"  an instruction takes {overhead:.1f} ns beside its kernel's work")
-    return [*figures, Figure("programs: overhead of an instruction", overhead, 20.0, "ns")]
+    call = json_of("programs", "calls")
+    guards = call["guarded"] - call["unguarded"]
+    print(f"  a call with 20 parameters takes {call['guarded']:.1f} µs, {call['unguarded']:.1f} µs without guards")
+    return [
+        *figures,
+        Figure("programs: overhead of an instruction", overhead, 20.0, "ns"),
+        Figure("programs: guards of a call with 20 parameters", guards, 2.0, "µs"),
+    ]
 
+
+MEASURED = {"dispatch": dispatch_overhead, "calls": calls}
 
 if __name__ == "__main__":
-    print(json.dumps(dispatch_overhead() if sys.argv[1] == "dispatch" else prepared(int(sys.argv[1]))))
+    print(json.dumps(MEASURED[sys.argv[1]]() if sys.argv[1] in MEASURED else prepared(int(sys.argv[1]))))

@@ -411,7 +411,7 @@ def _filled(structure: Any, arrays: list[np.ndarray]) -> Any:
 def _expected(recording: Any, arrays: list[np.ndarray]) -> list[np.ndarray] | None:
     """What NumPy makes of the recorded graph; None where that is not defined, or where values do not fit."""
     last = [] if recording.last is None else [recording.last]
-    nodes = Graph([*recording.roots, *last, *recording.drawn]).nodes
+    nodes = Graph([*recording.roots, *last, *recording.drawn, *recording.ranges]).nodes
     changes = [t.params["change"] for t in nodes if "change" in t.params]
     if any("generator" in t.params for t in nodes) or any(isinstance(c, Update) and c.step for c in changes):
         return None

@@ -228,3 +228,79 @@ def test_the_number_of_steps_and_the_kernels():
     few, many = steps(4), steps(40)
     assert few.kernels == many.kernels
     assert len(many.instructions) <= 10 * len(few.instructions)
+
+
+def made_parameter(x):
+    w = tg.parameter(np.ones(3), name="fast")
+    (w * x).sum().backward()
+    optim.SGD([w], lr=0.1).step()
+    return w * 1.0
+
+
+def made_constant(x):
+    c = tg.tensor(np.zeros(3), name="fast")
+    c.assign(x)
+    return c * 1.0
+
+
+@pytest.mark.parametrize("function", [made_parameter, made_constant])
+def test_changes_of_what_the_function_makes(function):
+    """In eager mode each call begins with a new one; a program would go on with the old."""
+    with pytest.raises(TypeError, match=r"makes tensor 'fast'[\s\S]*test_changes.py[\s\S]*outside"):
+        tg.compile(function)(X[0])
+
+
+def test_gradients_of_what_the_function_makes():
+    """They are those of this call, and no reason to record anew."""
+
+    @tg.compile
+    def slope(x):
+        w = tg.parameter(np.ones(3))
+        (w * x).sum().backward()
+        return w.grad
+
+    assert [slope(X[0] * k).tolist() for k in (1, 2, 3)] == [(X[0] * k).tolist() for k in (1, 2, 3)]
+    assert len(slope.programs) == 1
+
+
+@pytest.mark.parametrize("made", [
+    lambda p: optim.Adam(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1, momentum=0.5),
+    lambda p: optim.SGD(p, lr=optim.exponential(0.1, 0.5)),
+])  # fmt: skip
+def test_an_optimizer_that_the_function_makes(made):
+    w = tg.parameter(np.ones(3))
+
+    def step(x):
+        (w * x).sum().backward()
+        made([w]).step()
+
+    with pytest.raises(TypeError, match="makes its optimiser"):
+        tg.compile(step)(X[0])
+    assert w.tolist() == [1, 1, 1]
+
+
+def test_parameters_that_a_module_makes_when_it_is_first_called():
+    """They are made once, and kept."""
+
+    class Lazy(tg.nn.Module):
+        w = None
+
+        def forward(self, x):
+            if self.w is None:
+                self.w = tg.parameter(np.ones(x.shape))
+            return (self.w * x).sum()
+
+    def made(kind):
+        model = Lazy()
+
+        @kind
+        def step(x):
+            loss = model(x)
+            loss.backward()
+            optim.SGD([model.w], lr=0.1).step()
+            model.zero_grad()
+            return loss
+
+        return [step(tg.tensor(X[0])).item() for _ in range(4)]
+
+    np.testing.assert_allclose(made(tg.compile), made(lambda f: f), rtol=1e-12)

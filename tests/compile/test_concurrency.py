@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def deep(x, w):
 
 def made(seed=0):
     w = tg.parameter(np.random.default_rng(seed).normal(size=(6, 6)), name="w")
-    return w, lambda x: deep(x, w)
+    return lambda x: deep(x, w)
 
 
 def inputs(count):
@@ -37,7 +38,7 @@ def inputs(count):
 @pytest.mark.parametrize("by_program", [True, False])
 def test_eight_threads(by_program):
     """Each gets its own result, whether the function is called or its program is run."""
-    w, fn = made()
+    fn = made()
     compiled, xs = tg.compile(fn), inputs(240)
     program = compiled.program(xs[0])
     call = (lambda x: program.run([x])[0]) if by_program else (lambda x: compiled(x)[0].numpy())
@@ -48,7 +49,7 @@ def test_eight_threads(by_program):
 
 
 def test_profiles_beside_calls():
-    w, fn = made()
+    fn = made()
     compiled, xs = tg.compile(fn), inputs(120)
     program = compiled.program(xs[0])
     with ThreadPoolExecutor(4) as pool:
@@ -132,7 +133,7 @@ def run_in_child(work):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_while_other_threads_run():
     """The child can call what a thread of the parent was inside of, and what a thread was recording."""
-    w, optimizer, step = trained()
+    *_, step = trained()
     compiled, xs, stop = tg.compile(step), inputs(4), threading.Event()
     compiled(xs[0])
 
@@ -155,27 +156,38 @@ def test_a_fork_while_other_threads_run():
             thread.join()
 
 
+@contextmanager
+def interrupted_by(work, every=0.002):
+    """Within the block a timer interrupts what runs, again and again, with `work`."""
+
+    def handler(*_):
+        work()
+        signal.setitimer(signal.ITIMER_REAL, every)  # only now: a slow machine would do nothing else
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, every)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @needs_signals
 def test_a_signal_handler_that_calls_the_function_it_interrupts():
-    w, fn = made()
+    fn = made()
     compiled, xs = tg.compile(fn), inputs(2)
     expected = [fn(tg.tensor(x))[0].numpy() for x in xs]
     compiled(xs[0])
     wrong = []
 
-    def handler(*_):
+    def work():
         wrong.append(not np.allclose(compiled(xs[1])[0].numpy(), expected[1], rtol=1e-12))
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
-    try:
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end:
+    with interrupted_by(work):
+        while len(wrong) < 30:
             np.testing.assert_allclose(compiled(xs[0])[0].numpy(), expected[0], rtol=1e-12)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert len(wrong) > 20
     assert not any(wrong)
 
 
@@ -187,18 +199,12 @@ def test_a_signal_handler_that_takes_a_step():
     compiled(x)
     taken = [1]
 
-    def handler(*_):
+    def work():
         compiled(x)
         taken[0] += 1
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-    try:
-        for _ in range(300):
-            compiled(x)
-            taken[0] += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with interrupted_by(work):
+        for _ in range(100):
+            work()
     assert optimizer.step_count == taken[0]
     assert np.isfinite(w.numpy()).all()

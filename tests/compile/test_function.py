@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import gc
+import pickle
 import re
 import threading
 import weakref
 from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -258,7 +260,7 @@ def test_name_and_documentation():
     assert "model" in repr(compiled)
     assert "0 programs" in repr(compiled)
     compiled(X)
-    assert re.fullmatch(r"<compiled .*model, 1 program(s)?>", repr(compiled))
+    assert re.fullmatch(r"<compiled .*model, 1 program>", repr(compiled))
 
 
 class Net(tg.nn.Module):
@@ -371,6 +373,251 @@ def test_derivatives_of_every_kind_inside():
     expected = run.__wrapped__(x, v)
     for a, b in zip(run(X, v), expected, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-14)
+
+
+# Methods --------------------------------------------------------------------------------------------------------------
+
+
+class Trainer:
+    """Methods compiled in all ways; nobody can hash it."""
+
+    __hash__ = None
+
+    def __init__(self, factor):
+        self.factor = factor
+        self.held = tg.compile(self.plain)
+
+    def plain(self, x):
+        return x * self.factor
+
+    @tg.compile
+    def step(self, x, power=1):
+        """Scales."""
+        return x**power * self.factor
+
+    @tg.compile(max_programs=2)
+    def other(self, x):
+        return self.step(x) + 1
+
+    @classmethod
+    @tg.compile
+    def of_class(cls, x):
+        return x * len(cls.__name__)
+
+    @tg.compile
+    @classmethod
+    def of_class_too(cls, x):
+        return x * len(cls.__name__)
+
+    @staticmethod
+    @tg.compile
+    def static(x):
+        return x * 4
+
+    @tg.compile
+    @staticmethod
+    def static_too(x):
+        return x * 4
+
+
+class Sub(Trainer):
+    @tg.compile
+    def step(self, x):
+        return super().step(x) + 100
+
+
+class Scaled(tg.nn.Module):
+    def __init__(self, factor):
+        self.w = tg.parameter(np.array([factor, factor]))
+        self.factor = 1.0
+
+    @tg.compile
+    def forward(self, x):
+        return x * self.w * self.factor
+
+
+@dataclass
+class Data:
+    factor: float
+
+    @tg.compile
+    def step(self, x):
+        return x * self.factor
+
+
+@dataclass(slots=True)
+class Slots:
+    factor: float
+
+    @tg.compile
+    def step(self, x):
+        return x * self.factor
+
+
+@dataclass(slots=True, weakref_slot=True)
+class WeakSlots:
+    factor: float
+
+    @tg.compile
+    def step(self, x):
+        return x * self.factor
+
+
+@pytest.mark.parametrize("kind", [Trainer, Data, Slots, WeakSlots])
+def test_a_method_binds_its_object(kind):
+    two, three = kind(2.0), kind(3.0)
+    for _ in range(2):
+        assert two.step(X).tolist() == kind.step(two, X).tolist() == [2, 4]
+        assert three.step(X).tolist() == [3, 6]
+    assert [len(t.step.programs) for t in (two, three)] == [1, 1]
+    assert kind.step.programs == []
+    assert kind.step.program(two, X) is two.step.program(X) is two.step.programs[0]
+    assert two.step.__name__ == "step"
+    assert "step, 1 program>" in repr(two.step)
+
+
+def test_methods_of_one_object():
+    trainer = Trainer(2.0)
+    assert (trainer.step(X).tolist(), trainer.step(X, power=2).tolist()) == ([2, 4], [2, 8])
+    assert trainer.other(X).tolist() == [3, 5]
+    for x in (X[:1], X[None]):
+        trainer.other(x)
+    assert (len(trainer.step.programs), len(trainer.other.programs)) == (2, 2)
+    assert Trainer.step.__doc__ == trainer.step.__doc__ == "Scales."
+
+
+def test_methods_of_classes():
+    trainer = Trainer(2.0)
+    for name, factor in [("of_class", 7), ("of_class_too", 7), ("static", 4), ("static_too", 4)]:
+        for holder in (trainer, Trainer):
+            assert getattr(holder, name)(X).tolist() == (X * factor).tolist()
+    assert Sub.of_class(X).tolist() == Sub.of_class_too(X).tolist() == [3, 6]
+    assert (len(Trainer.of_class_too.programs), len(Trainer.static_too.programs)) == (1, 1)
+
+
+def test_methods_that_are_inherited():
+    sub = Sub(2.0)
+    assert (sub.step(X).tolist(), Trainer.step(sub, X).tolist()) == ([102, 104], [2, 4])
+    assert sub.other(X).tolist() == [103, 105]
+    assert (len(sub.step.programs), len(super(Sub, sub).step.programs)) == (1, 1)
+
+
+def test_a_module_with_a_compiled_forward():
+    a, b = Scaled(2.0), Scaled(3.0)
+    for _ in range(2):
+        assert (a(X).tolist(), b(X).tolist()) == ([2, 4], [3, 6])
+    a.factor = 10.0
+    assert a(X).tolist() == [20, 40]
+    assert (len(a.forward.programs), len(b.forward.programs)) == (2, 1)
+    assert [name for name, _ in a.named_parameters()] == ["w"]
+
+
+@pytest.mark.parametrize("kind", [Trainer, Scaled, Data, WeakSlots])
+def test_programs_do_not_keep_an_object_alive(kind):
+    held = kind(2.0)
+    (held.forward if kind is Scaled else held.step)(X)
+    gone = weakref.ref(held)
+    del held
+    gc.collect()
+    assert gone() is None
+
+
+def test_objects_that_cannot_be_referred_to_weakly_are_few():
+    for k in range(40):
+        assert Slots(float(k)).step(X).tolist() == (X * k).tolist()
+    gc.collect()
+    assert sum(type(o) is Slots for o in gc.get_objects()) <= 16
+
+
+def test_a_method_keeps_its_object_alive():
+    step = WeakSlots(2.0).step
+    gc.collect()
+    assert step(X).tolist() == [2, 4]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_a_copy_of_an_object_has_programs_of_its_own(copied):
+    for made in (Scaled, Data):
+        first = made(2.0)
+        method = "forward" if made is Scaled else "step"
+        getattr(first, method)(X)
+        twin = copied(first)
+        twin.factor = 5.0
+        assert getattr(twin, method).programs == []
+        assert getattr(twin, method)(X).tolist() == (getattr(first, method)(X).numpy() * (5 / first.factor)).tolist()
+
+
+def test_a_deep_copy_of_what_holds_a_compiled_function():
+    first = Trainer(2.0)
+    first.step(X)
+    first.held(X)
+    twin = copy.deepcopy(first)
+    assert (twin.held.programs, twin.step.programs) == ([], [])
+    twin.factor = 7.0
+    assert (twin.held(X).tolist(), first.held(X).tolist()) == ([7, 14], [2, 4])
+    assert twin.held.__wrapped__.__self__ is twin
+    alone = copy.deepcopy(first.held)
+    owner = alone.__wrapped__.__self__
+    assert owner.held is alone
+    assert owner is not first
+
+
+def test_a_deep_copy_of_a_compiled_module_and_function():
+    model = Scaled(2.0)
+    run = tg.compile(tg.nn.Sequential(model))
+    run(X)
+    twin = copy.deepcopy(run)
+    model.w.assign([0.0, 0.0])
+    assert (run(X).tolist(), twin(X).tolist()) == ([0, 0], [2, 4])
+    double = tg.compile(lambda x: x * 2, max_programs=3)
+    double(X)
+    for twin in (copy.copy(double), copy.deepcopy(double)):
+        assert (twin.programs, twin(X).tolist(), len(double.programs)) == ([], [2, 4], 1)
+
+
+# Arguments ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_names_makes_no_signature():
+    run = tg.compile(lambda x, *, a, b: x * a - b)
+    assert run(X, a=2 * X, b=X).tolist() == run(X, b=X, a=2 * X).tolist() == [1, 6]
+    assert len(run.programs) == 1
+    module = tg.compile(Keyword())
+    assert module(b=X, a=2 * X).tolist() == module(a=2 * X, b=X).tolist() == [1, 2]
+    assert len(module.programs) == 1
+
+
+class Keyword(tg.nn.Module):
+    def forward(self, a, b):
+        return a - b
+
+
+def test_the_order_of_names_that_a_function_can_see_does():
+    run = tg.compile(lambda **named: list(named.values()))
+    assert [t.tolist() for t in run(b=X, a=2 * X)] == [[1, 2], [2, 4]]
+    assert [t.tolist() for t in run(a=2 * X, b=X)] == [[2, 4], [1, 2]]
+
+
+def test_modules_are_told_apart_by_identity():
+    class Equal(Scaled):
+        def __eq__(self, other):
+            return True
+
+    run = tg.compile(lambda net, x: x * net.w)
+    assert [run(Equal(f), X).tolist() for f in (2.0, 3.0)] == [[2, 4], [3, 6]]
+
+
+def test_defaults():
+    net = Scaled(2.0)
+    run = tg.compile(lambda x, net=net, n=3: net(x) * n)
+    assert run(X).tolist() == [6, 12]
+    net.factor = 0.0
+    assert run(X).tolist() == [0, 0]
+
+
+def test_what_cannot_be_part_of_a_signature():
+    with pytest.raises(TypeError, match="an argument of type Trainer cannot be part of a signature"):
+        tg.compile(lambda t, x: x)(Trainer(1.0), X)
 
 
 def test_programs_die_with_their_function():

@@ -418,11 +418,13 @@ def _(rule: Rule, c: Case) -> Example:
 def with_gradients(function: Callable[..., Any], arrays: list[np.ndarray], rng: np.random.Generator) -> Graph:
     """The recorded function, and the gradients of its float outputs with random cotangents."""
     floats = [k for k, a in enumerate(arrays) if a.dtype.kind == "f"]
+    seed = int(rng.integers(2**31))
 
     def both(*xs: tg.Tensor) -> list[tg.Tensor]:
+        own = np.random.default_rng(seed)
         y = function(*xs)
         outputs = [t for t in ([y] if isinstance(y, tg.Tensor) else y) if t.is_float]
-        cotangents = [rng.normal(size=t.shape).astype(t.dtype) for t in outputs]
+        cotangents = [own.normal(size=t.shape).astype(t.dtype) for t in outputs]
         gradients: Any = tg.grad(outputs, [xs[k] for k in floats], cotangents, allow_unused=True) if outputs else []
         return [*([y] if isinstance(y, tg.Tensor) else y), *(g for g in gradients if g is not None)]
 

@@ -210,11 +210,11 @@ def test_generators_stay_apart():
     given = [np.random.default_rng(5), np.random.default_rng(6)]
     program = tg.Program.from_json(text, generator=given)
     assert [t.tolist() for t in program(np.ones(8))] == drawn(0, 1, 0)
-    single = tg.Program.from_json(text, generator=np.random.default_rng(5))
-    assert [t.tolist() for t in single(np.ones(8))] == drawn(0, 0, 0)
-    for wrong in (given[:1], [*given, given[0]]):
-        with pytest.raises(ValueError, match="generators\n  expected: 2"):
+    for wrong in (None, given[0], given[:1]):
+        with pytest.raises(KeyError, match="draws from 2 generators, got"):
             tg.Program.from_json(text, generator=wrong)
+    with pytest.raises(ValueError, match="generators\n  expected: 2"):
+        tg.Program.from_json(text, generator=[*given, given[0]])
     with pytest.raises(TypeError, match="Generator"):
         tg.Program.from_json(text, generator=[0, 1])
 
@@ -519,7 +519,7 @@ WRONG_CALLS = [
     ((((X, X), {"shift": [X], "add": True, "name": "b"}), None), TypeError, "expected: 'a', with which"),
     ((((X, X), {"shift": [X[:2]], "add": True, "name": "a"}), None), tg.ShapeError, r"argument 1\['shift'\]\[0\]"),
     ((((X, X + 1j), {"shift": [X], "add": True, "name": "a"}), None), tg.DTypeError, r"argument 0\[1\]"),
-    ((((X, X), {"shift": [X], "add": True, "name": "a"}), {"scale": 2.0}), TypeError, "'scale', 'layer'"),
+    ((((X, X), {"shift": [X], "add": True, "name": "a"}), {"scale": 2.0}), TypeError, "got:      'scale'"),
     ((((X, X), {"shift": [X], "add": True, "name": "a"}), {"scale": 2, "layer": None}), TypeError, "'scale'"),
     ((((X, X), {"shift": [X], "add": True, "name": "a"}), {"scale": 2.0, "layer": 3}), TypeError, "the Linear"),
 ]  # fmt: skip
@@ -586,3 +586,33 @@ def test_random_programs_come_back(program, seed, second, single):
     for a, b in zip(made(*arrays), loaded(*arrays), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
         assert a.dtype == b.dtype
+
+
+def test_checks_of_integers_are_kept_and_checked():
+    embedding = tg.nn.Embedding(5, 2, generator=0)
+    text = tg.compile(lambda k: embedding(k)).program(np.zeros(3, np.int64)).to_json(embedding)
+    program = tg.Program.from_json(text, embedding)
+    with pytest.raises(IndexError) as after:
+        program(np.array([0, -1, 2]))
+    with pytest.raises(IndexError) as before:
+        embedding(np.array([0, -1, 2]))
+    assert str(after.value).partition("\n")[0] == str(before.value).partition("\n")[0]
+    for field, value in {"low": 10**30, "high": 1.5, "words": 3, "kind": "SystemExit"}.items():
+        written = json.loads(text)
+        node(written, "range_check")["params"][field] = value
+        with pytest.raises(ValueError, match="from_json: node"):
+            tg.Program.from_json(json.dumps(written), embedding)
+
+
+def test_random_operations_come_back():
+    rng = np.random.default_rng(0)
+
+    def fn(x):
+        noise = tg.random.normal(x.shape, generator=rng) + tg.random.gumbel(x.shape, generator=rng)
+        return x + noise, tg.random.categorical(x, generator=rng), tg.random.permutation(4, generator=rng)
+
+    text = tg.compile(fn).program(np.ones((2, 3), np.float32)).to_json()
+    program = tg.Program.from_json(text, generator=np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    for got, right in zip(program(np.ones((2, 3), np.float32)), fn(tg.ones((2, 3))), strict=True):
+        np.testing.assert_array_equal(got.numpy(), right.numpy())

@@ -239,6 +239,38 @@ def test_a_position_among_other_batches_is_refused():
         Windows(np.arange(10), batch_size=1, steps=3).load_state_dict({"batches": 3, "batch_size": 1, "steps": 2})
 
 
+@given(st.data(), st.sampled_from(["batches", "in order", "windows", "ahead"]))
+def test_a_position_that_is_refused_changes_nothing(data, kind):
+    def made(seed):
+        columns = {"xs": [[1, 2], [3], [4, 5, 6], [7], [8, 9]]}
+        return {
+            "batches": lambda: Batches(columns, batch_size=2, generator=seed),
+            "in order": lambda: Batches(columns, batch_size=2),
+            "windows": lambda: Windows(np.arange(40), batch_size=2, steps=3),
+            "ahead": lambda: Prefetch(Batches(columns, batch_size=2, generator=seed)),
+        }[kind]()
+
+    def everything(source):
+        return [{k: repr(v) for k, v in vars(s).items()} for s in (source, getattr(source, "source", source))]
+
+    source, other = made(0), made(1)
+    for _ in zip(range(2), source):
+        pass
+    next(iter(other))
+    state = other.state_dict()
+    name = data.draw(st.sampled_from(sorted(state)))
+    wrong = [None, "1", 2.5, -3, [1], np.ones(2), np.nan, 1j]
+    state = data.draw(st.sampled_from([
+        *({**state, name: w} for w in wrong), {k: v for k, v in state.items() if k != name}, None, [1], "abc",
+    ]))  # fmt: skip
+    before = everything(source)
+    with pytest.raises((ValueError, TypeError), match=r"load_state_dict: (the|'epoch|'position)"):
+        source.load_state_dict(state)
+    assert everything(source) == before
+    source.load_state_dict(other.state_dict())
+    assert source.state_dict() == other.state_dict()
+
+
 def test_windows_say_what_they_need():
     with pytest.raises(tg.errors.ShapeError, match="at least 13: 3 streams of 4 steps"):
         Windows(np.arange(12), batch_size=3, steps=4)

@@ -371,7 +371,7 @@ def test_pow_in_python(dtype):
 
 @compiled_only
 def test_other_types_are_refused_in_compiled_code():
-    with pytest.raises(errors.TypingError, match="No implementation of function"):
+    with pytest.raises(errors.TypingError):
 
         @cfunc(types.float64(types.int64))
         def loop(a):

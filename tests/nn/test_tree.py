@@ -305,8 +305,8 @@ def test_heights_are_time_steps_and_nodes_are_named():
     [
         ("binary", [], tg.ShapeError, r"no trees(.|\n)*at least one"),
         ("binary", 3, TypeError, r"trees(.|\n)*list or tuple(.|\n)*got: *int"),
-        ("binary", [1, (2, WORDS)], IndexError, r"word 5 in tree 1(.|\n)*0 to 4"),
-        ("binary", [(2, -1)], IndexError, "word -1 in tree 0"),
+        ("binary", [1, (2, WORDS)], IndexError, r"word 5 at leaf 2(.|\n)*0 to 4(.|\n)*counted from the left"),
+        ("binary", [(2, -1)], IndexError, "word -1 at leaf 1"),
         ("binary", [1, (2, "a")], TypeError, r"leaf of tree 1(.|\n)*integer(.|\n)*got: *str"),
         ("binary", [(2, True)], TypeError, r"leaf of tree 0(.|\n)*got: *bool"),
         ("child-sum", [1, 2, (1, ())], tg.ShapeError, r"tree 2 has no children"),

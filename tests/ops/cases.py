@@ -591,6 +591,58 @@ case(
 )
 case("dropout", lambda x: tg.dropout(x, 0.0, generator=np.random.default_rng(3)), lambda x: x, normal(3), label="0")
 case("dropout", lambda x: tg.dropout(x, 1.0, generator=np.random.default_rng(3)), np.zeros_like, normal(3), label="1")
+
+
+def seeded(function: Callable[..., Any], *first: Any, **options: Any) -> Callable[..., Any]:
+    """A function that draws, always the same numbers."""
+    return lambda *inputs: function(*first, *inputs, generator=np.random.default_rng(3), **options)
+
+
+case(
+    "random.normal",
+    seeded(tg.random.normal, (2, 3)),
+    lambda loc, scale: np.random.default_rng(3).normal(loc, scale, (2, 3)),
+    normal(3),
+    positive(2, 1),
+    single=False,
+)
+case(
+    "random.gumbel",
+    seeded(tg.random.gumbel, (2, 3)),
+    lambda loc, scale: np.random.default_rng(3).gumbel(loc, scale, (2, 3)),
+    normal(3),
+    positive(2, 1),
+    single=False,
+)
+case(
+    "random.uniform",
+    seeded(tg.random.uniform, (2, 3)),
+    lambda low, high: np.random.default_rng(3).uniform(low, high, (2, 3)),
+    fraction(3),
+    lambda rng: rng.uniform(1.0, 2.0, (2, 1)),
+    single=False,
+)
+case(
+    "random.bernoulli",
+    seeded(tg.random.bernoulli, (2, 3), dtype=np.int64),
+    lambda p: (np.random.default_rng(3).random((2, 3), np.float32) >= 1 - p).astype(np.int64),
+    fraction(3),
+    single=False,
+)
+case(
+    "random.categorical",
+    seeded(tg.random.categorical),
+    lambda logits: (logits + np.random.default_rng(3).gumbel(size=(2, 3))).argmax(-1),
+    normal(2, 3),
+    single=False,
+)
+case(
+    "random.permutation",
+    seeded(tg.random.permutation),
+    lambda x: x[np.random.default_rng(3).permutation(4)],
+    normal(4, 2),
+    single=False,
+)
 case(
     "elementwise",
     tg.elementwise(lambda x, y: x * x * y, (lambda g, z, x, y: 2 * g * x * y, lambda g, z, x, y: g * x * x)),

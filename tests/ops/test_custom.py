@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import numba
 import numpy as np
@@ -150,14 +151,11 @@ def test_mistakes_are_told(call, message):
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="compilation is switched off")
-@pytest.mark.parametrize(
-    ("scalar", "message"),
-    [
-        (lambda x: object() + x, r"odd: Numba cannot compile[\s\S]*got:.*object[\s\S]*hint:"),
-        (lambda x: tg.tanh(x), r"got: +Unknown attribute 'tanh'[\s\S]*from tinygrad_rnn import tanh"),
-    ],
-)
-def test_a_function_that_numba_cannot_compile_is_told_in_a_few_lines(scalar, message):
-    with pytest.raises(TypeError, match=message) as caught:
+@pytest.mark.parametrize("scalar", [lambda x: object() + x, lambda x: tg.tanh(x)])
+def test_a_function_that_numba_cannot_compile_is_told_in_a_few_lines(scalar):
+    with pytest.raises(TypeError) as caught:
         tg.elementwise(scalar, name="odd")(1.0)
-    assert len(str(caught.value).splitlines()) <= 4
+    told, got, hint = str(caught.value).splitlines()  # what got says is Numba's own, another with each of its versions
+    assert told == "odd: Numba cannot compile its function of numbers"
+    assert re.fullmatch(r"  got:      \S.*", got)
+    assert hint.endswith("functions imported by name: from tinygrad_rnn import tanh")

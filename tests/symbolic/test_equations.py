@@ -263,7 +263,15 @@ def test_a_cell_of_ones_own_over_one_step():
 def test_what_is_drawn_at_random_is_a_given():
     x = tg.parameter(np.ones(3), name="x")
     equations = tg.equations(tg.dropout(x, 0.5, generator=np.random.default_rng(0)).named("y"))
-    assert equations.forward.lines() == ["y = x ⊙ mask"]
+    assert equations.forward.lines() == ["y = x ⊙ mask / 0.5"]
+    assert worst(equations) == 0
+
+
+def test_noise_is_a_given_and_a_checked_scale_is_only_the_scale():
+    mu, s = tg.parameter(np.zeros(3), name="mu"), tg.parameter(np.ones(3), name="s")
+    z = tg.random.normal(3, mu, tg.exp(s), generator=np.random.default_rng(0)).named("z")
+    equations = tg.equations(z)
+    assert equations.forward.lines() == ["z = mu + exp(s) ⊙ normal"]
     assert worst(equations) == 0
 
 

@@ -8,9 +8,11 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tinygrad_rnn.viz import theme
 from tinygrad_rnn.viz.build import scene
 from tinygrad_rnn.viz.options import Options
 
@@ -228,3 +230,13 @@ def test_the_same_text_in_every_process():
         for seed in ("1", "2")
     }  # fmt: skip
     assert len(texts) == 1
+
+
+def test_what_is_drawn_at_random_looks_like_an_input():
+    rng = np.random.default_rng(0)
+    x = tg.tensor(np.ones(3), name="x")
+    y = tg.dropout(tg.tanh(x + tg.random.normal(3, generator=rng)), 0.5, generator=rng)
+    looks = {box.node.op.name: box.look for box in scene(tg.graph(y), Options()).boxes}
+    fills = theme.LIGHT.fills
+    assert looks["constant"] == looks["normal"] == looks["bernoulli"] == fills["input"]
+    assert looks["tanh"] == fills["op"]

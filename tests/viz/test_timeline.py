@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from tinygrad_rnn.viz.timeline import Timeline, is_folded
 
@@ -108,3 +109,23 @@ def test_what_is_folded():
     assert is_folded(W)
     assert not is_folded(W * 1)
     assert not is_folded(tg.zeros(3))
+
+
+def test_branches_on_one_line_are_one_quantity():
+    xs, h, states = tg.ones((4, 2)), None, []
+    for t in tg.steps(4):
+        h = tg.tanh(xs[t]) if h is None else tg.tanh(xs[t] + h)
+        states.append(h)
+    _, timeline = timeline_of(h)
+    assert len({s.origin for s in states}) == 2
+    assert len({timeline.key[s.serial] for s in states}) == 1
+
+
+def test_operations_of_one_kind_on_a_line_are_quantities_of_their_own():
+    w, h, c, pairs = tg.parameter(np.eye(2)), tg.ones(2), tg.ones(2), []
+    for _ in tg.steps(12):
+        h, c = h @ w, c @ w
+        pairs.append((h, c))
+    _, timeline = timeline_of(h + c)
+    assert len({(timeline.key[a.serial], timeline.key[b.serial]) for a, b in pairs}) == 1
+    assert len({timeline.key[t.serial] for pair in pairs for t in pair}) == 2

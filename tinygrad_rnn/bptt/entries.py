@@ -15,6 +15,8 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from ..grad.reverse import dependent
+from ..ops.elementwise import divide, multiply
+from ..ops.named import ops_named
 from ..tensor import CONSTANT, LITERAL, Tensor
 from .rows import Factors, Rows, Sums, spread, total
 from .slices import spread_pieces
@@ -230,14 +232,16 @@ def _terms(node: Tensor) -> tuple[Tensor, ...]:
     """Inputs that a node with one value is the sum of, up to constant factors outside of time; none for others."""
     if node.size != 1:
         return ()
-    name, constant = node.op.name, [t.op in (CONSTANT, LITERAL) for t in node.inputs]
-    if name in ("add", "subtract"):
+    op, constant = node.op, [t.op in (CONSTANT, LITERAL) for t in node.inputs]
+    if op in _SUMS or (node.time is None and op in _PASSING):
         return node.inputs
-    if node.time is None and name in ("negative", "cast", "reshape", "sum", "mean"):
-        return node.inputs
-    if node.time is None and name == "multiply" and any(constant):
+    if node.time is None and op is multiply.op and any(constant):
         return tuple(t for t, fixed in zip(node.inputs, constant, strict=True) if not fixed)
-    return node.inputs[:1] if node.time is None and name == "divide" and constant[1] else ()
+    return node.inputs[:1] if node.time is None and op is divide.op and constant[1] else ()
+
+
+_SUMS = ops_named("add", "subtract")
+_PASSING = ops_named("negative", "cast", "reshape", "sum", "mean")
 
 
 def norms_of(t: Tensor, pieces: list[Rows], columns: int, room: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..graph import Graph
+from ..graph import quantities as numbered
 from ..tensor import Tensor
 
 __all__ = ["Quantity", "quantities", "unique"]
@@ -30,13 +31,14 @@ class Quantity(NamedTuple):
 def quantities(graph: Graph) -> list[Quantity]:
     """What was computed in time steps under one name; and states, which go into another step, without one.
 
-    Tensors without a name belong together if the same instruction made them in the same scope.
+    Tensors without a name belong together if the same expression made them in the same scope.
     """
-    carried = _carried(graph)
+    carried, numbers = _carried(graph), numbered(graph.nodes)
     groups: dict[object, list[Tensor]] = {}
     for t in graph.nodes:
         if t.time is not None and t.is_float and not (t.is_leaf and t.name is None):
-            groups.setdefault(_key(t), []).append(t)
+            key = (t.scope, t.name) if t.name is not None else numbers[t.serial]
+            groups.setdefault(key, []).append(t)
     found: list[Quantity] = []
     taken: set[str] = set()
     for members in groups.values():
@@ -46,10 +48,6 @@ def quantities(graph: Graph) -> list[Quantity]:
             kind = "state" if state else "gate" if any(t.requires_grad for t in members) else "input"
             found.append(Quantity(name, kind, members))
     return found
-
-
-def _key(t: Tensor) -> object:
-    return (t.scope, t.name) if t.name is not None else (t.scope, t.op.name, t._source)
 
 
 def _carried(graph: Graph) -> set[int]:

@@ -19,7 +19,7 @@ def with_values(name: str, tensors: list[Tensor], inputs: Sequence[Any] | None, 
 
     Names, places and lines are kept. `inputs` are in the order of the placeholders of the `graph`, if there is one.
     """
-    nodes = reach(tensors)
+    nodes = reach([*tensors, *(graph.checks if graph is not None else ())])
     found = graph.placeholders if graph is not None else tuple(t for t in nodes if t.op is PLACEHOLDER)
     given = [] if inputs is None else list(inputs)
     if len(given) != len(found):

@@ -17,9 +17,10 @@ from ..grad.sums import through
 from ..ops.elementwise import passes, vanishes
 from ..ops.index import Placed, add_at
 from ..ops.linalg import Product
+from ..ops.named import by_op
 from ..ops.shape import reduced_shape
 from ..scope import no_grad
-from ..tensor import Tensor, leaf
+from ..tensor import Op, Tensor, leaf
 
 __all__ = ["Factors", "Places", "Rows", "Sums", "spread", "total"]
 
@@ -109,7 +110,7 @@ def total(t: Tensor, pieces: list[Rows], window: tuple[int, int] | None = None) 
 
 def spread(node: Tensor, g: np.ndarray, wanted: list[int]) -> list[tuple[int, Any]]:
     """What inputs `wanted` of `node` get for its cotangents `g` (count, *shape), in a form that Rows take."""
-    rule = BATCHED.get(node.op.name)
+    rule = BATCHED.get(node.op)
     with np.errstate(all="ignore"):
         if node.op.kernels is not None and type(node.op.vjp) is tuple:
             return [(i, _elementwise(node, i, g)) for i in wanted if node.op.vjp[i] is not vanishes]
@@ -248,7 +249,7 @@ def times(g: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.dot(g.reshape(-1, g.shape[-1]), b.T).reshape(*g.shape[:-1], b.shape[0])
 
 
-BATCHED: dict[str, Callable[..., Any]] = {
+BATCHED: dict[Op, Callable[..., Any]] = by_op({
     "reshape": lambda i, g, y, x, shape: g.reshape(len(g), *x.shape),
     "transpose": lambda i, g, y, x, axes: g.transpose(0, *(int(k) + 1 for k in np.argsort(axes))),
     "broadcast_to": lambda i, g, y, x, shape: g,
@@ -260,4 +261,4 @@ BATCHED: dict[str, Callable[..., Any]] = {
     "mean": _mean,
     "cast": lambda i, g, y, x, dtype: g.astype(x.dtype),
     "matmul": _matmul,
-}
+})

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..ops.elementwise import passes, vanishes
-from ..tensor import Tensor
+from ..ops.named import by_op
+from ..tensor import Op, Tensor
 from .rows import Factors, Places, Rows, folded, gathered, slope, spread, times, total
 
 __all__ = ["spread_pieces"]
@@ -41,7 +42,7 @@ Rule = Callable[[int, Places, Tensor], Any]
 def _rule(node: Tensor) -> Rule | None:
     if node.op.kernels is not None and type(node.op.vjp) is tuple:
         return _elementwise
-    return RULES.get(node.op.name)
+    return RULES.get(node.op)
 
 
 def _elementwise(i: int, places: Places, node: Tensor) -> Any:
@@ -83,9 +84,9 @@ def _transpose(i: int, places: Places, node: Tensor) -> Any:
     return Places(index, places.g.transpose(0, *(k + 1 for k in back)))
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[Op, Rule] = by_op({
     "matmul": _matmul,
     "index": _gather,
     "transpose": _transpose,
     "cast": lambda i, places, node: Places(places.index, places.g.astype(node.inputs[i].dtype)),
-}
+})

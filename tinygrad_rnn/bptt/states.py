@@ -9,6 +9,7 @@ from ..errors import GradientError, ShapeError, fail
 from ..graph import Graph
 from ..nn.recurrent import RecurrentOutput
 from ..nn.state import leaves_of
+from ..ops.shape import STACK
 from ..tensor import Tensor, describe
 from .replay import with_values
 
@@ -113,7 +114,7 @@ def _from_history(name: str, out: RecurrentOutput, layer: int) -> list[tuple[Ten
 def _side_by_side(name: str, stacked: list[Any]) -> list[tuple[Tensor, ...]]:
     """The tensors that were stacked over time."""
     for t in stacked:
-        if not isinstance(t, Tensor) or t.op.name != "stack":
+        if not isinstance(t, Tensor) or t.op is not STACK:
             raise fail(
                 TypeError, f"{name}: states", expected="a tensor that was stacked over time, or a list of states",
                 got=describe(t) if isinstance(t, Tensor) else type(t).__name__,

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..effects import Change, Check, Effects, Update
 from ..errors import StaleError, fail
+from ..generators import made_of_a_seed
 from ..ops.core import apply, cast
 from ..ops.shape import BROADCAST
 from ..scope import Place, State, current, enter, using
@@ -47,6 +48,10 @@ class Recording:
         Serial numbers of what was recorded in checkpointed functions.
     drawn : list of Tensor
         Random numbers, in the order in which they are drawn.
+    ranges : list of Tensor
+        Checks of integers, whether anybody uses these or not.
+    restarted : list of (numpy.random.Generator, state)
+        Generators that the function makes of a seed whenever it is called, and how they begin.
     anomaly : bool
         Whether a part of the function is to be watched for NaN.
     watched : (list of Tensor, list of Module)
@@ -66,6 +71,8 @@ class Recording:
     last: Tensor | None = None
     segments: list[tuple[int, int]] = field(default_factory=list)
     drawn: list[Tensor] = field(default_factory=list)
+    ranges: list[Tensor] = field(default_factory=list)
+    restarted: list[tuple[np.random.Generator, Any]] = field(default_factory=list)
     anomaly: bool = False
     watched: tuple[list[Tensor], list[Any]] = field(default_factory=lambda: ([], []))
     call: Call | None = None
@@ -100,22 +107,31 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
     ------
     PlaceholderError
         If the function asks for a value that will be another on the next call.
+    TypeError
+        If it changes what it makes itself, a parameter or the state of an optimiser: on the next call that would go on
+        from where it was, while the function would make it anew.
     """
     start = min((t.serial for t in placeholders), default=now())
     effects = Effects(start)
     with using(lambda s: replace(s, tracing=effects)):
         results = fn(placeholders)
     _check_arguments(placeholders, effects)
-    left, cleared = _left_behind(effects)
+    _check_changed(effects)
+    _check_switched(effects)
+    kept = _kept(effects)
+    lasting = [(t, g) for t, g in effects.grads.values() if not _is_passing(t, effects, kept)]
+    left, cleared = _left_behind(lasting, effects)
     roots = [*results, *(g for _, g in left)]
     copying = _Copying(effects, placeholders)
-    copying.run(_since([*roots, *effects.drawn, *_operands(effects)], start))
+    nodes = _since([*roots, *effects.drawn, *effects.ranges, *_operands(effects)], start)
+    copying.run(nodes)
     return Recording(
         placeholders, [copying.now(t) for t in roots], len(results), [t for t, _ in left], cleared, copying.bound,
         {stand_in.serial: effects.grads[s][0] for s, stand_in in effects.carried.items()},
         copying.changes, copying.last, _segments(effects.segments, copying.copies),
-        [copying.copies[t.serial] for t in effects.drawn], effects.anomaly,
-        (list(effects.asked.values()), list(effects.modules.values())),
+        [copying.copies[t.serial] for t in effects.drawn], [copying.copies[t.serial] for t in effects.ranges],
+        made_of_a_seed([t.params for t in nodes if "generator" in t.params]), effects.anomaly,
+        ([t for t, _ in lasting if t.serial in effects.asked], list(effects.modules.values())),
     )  # fmt: skip
 
 
@@ -126,6 +142,47 @@ def _check_arguments(placeholders: list[Tensor], effects: Effects) -> None:
                 TypeError, f"compile: backward() leaves a gradient on an argument, {describe(t)}",
                 expected="parameters that the function finds around it", hint="or use tg.grad(y, argument)",
             )  # fmt: skip
+
+
+def _check_changed(effects: Effects) -> None:
+    """Refuse changes of what the function makes, and does not keep in a module: each call should make it anew."""
+    kept = _kept(effects)
+    for what in (change.what for change in effects.changes):
+        if isinstance(what, Check):
+            continue
+        if _is_passing(what.parameter, effects, kept):
+            raise fail(
+                TypeError, f"compile: the function makes {describe(what.parameter)} and changes it",
+                expected="changes of tensors that are there before", got=f"made at {what.parameter.source}",
+                hint="make it outside of the function; inside, compute new values with tg.grad(y, x) instead",
+            )  # fmt: skip
+        if isinstance(what, Update) and what.optimizer.remembers and _is_passing(what.optimizer, effects, kept):
+            raise fail(
+                TypeError, f"compile: the function makes its optimiser, {type(what.optimizer).__name__}",
+                hint="make it outside of the function, so that its state is kept from call to call",
+            )  # fmt: skip
+
+
+def _check_switched(effects: Effects) -> None:
+    """Refuse a function that leaves ``requires_grad`` of what it found as another: it would do so only once."""
+    for t, before in effects.switched.values():
+        if t.requires_grad is not before:
+            t.requires_grad = before
+            raise fail(
+                TypeError, f"compile: the function changes requires_grad of {describe(t)} and leaves it so",
+                got=f"{not before}, which was {before}",
+                hint="put it back in the function, or change it outside: the next call records anew",
+            )  # fmt: skip
+
+
+def _kept(effects: Effects) -> set[int]:
+    """The ids of what the modules hold that were called."""
+    return {id(value) for module in effects.modules.values() for value in vars(module).values()}
+
+
+def _is_passing(made: Any, effects: Effects, kept: set[int]) -> bool:
+    """Whether a tensor or an optimiser was made by the function, for this call alone."""
+    return made.serial >= effects.start and id(made) not in kept
 
 
 def _operands(effects: Effects) -> list[Tensor]:
@@ -142,14 +199,16 @@ def _segments(ranges: list[tuple[int, int]], copies: dict[int, Tensor]) -> list[
     return found
 
 
-def _left_behind(effects: Effects) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+def _left_behind(
+    grads: list[tuple[Tensor, Tensor | None]], effects: Effects
+) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
     """What the function leaves in ``.grad``, and where it leaves nothing.
 
     A gradient that an update has used is not kept where the function itself forgets it on the next call.
     """
     used = {change.what.parameter.serial for change in effects.changes if isinstance(change.what, Update)}
     left, cleared = [], []
-    for t, g in effects.grads.values():
+    for t, g in grads:
         if t.serial in effects.zeroed and (g is None or t.serial in used):
             cleared.append(t)
         elif g is not None and g is not effects.carried.get(t.serial):
@@ -200,13 +259,11 @@ class _Copying:
         return self.copies[t.serial] if changed is None else changed
 
     def copy(self, t: Tensor) -> Tensor:
-        if t.serial < self.start or t.op is PARAMETER or t.serial in self.effects.changed:
+        if t.serial < self.start or t.op is PARAMETER:
             _check_outside(t, self.start)
             copy = inside(t, lambda: leaf(t.spec, PARAMETER if t.op is PARAMETER else PLACEHOLDER, name=t.name))
             self.bound[copy.serial] = t
             return copy
-        if "generator" in t.params:  # of its input only the shape matters
-            return remade(t, tuple([constant(np.zeros(i.shape, i.dtype)) for i in t.inputs]))
         inputs = tuple([self.now(i) for i in t.inputs])
         known = type(t.data) is np.ndarray and all(type(i.data) is np.ndarray for i in inputs)
         return inside(t, lambda: constant(t.data, t.name)) if known else remade(t, inputs)

@@ -17,7 +17,7 @@ from ..ops.core import registry
 from ..scope import Place
 from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, leaf
 from .capture import Recording
-from .internal import ASSIGN, CHANGES, CHANGING, CHECK, SEQUENCE, UPDATE
+from .internal import ASSIGN, CHANGES, CHANGING, CHECK, RANGE_CHECK, SEQUENCE, UPDATE
 from .parts import (
     DTYPES,
     MOST_DEPTH,
@@ -30,22 +30,21 @@ from .parts import (
     spec_of,
     strings_of,
     wrong,
-)  # fmt: skip
-from .serialize import LEAVES, is_known, kind_of, named_tensors
+)
+from .serialize import LEAVES, RECORDED, is_known, kind_of, named_tensors
 
 __all__ = ["Generators", "recording_from_json"]
 
 Generators = np.random.Generator | Sequence[np.random.Generator] | None
 
-_CHANGING = {op.name: op for op in CHANGING}
 _TRIED = 10**6  # entries up to which a node is run on zeros
 _REFUSALS = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, StopIteration, TypeError, ValueError,
 )  # fmt: skip
 _FIELDS = {
     "version": int, "nodes": list, "arguments": list, "call": dict, "bound": list, "carried": list, "results": list,
-    "left": list, "cleared": list, "last": (int, type(None)), "drawn": list, "segments": list, "optimizers": list,
-    "generators": int, "anomaly": bool,
+    "left": list, "cleared": list, "last": (int, type(None)), "drawn": list, "ranges": list, "segments": list,
+    "optimizers": list, "generators": int, "anomaly": bool,
 }  # fmt: skip
 _NODE = {
     "id": str, "op": str, "inputs": list, "params": dict, "shape": list, "dtype": str, "name": (str, type(None)),
@@ -119,6 +118,9 @@ class _Reader:
             self.node(k, fields_of(node, f"node {k}", _NODE), names)
         results, drawn = self.listed("results"), self.listed("drawn")
         self.check_drawn(drawn)
+        ranges = self.listed("ranges")
+        if ranges != sorted(set(ranges)) or any(self.nodes[k].op is not RANGE_CHECK for k in ranges):
+            raise wrong("ranges", "positions of checks of integers, in order", str(ranges))
         left = [(self.nodes[k], self.tensor(name, self.nodes[k], "left")) for k, name in self.pairs("left", count)]
         cleared = [self.named(name, "cleared") for name in strings_of(written["cleared"], "cleared")]
         placeholders = [self.argument(k, argument) for k, argument in enumerate(written["arguments"])]
@@ -129,7 +131,7 @@ class _Reader:
         return Recording(
             placeholders, [*(self.nodes[k] for k in results), *(node for node, _ in left)], len(results),
             [t for _, t in left], cleared, leaves, stand_ins, self.changes, self.last(), self.segments(),
-            [self.nodes[k] for k in drawn], written["anomaly"],
+            [self.nodes[k] for k in drawn], [self.nodes[k] for k in ranges], anomaly=written["anomaly"],
             call=call_of(written["call"], len(placeholders), len(results)),
         )  # fmt: skip
 
@@ -157,15 +159,17 @@ class _Reader:
         return given
 
     def checked_generators(self, given: Any) -> list[np.random.Generator]:
-        """One for each number; a single one serves all."""
+        """One for each number."""
         count = self.written["generators"]
         if not 0 <= count <= len(self.written["nodes"]):
             raise wrong("generators", "how many there are", count)
-        if given is None and count:
-            raise KeyError("from_json: the program draws random numbers; pass generator=")
         single = isinstance(given, np.random.Generator)
-        listed = [given] * count if single or given is None else _listed(given, "generator")
-        if given is not None and len(listed) != count:
+        listed = [given] if single else [] if given is None else _listed(given, "generator")
+        if len(listed) < count:
+            raise KeyError(
+                f"from_json: the program draws from {count} generators, got {len(listed)}; pass generator=, or a list"
+            )
+        if len(listed) > count:
             raise wrong("generators", f"{count}, in the order in which they are first drawn from", str(len(listed)))
         for g in listed:
             if not isinstance(g, np.random.Generator):
@@ -215,7 +219,7 @@ class _Reader:
         """The operation of a node: one of ours, or one of the user's own."""
         name = written["op"]
         if not written["own"]:
-            op = LEAVES.get(name) or registry.get(name) or _CHANGING.get(name)
+            op = LEAVES.get(name) or registry.get(name) or RECORDED.get(name)
             if op is None:
                 raise KeyError(f"from_json: {where}: there is no operation '{name}'")
             return op
@@ -451,7 +455,8 @@ def _given_by(t: Tensor, params: dict[str, Any]) -> Any:
     if ("generator" in params) != random or (op.takes is not None and not op.takes(*specs, **params)):
         return "inputs or params that the operation does not take"
     given = op.shape(*specs, **params)
-    if given == t.spec and op.kernels is None and sum(s.size for s in [*specs, given]) <= _TRIED:
+    valued = op is RANGE_CHECK  # whether it refuses zeros depends on its ends
+    if given == t.spec and op.kernels is None and not valued and sum(s.size for s in [*specs, given]) <= _TRIED:
         return _tried(op, specs, params)
     return given
 

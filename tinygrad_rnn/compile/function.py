@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
-from collections import OrderedDict
+import weakref
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from copy import copy
+from copy import copy, deepcopy
+from dataclasses import dataclass
 from functools import update_wrapper
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
+from ..changes import Watched, seen_elsewhere
 from ..garbage import uncollected
+from ..generators import unmoved
 from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
 from .arguments import Call
-from .capture import capture
+from .capture import Recording, capture
+from .guards import Cause, Entry, Guards, Same
 from .program import Program
+from .reach import Reach
 from .turns import Turns
 
 __all__ = ["Compiled", "compile"]
@@ -50,14 +58,24 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
     ------
     PlaceholderError
         On a call, where `fn` asks for a value, as ``if x > 0`` does: there is none while it is recorded.
+    GeneratorError
+        On a call, where `fn` draws random numbers itself and not by ``tg.random``: they would be the same for ever.
 
     Notes
     -----
     A function that forgets gradients and takes a step leaves None in ``.grad``; in any other way gradients are added up
-    and left there as usual. Generators draw fresh numbers on each call, in the recorded order.
+    and left there as usual. What ``tg.random`` and dropout draw is fresh on each call, in the recorded order; a
+    generator that `fn` makes of a seed begins anew, as it does when `fn` is called.
 
-    Calls of one compiled function from several threads take turns. Functions that change the same parameters must not
-    run at the same time, compiled or not.
+    What the function finds around it is guarded, and a change records anew: attributes of modules, ``requires_grad``,
+    and the globals and variables of outer functions that its code names, or that of the user's functions that it calls.
+    What has changed for the third time gets a warning that names it. Entries of other objects are constants. Programs
+    keep the modules and tensors alive that they were recorded with.
+
+    As a method it binds ``self``, and each object has programs of its own, which are gone when the object is.
+
+    Several threads may call one compiled function at the same time; those calls that change something take turns.
+    Different functions that change the same parameters must not run at the same time, compiled or not.
 
     Examples
     --------
@@ -83,6 +101,68 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
     return Compiled(fn, max_programs, memory)
 
 
+@dataclass(slots=True, eq=False)
+class _Recorded:
+    """A program, what it was recorded for, and the form of its results."""
+
+    key: Any
+    program: Program
+    form: Any
+    guards: Guards
+
+
+class _Cache:
+    """The programs of one function, or of one method of one object."""
+
+    def __init__(self) -> None:
+        self.lock, self.turns = Turns(), Turns()  # to look for a program; to run one that changes something
+        self.by_key: dict[Any, list[_Recorded]] = {}  # the last used one last
+        self.order: OrderedDict[_Recorded, None] = OrderedDict()  # the last used one last
+        self.causes: dict[Any, Counter[Cause]] = {}  # how many programs were recorded because of what, by key
+        self.warned: set[Cause] = set()
+        self.ignored: dict[Cause, Any] = {}  # what is not guarded, and what holds it
+        self.dropped = 0
+
+    def found(self, key: Any) -> _Recorded | None:
+        """The program whose guards hold, the last used one first."""
+        listed = self.by_key.get(key, [])
+        for k in range(len(listed) - 1, -1, -1):
+            recorded = listed[k]
+            if recorded.guards.hold():
+                if k != len(listed) - 1:
+                    listed.append(listed.pop(k))
+                self.order.move_to_end(recorded)
+                return recorded
+        return None
+
+    def add(self, recorded: _Recorded) -> None:
+        self.by_key.setdefault(recorded.key, []).append(recorded)
+        self.order[recorded] = None
+
+    def drop(self) -> None:
+        """Forget the program that was not used for longest."""
+        recorded, _ = self.order.popitem(last=False)
+        listed = self.by_key[recorded.key]
+        listed.remove(recorded)
+        if not listed:
+            del self.by_key[recorded.key]
+            self.causes.pop(recorded.key, None)
+        self.dropped += 1
+
+    def causes_of(self, key: Any) -> list[Entry]:
+        """What has changed since the program was recorded that comes nearest to being right, counted."""
+        differences = [list(r.guards.differences()) for r in reversed(self.by_key.get(key, ()))]
+        nearest = min(differences, key=len, default=[])
+        self.causes.setdefault(key, Counter()).update(entry.cause for entry in nearest)
+        return [entry.again() for entry in nearest]
+
+    def forget(self, entry: Entry) -> None:
+        """Guard something no more."""
+        self.ignored[entry.cause] = entry.owner
+        for recorded in self.order:
+            recorded.guards.forget(entry.cause)
+
+
 class Compiled:
     """A compiled function; see :func:`compile`.
 
@@ -100,74 +180,87 @@ class Compiled:
     """
 
     def __init__(self, fn: Callable[..., Any], max_programs: int = 16, memory: str | None = None) -> None:
-        if not callable(fn):
+        if not callable(fn) and not isinstance(fn, classmethod):
             raise TypeError(f"compile: expected a function, got {type(fn).__name__}")
         if max_programs < 1:
             raise ValueError(f"compile: max_programs must be at least 1, got {max_programs}")
         update_wrapper(self, fn, updated=())
-        self._fn = fn
+        self._fn: Any = fn
         self._max_programs, self._memory = max_programs, memory
-        self._cache: OrderedDict[Any, tuple[Program, Any]] = OrderedDict()
-        self._watched: dict[Any, Any] = {}
-        self._lock = Turns()  # of those who look for a program
-        self._turns = Turns()  # of those who run one that changes something
-        self._dropped = 0
+        self._ordered = _takes_any_name(fn)
+        self._owner: type | None = None  # the class whose method it is
+        self._cache, self._objects = _Cache(), _Objects()
 
     @property
     def programs(self) -> list[Program]:
-        return [program for program, _ in self._cache.values()]
+        with self._cache.lock:
+            return [recorded.program for recorded in self._cache.order]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._owner is not None and args and isinstance(args[0], self._owner):
+            return self.__get__(args[0])(*args[1:], **kwargs)
         if current().tracing is not None:
             return self._fn(*args, **kwargs)  # part of the function that is being recorded
         arrays: list[np.ndarray] = []
-        key = self._key(args, kwargs, arrays)
-        with self._lock:
-            program, form = self._found(key, args, kwargs, arrays)
-        results = program.run_fitting(arrays)
-        return rebuilt(form, iter([leaf(a) for a in results])) if form is not None else None
+        args, kwargs, key = self._key(args, kwargs, arrays)
+        with self._cache.lock:
+            recorded = self._found(key, args, kwargs, arrays)
+        results = recorded.program.run_fitting(arrays)
+        return rebuilt(recorded.form, iter([leaf(a) for a in results])) if recorded.form is not None else None
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, recorded if need be, but not run."""
+        if self._owner is not None and args and isinstance(args[0], self._owner):
+            return self.__get__(args[0]).program(*args[1:], **kwargs)
         arrays: list[np.ndarray] = []
-        key = self._key(args, kwargs, arrays)
-        with self._lock:
-            return self._found(key, args, kwargs, arrays)[0]
+        args, kwargs, key = self._key(args, kwargs, arrays)
+        with self._cache.lock:
+            return self._found(key, args, kwargs, arrays).program
 
-    def _key(self, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> Any:
+    def _key(self, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> tuple[Any, Any, Any]:
+        """The arguments, those with names in a fixed order where order says nothing, and their signature."""
+        if len(kwargs) > 1 and not self._ordered:
+            kwargs = dict(sorted(kwargs.items()))
         structure = _signature((args, kwargs), arrays)
-        return structure, tuple([(a.shape, a.dtype) for a in arrays]), current().recording
+        return args, kwargs, (structure, tuple([(a.shape, a.dtype) for a in arrays]), current().recording)
 
-    def _state(self, key: Any) -> Any:
-        """What else was found to matter: which tensors have a gradient, which modules train."""
-        tensors, modules = self._watched.get(key, ((), ()))
-        return key, tuple([t.grad is not None for t in tensors]), tuple([m.training for m in modules])
-
-    def _found(self, key: Any, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> tuple[Program, Any]:
-        full = self._state(key)
-        found = self._cache.get(full)
+    def _found(self, key: Any, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> _Recorded:
+        cache = self._cache
+        found = cache.found(key)
         if found is not None:
-            self._cache.move_to_end(full)
             return found
-        found = self._recorded(args, kwargs, arrays)
-        self._watch(key, *found[0].recording.watched)
-        self._cache[self._state(key)] = found
-        if len(self._cache) > self._max_programs:
+        causes = cache.causes_of(key)
+        with seen_elsewhere() as changed:
+            recorded = self._recorded(key, args, kwargs, arrays)
+        if recorded.guards.concern(changed):
+            return recorded  # good for this call; of the next it is not known which state it was recorded in
+        cache.add(recorded)
+        for entry in causes:
+            if cache.causes[key][entry.cause] >= 3 and entry.cause not in cache.ignored:
+                self._often(entry, recorded.guards)
+        if len(cache.order) > self._max_programs:
             self._drop()
-        return found
+        return recorded
 
-    def _watch(self, key: Any, tensors: list[Tensor], modules: list[Any]) -> None:
-        """Note what mattered to a recording, beside what mattered to others of the same signature."""
-        known = self._watched.setdefault(key, ([], []))
-        for listed, new in zip(known, (tensors, modules), strict=True):
-            listed += [x for x in new if all(x is not y for y in listed)]
+    def _often(self, entry: Entry, guards: Guards) -> None:
+        """Warn of what changes again and again; guard it no more if the function sets it itself or does not read it."""
+        cache = self._cache
+        idle = "sets it itself" if entry.differs() else None if guards.is_read(entry) else "does not read it"
+        if idle is not None:
+            cache.forget(entry)
+        if entry.cause not in cache.warned:
+            cache.warned.add(entry.cause)
+            then = f"; the function {idle}, so it is not looked at any more" if idle else ""
+            warnings.warn(
+                f"{self!r} was recorded anew for the third time because {entry.label} has changed{then}; "
+                "pass what changes as an array argument, or keep it out of the module",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def _drop(self) -> None:
-        full, _ = self._cache.popitem(last=False)
-        if all(other[0] != full[0] for other in self._cache):
-            self._watched.pop(full[0], None)
-        self._dropped += 1
-        if self._dropped == self._max_programs:
+        self._cache.drop()
+        if self._cache.dropped == self._max_programs:
             warnings.warn(
                 f"{self!r} has been recorded for {2 * self._max_programs} signatures; pad inputs to a few lengths, "
                 "pass numbers that change as arrays, or raise max_programs",
@@ -175,7 +268,7 @@ class Compiled:
                 stacklevel=4,
             )
 
-    def _recorded(self, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> tuple[Program, Any]:
+    def _recorded(self, key: Any, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> _Recorded:
         began = time.perf_counter()
         named = zip(arrays, _named(args, kwargs), strict=True)
         placeholders = [leaf(Spec(a.shape, a.dtype), PLACEHOLDER, name=n, requires_grad=r) for a, (n, r) in named]
@@ -189,12 +282,125 @@ class Compiled:
             return outputs
 
         with uncollected():
-            recording = capture(traced, placeholders)
+            with unmoved("compile", self._fn, args, kwargs):
+                recording = capture(traced, placeholders)
             recording.call = Call.of(args, kwargs, form[0])
-            return Program(recording, time.perf_counter() - began, self._memory, self._turns), form[0]
+            guards = self._guards(recording, args, kwargs)
+            program = Program(recording, time.perf_counter() - began, self._memory, self._cache.turns)
+        return _Recorded(key, program, form[0], guards)
+
+    def _guards(self, recording: Recording, args: Any, kwargs: Any) -> Guards:
+        tensors, modules = recording.watched
+        called = [(m._name or type(m).__name__, m) for m in modules]
+        reach = Reach.from_(_roots(self._fn, args, kwargs), called)
+        return Guards(reach, [*recording.bound.values(), *tensors], tensors, set(self._cache.ignored))
+
+    # As a method ----------------------------------------------------------------------------------------------------
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if isinstance(self._fn, FunctionType):
+            self._owner = owner
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Compiled:
+        """The function for one object, with programs of its own."""
+        if isinstance(self._fn, classmethod):
+            kind = owner if owner is not None else type(instance)
+            return self._of(self._fn.__get__(None, kind), self._cache_of(kind))
+        if instance is None or not isinstance(self._fn, FunctionType):
+            return self
+        return self._of(self._fn.__get__(instance, type(instance)), self._cache_of(instance))
+
+    def _cache_of(self, instance: Any) -> _Cache:
+        """The programs for an object, which holds them where it can, so that they are gone when it is."""
+        own = None if isinstance(instance, type) else getattr(instance, "__dict__", None)
+        if own is None:
+            return self._objects.cache_of(instance, self._max_programs)
+        methods = own.get("_compiled_methods")
+        if methods is None or methods.owner != id(instance):  # or that of another, of which this one is a copy
+            methods = own["_compiled_methods"] = _Methods(id(instance))
+        found = methods.caches.get(self)
+        return found if found is not None else methods.caches.setdefault(self, _Cache())
+
+    def _of(self, fn: Any, cache: _Cache) -> Compiled:
+        """As this one, but of another function, with these programs."""
+        other = object.__new__(Compiled)
+        vars(other).update(vars(self))
+        other._fn = other.__wrapped__ = fn  # type: ignore[attr-defined]
+        other._cache, other._owner, other._objects = cache, None, _Objects()
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        copy = memo[id(self)] = self._of(self._fn, _Cache())
+        copy._fn = copy.__wrapped__ = deepcopy(self._fn, memo)  # type: ignore[attr-defined]
+        copy._owner = self._owner
+        return copy
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self._fn, self._max_programs, self._memory)
 
     def __repr__(self) -> str:
-        return f"<compiled {getattr(self._fn, '__qualname__', type(self._fn).__name__)}, {len(self._cache)} programs>"
+        name = getattr(self._fn, "__qualname__", type(self._fn).__name__)
+        count = len(self._cache.order)
+        return f"<compiled {name}, {count} program{'s' if count != 1 else ''}>"
+
+
+class _Methods:
+    """The programs of an object's compiled methods, kept in its ``__dict__``; a copy of it has none."""
+
+    def __init__(self, owner: int = 0) -> None:
+        self.owner = owner
+        self.caches: dict[Compiled, _Cache] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Methods:
+        return _Methods()
+
+    def __reduce__(self) -> Any:
+        return _Methods, ()
+
+
+class _Objects:
+    """The programs of a compiled method for objects without a ``__dict__``, and for classes.
+
+    Those to which there are no weak references are kept alive, but no more of them than there may be programs.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, tuple[Callable[[], Any], _Cache]] = OrderedDict()
+
+    def cache_of(self, instance: Any, most: int) -> _Cache:
+        at = id(instance)
+        found = self._kept.get(at)
+        if found is not None and found[0]() is instance:
+            return found[1]
+        kept, cache = self._kept, _Cache()
+        try:
+            kept[at] = weakref.ref(instance, lambda _: kept.pop(at, None)), cache
+        except TypeError:
+            kept[at] = (lambda: instance), cache
+            strong = [k for k, (refer, _) in kept.items() if not isinstance(refer, weakref.ref)]
+            for k in strong[:-most]:
+                del kept[k]
+        return cache
+
+
+def _takes_any_name(fn: Any) -> bool:
+    """Whether the order of arguments with names may say something, as it does where any names are taken."""
+    try:
+        taken = inspect.signature(fn.forward if isinstance(fn, Watched) and hasattr(fn, "forward") else fn).parameters
+    except (TypeError, ValueError):
+        return True
+    return any(p.kind is p.VAR_KEYWORD for p in taken.values())
+
+
+def _roots(fn: Any, args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
+    """The function and its arguments, as messages call them."""
+    yield (type(fn).__name__ if isinstance(fn, Watched) else ""), fn
+    code = getattr(inspect.unwrap(getattr(fn, "__func__", fn)), "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    names = names[isinstance(fn, MethodType) :]
+    for k, value in enumerate(args):
+        yield (names[k] if k < len(names) else f"argument {k}"), value
+    yield from kwargs.items()
 
 
 def _is_array(value: Any) -> bool:
@@ -211,6 +417,8 @@ def _signature(value: Any, arrays: list[np.ndarray]) -> Any:
         return kind, tuple([_signature(v, arrays) for v in value])
     if isinstance(value, dict):
         return kind, tuple([(k, _signature(v, arrays)) for k, v in value.items()])
+    if isinstance(value, Watched):
+        return Same(value)
     if kind is float:
         return kind, repr(value)  # 0.0 and -0.0 differ, NaN equals itself
     try:

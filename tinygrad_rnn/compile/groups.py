@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from ..ops.core import apply
-from ..ops.elementwise import add
-from ..ops.index import SLICE, result_shape
+from ..ops.elementwise import add, multiply, subtract
+from ..ops.index import ASSEMBLE, INDEX, ONE_HOT, SLICE, result_shape
 from ..ops.linalg import MATMUL
-from ..ops.shape import CONCATENATE, TRANSPOSE, broadcast_to, reshape, stack
+from ..ops.neural import CROSS_ENTROPY as LOSS
+from ..ops.neural import SOFTMAX
+from ..ops.shape import BROADCAST, CONCATENATE, RESHAPE, STACK, TRANSPOSE, broadcast_to, reshape, stack
 from ..scope import Place
-from ..tensor import Spec, Tensor, instead, leaf
+from ..tensor import Op, Spec, Tensor, instead, leaf
 from .capture import inside
-from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT
+from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, LOOKUP, SOFTMAX_MINUS_ONEHOT
 from .rewrite import GroupRule, Rewriter
 
 __all__ = ["CROSS_ENTROPY", "OVER_TIME", "STACKS", "taken_at"]
@@ -34,7 +36,7 @@ Pair = tuple[Tensor, Tensor]
 
 def taken_at(t: Tensor) -> tuple[int, int] | None:
     """``(axis, i)`` if a node is entry `i` of its input along one axis, all of the other axes."""
-    if t.op.name != "slice":
+    if t.op is not SLICE:
         return None
     index = t.params["index"]
     parts = index if type(index) is tuple else (index,)
@@ -60,25 +62,25 @@ def _stacks_of_slices(rewriter: Rewriter) -> dict[int, Tensor]:
     """A stack of all entries of a tensor, in order and along the same axis, is that tensor."""
     found = {}
     for t in rewriter.nodes:
-        if t.op.name == "stack":
+        if t.op is STACK:
             whole, axis, order = _entries(t.inputs)
             if whole is not None and axis == t.params["axis"] and order == sorted(order):
                 found[t.serial] = whole
     return found
 
 
-_SHARED = {"one_hot": (), "lookup": (0,), "index": (0,)}  # inputs that all members have in common
+_SHARED: dict[Op, tuple[int, ...]] = {ONE_HOT: (), LOOKUP: (0,), INDEX: (0,)}  # inputs that all members have in common
 
 
 def _stacks_of_lookups(rewriter: Rewriter) -> dict[int, Tensor]:
     """A stack of the same lookup at each step is one lookup with a stack of the indices."""
     found = {}
     for t in rewriter.nodes:
-        first = t.inputs[0] if t.op.name == "stack" else None
-        if first is None or first.op.name not in _SHARED or t.params["axis"] > first.inputs[-1].ndim:
+        first = t.inputs[0] if t.op is STACK else None
+        if first is None or first.op not in _SHARED or t.params["axis"] > first.inputs[-1].ndim:
             continue
-        shared = [first.inputs[k] for k in _SHARED[first.op.name]]
-        if len(first.inputs) != len(shared) + 1 or (first.op.name == "index" and first.params["index"] != ("array",)):
+        shared = [first.inputs[k] for k in _SHARED[first.op]]
+        if len(first.inputs) != len(shared) + 1 or (first.op is INDEX and first.params["index"] != ("array",)):
             continue
         if all(_same_call(i, first, shared) for i in t.inputs):
             found[t.serial] = inside(t, lambda t=t, first=first, shared=shared: apply(
@@ -96,7 +98,7 @@ def _assembled(rewriter: Rewriter) -> dict[int, Tensor]:
     """An assembly whose parts cover it, each place once, is a stack or a concatenation."""
     found = {}
     for t in rewriter.nodes:
-        if t.op.name == "assemble" and len(t.inputs) == len(t.params["places"]) and _parts_fill(t):
+        if t.op is ASSEMBLE and len(t.inputs) == len(t.params["places"]) and _parts_fill(t):
             joined = _covering(t)
             if joined is not None:
                 found[t.serial] = joined
@@ -138,7 +140,7 @@ def _scatters(rewriter: Rewriter) -> dict[int, Tensor]:
     """An assembly of rows at indices of several steps is one with a stack of them."""
     found = {}
     for t in rewriter.nodes:
-        places = t.params["places"] if t.op.name == "assemble" else ()
+        places = t.params["places"] if t.op is ASSEMBLE else ()
         if len(places) > 1 and t.ndim == 2 and all(p == ("array",) for p in places):
             rows, indices = t.inputs[::2], t.inputs[1::2]
             same = len({r.shape for r in rows}) == len({(i.shape, i.dtype) for i in indices}) == 1
@@ -165,7 +167,7 @@ def _batched(rewriter: Rewriter) -> dict[int, Tensor]:
     """Products of several matrices with one, none of which needs another, as one product of a stack."""
     groups: dict[Any, list[tuple[int, Tensor]]] = defaultdict(list)
     for k, t in enumerate(rewriter.nodes):
-        if t.op.name == "matmul" and t.inputs[0].ndim == 2 == t.inputs[1].ndim and t.inputs[0].op.name != "transpose":
+        if t.op is MATMUL and t.inputs[0].ndim == 2 == t.inputs[1].ndim and t.inputs[0].op is not TRANSPOSE:
             groups[t.inputs[1].serial, t.inputs[0].shape].append((k, t))
     for members in groups.values():
         found: dict[int, Tensor] = {}
@@ -303,8 +305,8 @@ def _as_stacks(group: list[Pair]) -> list[Pair]:
             other = stack([sides[1 - side][k] for k in order], axis)
             return [(whole, other) if side == 0 else (other, whole)]
     first = sides[0][0]
-    rows = first.op.name == "index" and first.params["index"] == ("array",)
-    if len(group) > 1 and (rows or first.op.name in ("one_hot", "lookup")):
+    rows = first.op is INDEX and first.params["index"] == ("array",)
+    if len(group) > 1 and (rows or first.op in (ONE_HOT, LOOKUP)):
         shared = first.inputs[:-1]
         if all(_same_call(a, first, list(shared)) for a in sides[0]):
             return [(stack(sides[0]), stack(sides[1]))]
@@ -313,9 +315,9 @@ def _as_stacks(group: list[Pair]) -> list[Pair]:
 
 def _factors(t: Tensor) -> Pair | None:
     """``(a, g)`` if a node is ``aᵀ @ g``."""
-    if t.op.name == "contract" and len(t.inputs) == 2:
+    if t.op is CONTRACT and len(t.inputs) == 2:
         return t.inputs[0], t.inputs[1]
-    if t.op.name != "matmul" or t.inputs[0].op.name != "transpose" or t.inputs[1].ndim != 2:
+    if t.op is not MATMUL or t.inputs[0].op is not TRANSPOSE or t.inputs[1].ndim != 2:
         return None
     left = t.inputs[0]
     if left.params["axes"] != (1, 0):
@@ -325,7 +327,7 @@ def _factors(t: Tensor) -> Pair | None:
 
 def _unflattened(a: Tensor, g: Tensor) -> Pair:
     """The factors before their leading axes were merged, if both were in the same way."""
-    if a.op.name == "reshape" and g.op.name == "reshape":
+    if a.op is RESHAPE and g.op is RESHAPE:
         x, y = a.inputs[0], g.inputs[0]
         if (
             x.shape[:-1] == y.shape[:-1]
@@ -349,7 +351,7 @@ OVER_TIME = [
 
 def _cross_entropies(rewriter: Rewriter) -> dict[int, Tensor]:
     """Loss and gradient of a softmax from one pass of exponentials."""
-    losses = {(t.inputs[0].serial, t.inputs[1].serial): t for t in rewriter.nodes if t.op.name == "cross_entropy"}
+    losses = {(t.inputs[0].serial, t.inputs[1].serial): t for t in rewriter.nodes if t.op is LOSS}
     found: dict[int, Tensor] = {}
     for t in rewriter.nodes:
         parts = _surplus(t)
@@ -368,12 +370,12 @@ def _cross_entropies(rewriter: Rewriter) -> dict[int, Tensor]:
 
 def _surplus(t: Tensor) -> Any:
     """``(logits, target, g)`` if a node is ``g * (softmax(logits) - one_hot(target))`` with one g for each row."""
-    if t.op.name == "subtract":
+    if t.op is subtract.op:
         return _difference(t, leaf(np.ones((), t.dtype)))
-    if t.op.name != "multiply":
+    if t.op is not multiply.op:
         return None
     for g, rest in (t.inputs, t.inputs[::-1]):
-        if rest.op.name == "subtract" and (not g.ndim or g.shape[-1] == 1 or _row_constant(g)):
+        if rest.op is subtract.op and (not g.ndim or g.shape[-1] == 1 or _row_constant(g)):
             found = _difference(rest, g)
             if found and rest.shape == t.shape:
                 return found
@@ -382,14 +384,14 @@ def _surplus(t: Tensor) -> Any:
 
 def _difference(t: Tensor, g: Tensor) -> Any:
     p, hot = t.inputs
-    last = p.op.name == "softmax" and p.params["axis"] == p.ndim - 1
-    if last and hot.op.name == "one_hot" and hot.shape == p.shape:
+    last = p.op is SOFTMAX and p.params["axis"] == p.ndim - 1
+    if last and hot.op is ONE_HOT and hot.shape == p.shape:
         return p.inputs[0].serial, hot.inputs[0].serial, g
     return None
 
 
 def _row_constant(g: Tensor) -> bool:
-    return g.op.name == "broadcast_to" and (not g.inputs[0].ndim or g.inputs[0].shape[-1] == 1)
+    return g.op is BROADCAST and (not g.inputs[0].ndim or g.inputs[0].shape[-1] == 1)
 
 
 def _per_row(g: Tensor, t: Tensor) -> Tensor:

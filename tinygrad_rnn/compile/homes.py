@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..ops.named import ops_named
+from ..ops.shape import STACK
 from ..tensor import Tensor
+from .internal import CONTRACT
 
 __all__ = ["FREE", "Home", "Rows", "homes"]
 
-FREE = frozenset({"reshape", "transpose", "slice", "broadcast_to", "detach"})  # views of their input
-JOINS = frozenset({"stack", "concatenate"})
+FREE = ops_named("reshape", "transpose", "slice", "broadcast_to", "detach")  # views of their input
+JOINS = ops_named("stack", "concatenate")
 
 
 @dataclass(eq=False, slots=True)
@@ -38,10 +41,10 @@ def homes(nodes: Sequence[Tensor]) -> dict[int, Home]:
     """A home for each tensor, by serial number, that is joined with others; later joins go first."""
     found: dict[int, Home] = {}
     for t in reversed(nodes):
-        if t.op.name in JOINS:
+        if t.op in JOINS:
             _place_parts(t, found)
     for t in reversed(nodes):
-        if t.op.name == "contract":
+        if t.op is CONTRACT:
             for side in range(2):
                 _place_rows(t.inputs[side::2], found)
     return found
@@ -49,7 +52,7 @@ def homes(nodes: Sequence[Tensor]) -> dict[int, Home]:
 
 def _movable(t: Tensor, found: dict[int, Home]) -> bool:
     """Whether a tensor is computed, so that it can be written anywhere, and has no home yet."""
-    return bool(t.inputs) and t.op.name not in FREE and t.serial not in found
+    return bool(t.inputs) and t.op not in FREE and t.serial not in found
 
 
 def _place_parts(t: Tensor, found: dict[int, Home]) -> None:
@@ -57,8 +60,8 @@ def _place_parts(t: Tensor, found: dict[int, Home]) -> None:
     lead = (slice(None),) * axis
     at = 0
     for part in t.inputs:
-        index: Any = at if t.op.name == "stack" else slice(at, at + part.shape[axis])
-        at += 1 if t.op.name == "stack" else part.shape[axis]
+        index: Any = at if t.op is STACK else slice(at, at + part.shape[axis])
+        at += 1 if t.op is STACK else part.shape[axis]
         if _movable(part, found):
             found[part.serial] = Home(t, (*lead, index))
 

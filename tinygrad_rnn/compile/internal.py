@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..effects import Assignment, Check, Update
+from ..ops.checks import RANGE_CHECK
 from ..ops.core import quiet, registry
 from ..tensor import Op, Spec
 
@@ -36,17 +37,7 @@ def _rows(index: np.ndarray, count: int, wrap: bool, name: str) -> np.ndarray:
     return np.where(index < 0, index + count, index)
 
 
-def _range_check(index: np.ndarray, limit: int, wrap: bool, name: str) -> np.ndarray:
-    _rows(index, limit, wrap, name)
-    return index
-
-
-RANGE_CHECK = _internal(
-    "range_check",
-    _range_check,
-    lambda index, limit, wrap, name: index,
-    r"{0}",
-)
+INTERNAL[RANGE_CHECK.name] = RANGE_CHECK
 
 LOOKUP = _internal(
     "lookup",

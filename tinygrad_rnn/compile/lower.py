@@ -18,13 +18,15 @@ import numpy as np
 from ..kernels import indexing
 from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
+from ..ops.linalg import MATMUL
+from ..ops.shape import STACK
 from ..tensor import Op, Tensor
 from . import views as vw
 from .bindings import Bindings
 from .emit import Emitter
 from .groups import taken_at
 from .homes import FREE, JOINS, Home, Rows, homes
-from .internal import ASSIGN, UPDATE
+from .internal import ASSIGN, MATMUL_ADD, UPDATE
 from .views import Storage, View
 
 __all__ = ["Lowering"]
@@ -64,7 +66,7 @@ class Lowering:
         self.outside: dict[Storage, list[int]] = defaultdict(list)  # nodes that lie in a tensor of the user's
         self.last_use = self._last_uses()
         self.changed: list[tuple[Any, int]] = []  # updates and assignments, and after which instruction they are made
-        products = [t for t in nodes if t.op.name in ("matmul", "matmul_add")]
+        products = [t for t in nodes if t.op is MATMUL or t.op is MATMUL_ADD]
         self.rights = Counter(t.inputs[-1].serial for t in products)
         self.by_rows: dict[int, View] = {}  # transposed matrices that many products need, copied once
         self.aliases: set[int] = set()  # stacks that are views of what their parts are slices of
@@ -127,7 +129,7 @@ class Lowering:
         if t.serial in self.homes:
             return self.at_home(self.homes[t.serial])
         order = None
-        if t.op.name == "stack":
+        if t.op is STACK:
             axis = t.params["axis"]
             order = [axis, *(k for k in range(t.ndim) if k != axis)]
         return self.emitter.room(t.shape, t.dtype, self.label(t), order)
@@ -139,7 +141,7 @@ class Lowering:
                 return False
             if len(self.users[t.serial]) > 1 and not self._apart(t):
                 return False
-            if t.op.name not in FREE:
+            if t.op not in FREE:
                 return t.serial not in self.aliases and self._parts_needed_once(t)
             t = t.inputs[0]
             if len(self.users[t.serial]) > 1 and not self._apart(t):
@@ -150,7 +152,7 @@ class Lowering:
         work = [t]
         while work:
             node = work.pop()
-            parts = node.inputs if node.op.name in JOINS else ()
+            parts = node.inputs if node.op in JOINS else ()
             if any(part.serial in self.roots or len(self.users[part.serial]) > 1 for part in parts):
                 return False
             work += parts
@@ -248,7 +250,7 @@ class Lowering:
 
     def native(self, t: Tensor) -> View | None:
         """By the op's own lowering, or its kernel of numbers; None where it has neither."""
-        special = LOWERINGS.get(t.op.name)
+        special = LOWERINGS.get(t.op)
         view = special(self, t) if special is not None else None
         if view is not None:
             return view
@@ -280,13 +282,13 @@ class Lowering:
         return out
 
 
-LOWERINGS: dict[str, Callable[[Lowering, Tensor], View | None]] = {}
+LOWERINGS: dict[Op, Callable[[Lowering, Tensor], View | None]] = {}
 LOWERED_CHANGES: dict[Op, Callable[[Lowering, Tensor], View]] = {}  # of what changes tensors, or stops a run
 
 
-def lowers(*names: str) -> Any:
+def lowers(*ops: Op) -> Any:
     def enter(function: Any) -> Any:
-        LOWERINGS.update(dict.fromkeys(names, function))
+        LOWERINGS.update(dict.fromkeys(ops, function))
         return function
 
     return enter

@@ -13,11 +13,27 @@ from ..kernels.gemm import gemm
 from ..kernels.loops import address
 from ..kernels.reductions import reduce_first, reduce_last
 from ..kernels.rows import checked_cross_entropy, cross_entropy_softmax, softmax_minus_onehot
+from ..ops import elementwise as ew
 from ..ops import neural, reduce
-from ..ops.core import registry
-from ..tensor import Tensor
+from ..ops.checks import out_of_range
+from ..ops.core import CAST, TO_INTEGER
+from ..ops.index import ASSEMBLE, ONE_HOT, SLICE
+from ..ops.linalg import MATMUL
+from ..ops.named import by_op, op_named
+from ..ops.neural import CROSS_ENTROPY, LOG_SOFTMAX, NORMALIZE, SOFTMAX
+from ..ops.shape import BROADCAST, CONCATENATE, PAD, RESHAPE, STACK, TRANSPOSE
+from ..tensor import DETACH, Tensor
 from . import views as vw
 from .emit import walk
+from .internal import (
+    CONTRACT,
+    CROSS_ENTROPY_SOFTMAX,
+    LOOKUP,
+    MATMUL_ADD,
+    RANGE_CHECK,
+    SCATTER,
+    SOFTMAX_MINUS_ONEHOT,
+)
 from .lower import Lowering, lowers
 from .views import View
 
@@ -27,7 +43,7 @@ __all__: list[str] = []
 # Views ----------------------------------------------------------------------------------------------------------------
 
 
-@lowers("reshape")
+@lowers(RESHAPE)
 def _reshape(low: Lowering, t: Tensor) -> View:
     source = low.view(t.inputs[0])
     view = vw.reshape(source, t.shape) or vw.reshape(low.compact(t, source), t.shape)
@@ -35,27 +51,27 @@ def _reshape(low: Lowering, t: Tensor) -> View:
     return view
 
 
-@lowers("transpose")
+@lowers(TRANSPOSE)
 def _transpose(low: Lowering, t: Tensor) -> View:
     return vw.transpose(low.view(t.inputs[0]), t.params["axes"])
 
 
-@lowers("slice")
+@lowers(SLICE)
 def _slice(low: Lowering, t: Tensor) -> View:
     return vw.subview(low.view(t.inputs[0]), t.params["index"])
 
 
-@lowers("broadcast_to")
+@lowers(BROADCAST)
 def _broadcast(low: Lowering, t: Tensor) -> View:
     return vw.broadcast(low.view(t.inputs[0]), t.shape)
 
 
-@lowers("detach")
+@lowers(DETACH)
 def _same(low: Lowering, t: Tensor) -> View:
     return low.view(t.inputs[0])
 
 
-@lowers("cast", "to_integer")
+@lowers(CAST, TO_INTEGER)
 def _cast(low: Lowering, t: Tensor) -> View | None:
     kinds = (np.float32, np.float64, np.int64, np.int32, np.bool_)
     source = low.view(t.inputs[0])
@@ -71,18 +87,18 @@ def _cast(low: Lowering, t: Tensor) -> View | None:
 # Joins ----------------------------------------------------------------------------------------------------------------
 
 
-@lowers("stack", "concatenate")
+@lowers(STACK, CONCATENATE)
 def _join(low: Lowering, t: Tensor) -> View:
     parts = low.inputs(t)
-    consecutive = _consecutive(t, parts) if id(t) not in low.places and t.op.name == "stack" else None
+    consecutive = _consecutive(t, parts) if id(t) not in low.places and t.op is STACK else None
     if consecutive is not None:
         low.aliases.add(t.serial)
         return consecutive
     whole = low.places.pop(id(t), None) or low.join_place(t)
     axis, at = t.params["axis"], 0
     for i, part in zip(t.inputs, parts, strict=True):
-        size = 1 if t.op.name == "stack" else i.shape[axis]
-        index: Any = at if t.op.name == "stack" else slice(at, at + size)
+        size = 1 if t.op is STACK else i.shape[axis]
+        index: Any = at if t.op is STACK else slice(at, at + size)
         low.copy(t, part, vw.subview(whole, (slice(None),) * axis + (index,)))
         at += size
     return whole
@@ -101,20 +117,20 @@ def _consecutive(t: Tensor, parts: list[View]) -> View | None:
     return View(first.storage, first.offset, t.shape, strides, first.dtype)
 
 
-@lowers("assemble")
+@lowers(ASSEMBLE)
 def _assemble(low: Lowering, t: Tensor) -> View | None:
     if len(t.inputs) != len(t.params["places"]) or not t.is_float:
         return None
     out = low.destination(t)
     low.fill(t, out, 0.0)
-    add = address(_kernel("add", t.dtype))
+    add = address(ew.add.op.kernels[t.dtype])
     for place, part in zip(t.params["places"], low.inputs(t), strict=True):
         target = vw.subview(out, place)
         low.emitter.elementwise(t, "add", add, [target, vw.broadcast(part, target.shape), target])
     return out
 
 
-@lowers("pad")
+@lowers(PAD)
 def _pad(low: Lowering, t: Tensor) -> View:
     out = low.destination(t)
     low.fill(t, out, t.params["value"])
@@ -123,14 +139,10 @@ def _pad(low: Lowering, t: Tensor) -> View:
     return out
 
 
-def _kernel(name: str, dtype: np.dtype) -> Any:
-    return registry[name].kernels[dtype]
-
-
 # Products -------------------------------------------------------------------------------------------------------------
 
 
-@lowers("matmul")
+@lowers(MATMUL)
 def _matmul(low: Lowering, t: Tensor) -> View | None:
     if not t.is_float:
         return None
@@ -140,7 +152,7 @@ def _matmul(low: Lowering, t: Tensor) -> View | None:
     return out
 
 
-@lowers("matmul_add")
+@lowers(MATMUL_ADD)
 def _matmul_add(low: Lowering, t: Tensor) -> View | None:
     if not t.is_float:
         return None
@@ -230,7 +242,7 @@ def _gemm(
     low.emitter.emit(t, name, loop.address, [a, b, out], dims, steps, _GEMM_CORES, loops, flops=flops)
 
 
-@lowers("contract")
+@lowers(CONTRACT)
 def _contract(low: Lowering, t: Tensor) -> View | None:
     if not t.is_float:
         return None
@@ -286,7 +298,10 @@ def _joined(before: View, after: View) -> View:
 # Reductions -----------------------------------------------------------------------------------------------------------
 
 
-@lowers("sum", "max", "min")
+_REDUCED = by_op({"sum": "sum", "max": "max", "min": "min"})  # what their loops are called
+
+
+@lowers(*_REDUCED)
 def _reduce(low: Lowering, t: Tensor) -> View | None:
     x = t.inputs[0]
     if not t.is_float or x.dtype != t.dtype:
@@ -344,29 +359,29 @@ def _reduce_one(low: Lowering, t: Tensor, source: View, axes: list[int], out: Vi
     strides = tuple(source.strides[k] for k in kept)
     into = tuple(out.strides[k] for k in kept)
     item = source.dtype.itemsize
-    flops = source.size
+    flops, name = source.size, _REDUCED[t.op]
     if step != item and lead:
         inner = next((j for j in range(len(lead)) if strides[j] == item and lead[j] > 1), None)
         if inner is not None:  # whole rows are added up
             rest = [j for j in range(len(lead)) if j != inner]
             around = walk(tuple(lead[j] for j in rest), [tuple(s[j] for j in rest) for s in (strides, into)]) or []
             outer, steps = around[-1] if around else (1, (0, 0))
-            loop = reduce_first(t.op.name, source.dtype)
+            loop = reduce_first(name, source.dtype)
             low.emitter.emit(
-                t, f"{t.op.name}_rows", loop.address, [source, out], [outer, count, lead[inner]],
+                t, f"{name}_rows", loop.address, [source, out], [outer, count, lead[inner]],
                 [*steps, step, strides[inner], into[inner]], ((1, 2), (2,)), around[:-1], flops=flops,
             )  # fmt: skip
             return
     around = walk(lead, [strides, into]) or []
     outer, steps = around[-1] if around else (1, (0, 0))
-    loop = reduce_last(t.op.name, source.dtype)
+    loop = reduce_last(name, source.dtype)
     low.emitter.emit(
-        t, f"{t.op.name}_last", loop.address, [source, out], [outer, count], [*steps, step], ((1,), ()), around[:-1],
+        t, f"{name}_last", loop.address, [source, out], [outer, count], [*steps, step], ((1,), ()), around[:-1],
         flops=flops,
     )  # fmt: skip
 
 
-@lowers("norm")
+@lowers(op_named("norm"))
 def _norm(low: Lowering, t: Tensor) -> View | None:
     """The root of the sum of squares in float64, which no float32 overflows."""
     x = low.view(t.inputs[0])
@@ -377,7 +392,7 @@ def _norm(low: Lowering, t: Tensor) -> View | None:
     loop = reduce_last("sumsq", x.dtype)
     steps = [0, 0, x.dtype.itemsize]
     low.emitter.emit(t, "sumsq", loop.address, [x, total], [1, x.size], steps, ((1,), ()), [], flops=2 * x.size)
-    low.emitter.elementwise(t, "sqrt", address(_kernel("sqrt", wide)), [total, total])
+    low.emitter.elementwise(t, "sqrt", address(ew.sqrt.op.kernels[wide]), [total, total])
     out = low.destination(t)
     single = View(out.storage, out.offset, (), (), out.dtype)
     low.emitter.elementwise(t, "cast", indexing.cast(wide, t.dtype).address, [total, single])
@@ -386,41 +401,37 @@ def _norm(low: Lowering, t: Tensor) -> View | None:
 
 # Rows -----------------------------------------------------------------------------------------------------------------
 
-_ROW_KERNELS = {
-    "softmax": lambda: neural.SOFTMAX_ROWS,
-    "log_softmax": lambda: neural.LOG_SOFTMAX_ROWS,
-    "logsumexp": lambda: reduce.LOGSUMEXP_ROWS,
-}
+_ROW_KERNELS = {SOFTMAX: neural.SOFTMAX_ROWS, LOG_SOFTMAX: neural.LOG_SOFTMAX_ROWS}
 
 
-@lowers("softmax", "log_softmax")
+@lowers(SOFTMAX, LOG_SOFTMAX)
 def _softmax(low: Lowering, t: Tensor) -> View:
     source = low.view(t.inputs[0])
     out = low.destination(t, source)
     axis = t.params["axis"]
     order = [*(k for k in range(t.ndim) if k != axis), axis]
     pair = [vw.transpose(v, order) for v in (source, out)]
-    kernel = _ROW_KERNELS[t.op.name]()[t.dtype]
+    kernel = _ROW_KERNELS[t.op][t.dtype]
     sizes = [t.shape[axis]]
     if t.size:
         low.emitter.over_rows(t, t.op.name, address(kernel), pair, ((1,), (1,)), sizes, flops=4 * t.size)
     return out
 
 
-@lowers("logsumexp")
+@lowers(op_named("logsumexp"))
 def _logsumexp(low: Lowering, t: Tensor) -> View | None:
     x = t.inputs[0]
     if t.params["axis"] != (x.ndim - 1,) or not x.size:
         return None
     out = low.destination(t)
     result = vw.subview(out, (..., 0)) if t.params["keepdims"] else out
-    kernel = _ROW_KERNELS["logsumexp"]()[t.dtype]
+    kernel = reduce.LOGSUMEXP_ROWS[t.dtype]
     pair = [low.view(x), result]
     low.emitter.over_rows(t, "logsumexp", address(kernel), pair, ((1,), ()), [x.shape[-1]], flops=4 * x.size)
     return out
 
 
-@lowers("normalize")
+@lowers(NORMALIZE)
 def _normalize(low: Lowering, t: Tensor) -> View | None:
     if not t.size:
         return None
@@ -436,9 +447,12 @@ def _normalize(low: Lowering, t: Tensor) -> View | None:
 # Indices --------------------------------------------------------------------------------------------------------------
 
 
+_OF_TARGETS = (CROSS_ENTROPY, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT)
+
+
 def _fault(t: Tensor, index: View, limit: int) -> tuple[View, Callable[[np.ndarray], Exception]]:
     """Where to look after a fault, and the error for the first index that is out of range, as eager mode words it."""
-    name = t.params.get("name", "cross_entropy" if "entropy" in t.op.name or "onehot" in t.op.name else t.op.name)
+    name = "cross_entropy" if t.op in _OF_TARGETS else t.op.name
     low = -limit if t.params.get("wrap", False) else 0
 
     def make(values: np.ndarray) -> Exception:
@@ -450,7 +464,7 @@ def _fault(t: Tensor, index: View, limit: int) -> tuple[View, Callable[[np.ndarr
     return index, make
 
 
-@lowers("lookup")
+@lowers(LOOKUP)
 def _lookup(low: Lowering, t: Tensor) -> View | None:
     table, index = low.inputs(t)
     if len(table.shape) != 2:
@@ -463,13 +477,15 @@ def _lookup(low: Lowering, t: Tensor) -> View | None:
     return out
 
 
-@lowers("range_check")
-def _range_check(low: Lowering, t: Tensor) -> View:
+@lowers(RANGE_CHECK)
+def _range_check(low: Lowering, t: Tensor) -> View | None:
+    if t.dtype == np.uint64:  # whose largest numbers would be negative
+        return None
     index = low.compact(t, low.as_index(t, low.view(t.inputs[0])))
-    limit, lowest = t.params["limit"], -t.params["limit"] if t.params["wrap"] else 0
     if prod(index.shape):
-        loop, fault = indexing.check_range(), _fault(t, index, limit)
-        low.emitter.over_rows(t, "check_range", loop.address, [index], ((),), [limit, lowest], writes=0, fault=fault)
+        loop, fault = indexing.check_range(), (index, lambda values: out_of_range(values, **t.params))
+        limits = [t.params["high"], t.params["low"]]
+        low.emitter.over_rows(t, "check_range", loop.address, [index], ((),), limits, writes=0, fault=fault)
     return low.view(t.inputs[0])
 
 
@@ -488,7 +504,7 @@ def _indexed(
         low.emitter.over_rows(t, name, loop.address, views, cores, sizes, fault=_fault(t, index, limit))
 
 
-@lowers("scatter")
+@lowers(SCATTER)
 def _scatter(low: Lowering, t: Tensor) -> View | None:
     if t.ndim != 2 or not t.is_float:
         return None
@@ -502,7 +518,7 @@ def _scatter(low: Lowering, t: Tensor) -> View | None:
     return out
 
 
-@lowers("one_hot")
+@lowers(ONE_HOT)
 def _one_hot(low: Lowering, t: Tensor) -> View | None:
     if not t.is_float:
         return None
@@ -512,7 +528,7 @@ def _one_hot(low: Lowering, t: Tensor) -> View | None:
     return out
 
 
-@lowers("cross_entropy")
+@lowers(CROSS_ENTROPY)
 def _cross_entropy(low: Lowering, t: Tensor) -> View | None:
     logits, index = low.inputs(t)
     index = low.compact(t, low.as_index(t, index))
@@ -523,7 +539,7 @@ def _cross_entropy(low: Lowering, t: Tensor) -> View | None:
     return out
 
 
-@lowers("cross_entropy_softmax")
+@lowers(CROSS_ENTROPY_SOFTMAX)
 def _cross_entropy_softmax(low: Lowering, t: Tensor) -> View:
     logits, index = low.inputs(t)
     index = low.compact(t, low.as_index(t, index))
@@ -534,7 +550,7 @@ def _cross_entropy_softmax(low: Lowering, t: Tensor) -> View:
     return out
 
 
-@lowers("softmax_minus_onehot")
+@lowers(SOFTMAX_MINUS_ONEHOT)
 def _softmax_minus_onehot(low: Lowering, t: Tensor) -> View:
     p, index, g = low.inputs(t)
     index = low.compact(t, low.as_index(t, index))

@@ -14,14 +14,13 @@ from ..effects import Update
 from ..errors import PlaceholderError, fail
 from ..graph import Graph, fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
-from ..ops.core import apply
 from ..scope import current
-from ..tensor import GRADIENT, Tensor, describe, leaf, now
-from . import changes, lowerings, remat  # noqa: F401  (the first two enter how ops become instructions)
+from ..tensor import GRADIENT, Tensor, describe, leaf, now, remade
+from . import change_lowerings, lowerings, remat  # noqa: F401  (the first two enter how ops become instructions)
 from .arena import plan
 from .arguments import Call
 from .bindings import Bindings
-from .capture import Recording, computed, inside
+from .capture import Recording, computed
 from .deserialize import Generators, recording_from_json
 from .emit import Emitter
 from .groups import CROSS_ENTROPY, OVER_TIME
@@ -83,20 +82,6 @@ def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, Any, list[Tens
     return list(steps.values())
 
 
-def _range_checks(graph: Graph) -> list[Tensor]:
-    """A check of each index tensor that looks up rows: rewriting may leave out what nobody uses."""
-    checks = []
-    for t in graph.nodes:
-        if t.place.backward:
-            continue  # its indices are those of a forward node
-        rows = t.op.name == "index" and t.params["index"] == ("array",) and t.inputs[1].dtype.kind in "iu"
-        if rows or t.op.name == "one_hot":
-            limit = t.inputs[0].shape[0] if rows else t.params["classes"]
-            params = {"limit": limit, "wrap": rows, "name": t.op.name}
-            checks.append(inside(t, lambda t=t, params=params: apply(RANGE_CHECK, t.inputs[-1:], params)))
-    return checks
-
-
 class Program:
     """A function recorded for one signature; made by :func:`compile`.
 
@@ -130,7 +115,8 @@ class Program:
         self.graph = Graph(recording.shown, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
         last = [] if recording.last is None else [recording.last]
-        roots = [*recording.roots, *last, *drawn, *_range_checks(self.graph)]
+        ranges = [remade(t, t.inputs) for t in recording.ranges if t.op is RANGE_CHECK]
+        roots = [*recording.roots, *last, *drawn, *ranges]
         rewriter = optimised(roots, self.graph.nodes, recording.segments, memory)
         self.log: list[Firing] = rewriter.log
         nodes = schedule(rewriter)
@@ -265,25 +251,26 @@ class Program:
         return bool(recording.changes or recording.left or recording.cleared or recording.drawn)
 
     def _run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with self._workspace() as workspace:
+        workspace = self._workspace()
+        try:
             workspace.stage(arrays)
-            try:
-                workspace.run(watched=current().anomaly or self.recording.anomaly)
-            finally:
-                self._note_changes(workspace.reached)
+            for generator, state in self.recording.restarted:
+                generator.bit_generator.state = state
+            workspace.run(watched=current().anomaly or self.recording.anomaly)
             return self._finish(workspace)
+        finally:
+            if self._steps:
+                self._note_changes(workspace.reached)
+            self._free.append(workspace)
 
-    @contextmanager
-    def _workspace(self) -> Iterator[Workspace]:
+    def _workspace(self) -> Workspace:
         """Memory that no other run works in, be it of another thread or interrupted by this one."""
         try:
             workspace = self._free.pop()
         except IndexError:
             workspace = Workspace(self._table)
-        try:
-            yield workspace
-        finally:
-            self._free.append(workspace)
+        workspace.reached = 0
+        return workspace
 
     def _finish(self, workspace: Workspace) -> list[np.ndarray]:
         recording = self.recording
@@ -311,10 +298,12 @@ class Program:
         """
         arrays = self._call.arrays(args, kwargs, self.recording.placeholders, "profile")
         times = np.zeros(len(self.instructions), np.int64)
-        with self._turns, self._workspace() as workspace, self._put_back(workspace):
+        workspace = self._workspace()
+        with self._turns, self._put_back(workspace):
             for _ in range(repeats):
                 workspace.stage(arrays)
                 workspace.time(times)
+        self._free.append(workspace)
         return profile_of(self.instructions, times // repeats)
 
     @contextmanager
@@ -408,7 +397,7 @@ class Program:
         optimizers : sequence of Optimizer
             In the order of their steps, of the same kinds, over the same parameters in the same order.
         generator : numpy.random.Generator, or sequence of them, optional
-            Where random numbers come from, in the order in which they are first drawn from; a single one serves all.
+            Where random numbers come from, in the order in which they are first drawn from.
         operations : dict of str to function, optional
             Operations of your own that the program uses, made by :func:`elementwise`, by their names.
         memory : "sqrt", optional

@@ -14,12 +14,15 @@ from math import isqrt
 from typing import Any
 
 from ..ops.core import apply
-from ..ops.shape import CONCATENATE, stack
+from ..ops.elementwise import add
+from ..ops.index import INDEX, ONE_HOT
+from ..ops.linalg import MATMUL
+from ..ops.shape import CONCATENATE, STACK, stack
 from ..tensor import Tensor, remade
 from .capture import inside
 from .groups import taken_at
 from .homes import FREE, JOINS
-from .internal import CHANGING, CONTRACT, SCATTER
+from .internal import CHANGING, CONTRACT, LOOKUP, SCATTER
 from .rewrite import Rewriter
 from .schedule import keys
 
@@ -77,7 +80,7 @@ def recompute(rewriter: Rewriter, segment: Segment) -> None:
             replaced[t.serial] = remade(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
     roots = {t.serial for t in rewriter.roots}
     for t in rewriter.nodes if copies else ():
-        own_room = t.serial in members and t.serial in kept - roots and t.ndim and t.op.name not in FREE | JOINS
+        own_room = t.serial in members and t.serial in kept - roots and t.ndim and t.op not in FREE | JOINS
         if own_room and "generator" not in t.params:
             replaced[t.serial] = _in_own_room(t)
     rewriter.replace(replaced)
@@ -106,7 +109,7 @@ def _kept(rewriter: Rewriter, members: dict[int, Any]) -> set[int]:
     kept = {t.serial for t in rewriter.roots}
     kept |= {t.serial for t in rewriter.nodes if "generator" in t.params or t.op in CHANGING}
     for t in reversed(rewriter.nodes):
-        through = t.op.name in FREE and t.serial in kept
+        through = t.op in FREE and t.serial in kept
         for i in t.inputs:
             outside = not t.place.backward and members.get(t.serial) != members.get(i.serial)
             if through or outside:
@@ -141,14 +144,14 @@ def _split_products(rewriter: Rewriter, segments: dict[int, int]) -> dict[int, T
     roots = {t.serial for t in rewriter.roots}
     found: dict[int, Tensor] = {}
     for t in rewriter.nodes:
-        product = _by_rows(t) or (t.op.name == "add" and any(map(_by_rows, t.inputs)))
+        product = _by_rows(t) or (t.op is add.op and any(map(_by_rows, t.inputs)))
         if product and t.ndim > 2 and t.serial not in roots:
             found |= _product_by_segment(rewriter, t, users[t.serial], segments)
     return found
 
 
 def _by_rows(t: Tensor) -> bool:
-    return t.op.name == "matmul" and t.inputs[1].ndim == 2
+    return t.op is MATMUL and t.inputs[1].ndim == 2
 
 
 def _product_by_segment(
@@ -197,7 +200,7 @@ def _piece(t: Tensor, axis: int, at: slice) -> Tensor:
         if any(n is not None for n in cut):
             inputs = [i if n is None else done[i.serial, n] for i, n in zip(node.inputs, cut, strict=True)]
             done[node.serial, k] = apply(node.op, tuple(inputs), node.params)
-        elif node.op.name == "stack" and node.params["axis"] == k:
+        elif node.op is STACK and node.params["axis"] == k:
             done[node.serial, k] = stack(list(node.inputs[at]), k)
         else:
             done[node.serial, k] = node[(*(slice(None),) * k, at)]
@@ -209,10 +212,10 @@ def _cut_inputs(t: Tensor, axis: int) -> list[int | None]:
     whole: list[int | None] = [None] * len(t.inputs)
     if _by_rows(t) and axis < t.ndim - 1:
         return [axis, None]
-    if t.op.name == "add":
+    if t.op is add.op:
         axes = [axis - t.ndim + i.ndim for i in t.inputs]
         return [k if k >= 0 and i.shape[k] > 1 else None for i, k in zip(t.inputs, axes, strict=True)]
-    rows = t.op.name in ("lookup", "one_hot") or (t.op.name == "index" and t.params["index"] == ("array",))
+    rows = t.op in (LOOKUP, ONE_HOT) or (t.op is INDEX and t.params["index"] == ("array",))
     return [*whole[:-1], axis] if rows and axis < t.inputs[-1].ndim else whole
 
 
@@ -220,7 +223,7 @@ def _joined(t: Tensor) -> Tensor | None:
     """The stack over time that a tensor is, or is a product of with one matrix."""
     if _by_rows(t):
         t = t.inputs[0]
-    return t if t.op.name == "stack" and t.params["axis"] < t.ndim - 1 else None
+    return t if t.op is STACK and t.params["axis"] < t.ndim - 1 else None
 
 
 def _parts(t: Tensor, segments: dict[int, int]) -> list[Callable[..., Tensor]]:

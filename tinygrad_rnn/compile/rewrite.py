@@ -32,14 +32,14 @@ Bindings = dict[str, Tensor]
 
 
 class P:
-    """A pattern: op name, patterns of the inputs, and a name for the node itself.
+    """A pattern: an op, or the name of one that is built in; patterns of the inputs, and a name for the node itself.
 
     A string as an input binds a name to whatever is there; ``...`` alone stands for any inputs, `some` of which is of
     the op of that name.
     """
 
-    def __init__(self, op: str, *inputs: Any, bind: str = "", some: str = "") -> None:
-        self.op = registry.get(op) or INTERNAL[op]
+    def __init__(self, op: Op | str, *inputs: Any, bind: str = "", some: str = "") -> None:
+        self.op = op if isinstance(op, Op) else registry.get(op) or INTERNAL[op]
         self.inputs, self.bind = inputs, bind
         self.below = [(k, p.op) for k, p in enumerate(inputs) if type(p) is P]
         self.numbers = [k for k, p in enumerate(inputs) if type(p) is number]
@@ -442,7 +442,7 @@ def _matches(pattern: Any, t: Tensor, bindings: Bindings) -> bool:
 
 def uniform(t: Tensor) -> Any:
     """The number that a constant holds everywhere, else None."""
-    if t.op.name == "broadcast_to":
+    if t.op is BROADCAST:
         t = t.inputs[0]
     if type(t.data) is np.ndarray and t.data.size == 1:
         return t.data.item()

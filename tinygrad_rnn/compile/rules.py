@@ -17,6 +17,7 @@ import numpy as np
 
 from ..ops import elementwise as ew
 from ..ops.core import apply, registry
+from ..ops.index import SLICE
 from ..ops.reduce import sum as reduce_sum
 from ..ops.shape import BROADCAST, broadcast_to, reshape, transpose
 from ..tensor import Op, Spec, Tensor, instead, leaf
@@ -123,8 +124,8 @@ def _smaller(node: Tensor) -> Tensor | None:
     return broadcast_to(apply(node.op, tuple(cores), node.params), node.shape)
 
 
-_ELEMENTWISE = [op.name for op in registry.values() if op.kernels is not None]
-CLEAN += [Rule("broadcast after the operation", P(name, ..., some="broadcast_to"), _smaller) for name in _ELEMENTWISE]
+_ELEMENTWISE = [op for op in registry.values() if op.kernels is not None]
+CLEAN += [Rule("broadcast after the operation", P(op, ..., some="broadcast_to"), _smaller) for op in _ELEMENTWISE]
 
 
 # Looked-up rows -------------------------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ def _product_first(node: Tensor, rows: Tensor, w: Tensor) -> Tensor:
 
 def _bias_fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
     table, index = b["rows"].inputs
-    whole = index.inputs[0] if index.op.name == "slice" else index  # one table with the bias serves all steps
+    whole = index.inputs[0] if index.op is SLICE else index  # one table with the bias serves all steps
     lookups = max(whole.size, index.size * rewriter.uses[table.serial])
     fits = b["b"].shape in (table.shape[1:], (1, *table.shape[1:])) and node.shape == b["rows"].shape
     return fits and index.ndim > 0 and table.shape[0] < lookups
@@ -371,4 +372,4 @@ def _pattern_of(t: Tensor, names: dict[int, Any]) -> Any:
     if not t.inputs:
         return number(t.data.item()) if type(t.data) is np.ndarray and t.size == 1 else None
     inputs = [_pattern_of(i, names) for i in t.inputs]
-    return None if None in inputs else P(t.op.name, *inputs)
+    return None if None in inputs else P(t.op, *inputs)

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import anomaly
 from ..kernels.machine import SCRATCH, machine
 from ..kernels.native import FAULT, environment
-from ..tensor import Spec, Tensor, describe
+from ..tensor import Spec, Tensor, describe, located
 from .arena import ALIGNMENT
 from .bindings import Bindings, Held, Numbers, State, usable
 from .emit import Instruction
@@ -142,7 +142,7 @@ class Workspace:
 
     def run(self, watched: bool = False) -> None:
         """Carry out all instructions; `reached` says how far it came."""
-        self.reached, self.environment[FAULT] = 0, 0
+        self.environment[FAULT] = 0
         self.refresh()
         if watched or numba.config.DISABLE_JIT:
             self._one_by_one(watched)
@@ -185,12 +185,12 @@ class Workspace:
             assert i.fault is not None
             view, make = i.fault
             error = make(self.array(view))
-            raise _placed(error, i.node) if isinstance(error, IndexError) else error
+            raise located(error, i.node) if isinstance(error, IndexError | ValueError) else error
         assert i.host is not None
         try:
             i.host([self.array(v) for v in i.views])
         except (ValueError, IndexError) as error:
-            raise _placed(error, i.node) from None
+            raise located(error, i.node) from None
 
     def _look_at(self, i: Instruction) -> None:
         for view in i.views[len(i.views) - i.writes :]:
@@ -209,7 +209,3 @@ def _entry(state: Any, index: int, k: int) -> Any:
         return state[index][k]
     except (IndexError, KeyError, TypeError):
         return None
-
-
-def _placed(error: Exception, node: Tensor) -> Exception:
-    return type(error)(f"{error}\n  node:     {describe(node)}\n  recorded at {node.source}")

@@ -16,13 +16,13 @@ from ..ops.core import registry
 from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Op, Tensor
 from .arguments import Call, Hole, Other
 from .capture import Recording
-from .internal import CHANGES, CHANGING
+from .internal import CHANGES, CHANGING, RANGE_CHECK
 
-__all__ = ["LEAVES", "VERSION", "is_known", "kind_of", "named_tensors", "recording_to_json"]
+__all__ = ["LEAVES", "RECORDED", "VERSION", "is_known", "kind_of", "named_tensors", "recording_to_json"]
 
 VERSION = 2
 LEAVES = {op.name: op for op in (CONSTANT, LITERAL, PARAMETER, PLACEHOLDER)}
-_CHANGING = {op.name: op for op in CHANGING}
+RECORDED = {op.name: op for op in (*CHANGING, RANGE_CHECK)}  # beside those of the registry
 
 
 def named_tensors(given: Any) -> dict[str, Tensor]:
@@ -49,7 +49,8 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         If two of the user's tensors, or of the user's own operations, have the same name, or a tensor has none.
     """
     last = [] if recording.last is None else [recording.last]
-    graph = Graph([*recording.roots, *last, *recording.drawn], recording.placeholders)
+    ranges = [t for t in recording.ranges if t.op is RANGE_CHECK]  # others were of constants
+    graph = Graph([*recording.roots, *last, *recording.drawn, *ranges], recording.placeholders)
     position = {t.serial: k for k, t in enumerate(graph.nodes)}
     tensors = [*recording.bound.values(), *recording.carried.values(), *recording.left, *recording.cleared]
     tensors += recording.written
@@ -74,6 +75,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         "cleared": [names[t.serial] for t in recording.cleared],
         "last": position[recording.last.serial] if recording.last is not None else None,
         "drawn": [position[t.serial] for t in recording.drawn],
+        "ranges": [position[t.serial] for t in ranges],
         "segments": _segments(recording.segments, graph.nodes),
         "optimizers": [kind_of(o) for o in recording.optimizers],
         "generators": len(writer.generators),
@@ -155,7 +157,7 @@ class _Writer:
 
 def is_known(op: Op) -> bool:
     """Whether an operation is one of ours."""
-    return registry.get(op.name) is op or LEAVES.get(op.name) is op or _CHANGING.get(op.name) is op
+    return registry.get(op.name) is op or LEAVES.get(op.name) is op or RECORDED.get(op.name) is op
 
 
 def _number(value: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..nn.init import Seed, generator_of
+from ..nn.loading import read_state
 from ..nn.sequences import pad_sequences
 from ..ops.core import as_array
 from ..tensor import Tensor
@@ -139,9 +140,16 @@ class Batches(Source):
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on from a position, and in its order, with the next iteration; see :class:`Source`."""
-        if self._seed >= 0 and state.get("seed", -1) >= 0:
-            self._seed = int(state["seed"])
-        super().load_state_dict(state)
+        given = read_state(f"{type(self).__name__}.load_state_dict", state)
+        super().load_state_dict(given)
+        self._seed = int(given["seed"])
+
+    def _expected(self, given: Mapping[str, Any]) -> dict[str, int]:
+        """Batches that are shuffled take up the order that is saved."""
+        own, seed = self._identity(), given.get("seed")
+        if self._seed >= 0 and isinstance(seed, int | np.integer) and 0 <= seed < 2**63:
+            own["seed"] = int(seed)
+        return own
 
 
 def _column(name: str, column: Any) -> np.ndarray | list[np.ndarray]:

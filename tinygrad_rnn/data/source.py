@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import fail
+from ..nn.loading import read_state
 
 __all__ = ["Batch", "Source"]
 
@@ -75,6 +78,10 @@ class Source(ABC):
         """What must be the same wherever a position is to be loaded."""
         return {"batches": len(self)}
 
+    def _expected(self, given: Mapping[str, Any]) -> dict[str, int]:
+        """The identity that a position needs to have."""
+        return self._identity()
+
     def state_dict(self) -> dict[str, int]:
         """The position: behind the batch that was given last."""
         return {"epoch": self.epoch, "position": self.position, **self._identity()}
@@ -85,15 +92,23 @@ class Source(ABC):
         Raises
         ------
         ValueError
-            If it comes from other batches.
+            If it comes from other batches, or is no position. Nothing is changed then.
         """
-        for name, own in self._identity().items():
-            if state.get(name) != own:
+        what = f"{type(self).__name__}.load_state_dict"
+        given = read_state(what, state)
+        for name, own in self._expected(given).items():
+            if not isinstance(given.get(name), int | np.integer) or given[name] != own:
                 raise fail(
-                    ValueError, f"{type(self).__name__}.load_state_dict: the position is one among other batches",
-                    expected=f"{name} = {own}", got=str(state.get(name)),
+                    ValueError, f"{what}: the position is one among other batches", expected=f"{name} = {own}",
+                    got=str(given.get(name)),
                 )  # fmt: skip
-        epoch, position = int(state["epoch"]), int(state["position"])
+        epoch, position = (_count(f"{what}: '{name}'", given.get(name)) for name in ("epoch", "position"))
         if position >= len(self):  # saved with the last batch of an epoch
             epoch, position = epoch + 1, 0
         self.epoch, self.position, self._resumed = epoch, position, True
+
+
+def _count(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise fail(ValueError, what, expected="an integer of at least 0", got=repr(value))
+    return int(value)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DTypeError, fail
 from ..graph import compute, reach
-from ..ops.neural import witnessed
+from ..ops.random import witnessed
 from ..ops.shape import concatenate, flatten, reshape
 from ..scope import current, recording
 from ..tensor import Op, Spec, Tensor, describe, now, record

@@ -382,8 +382,8 @@ def _walk(
         enter(State(recorded, state.place, state.anomaly and recorded, source, state.tracing))
         with np.errstate(all="ignore"):
             for y, cotangent in zip(outputs, cotangents, strict=True):
-                if y.serial in active:
-                    sums.add(y, cotangent)
+                if y.serial in active:  # a gradient must not change with a parameter that was its cotangent
+                    sums.add(y, cotangent if recorded or not cotangent.may_be_written else cotangent.detach())
             for serial in sorted(active, reverse=True):
                 node = nodes[serial]
                 if recorded:

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError, fail
-from ..tensor import Tensor
+from ..tensor import Spec, Tensor
 from .cell import ACTIVATIONS, Cell
 from .cells import GRUCell, LSTMCell, RNNCell
 from .layers import Embedding, Linear
+from .loading import fitted, read_state
 from .module import Module
 from .recurrent import Recurrent
 
@@ -92,24 +93,23 @@ def from_torch_state_dict(module: Module, state: Mapping[str, Any]) -> None:
     >>> other.layers[0].W_i.tolist() == one.layers[0].W_i.tolist()
     True
     """
-    own = to_torch_state_dict(module)
-    given = {name: _array(value) for name, value in state.items()}
-    missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    own, given = to_torch_state_dict(module), read_state("from_torch_state_dict", state)
+    missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys(), key=str)
     if missing or unknown:
         raise KeyError(f"from_torch_state_dict: misses {missing or 'nothing'}, does not know {unknown or 'nothing'}")
-    for name, value in given.items():
-        if value.shape != own[name].shape:
-            raise fail(
-                ShapeError, f"from_torch_state_dict: '{name}'", expected=str(own[name].shape), got=str(value.shape)
-            )
-    for p, value in _from_torch(module, given):
-        p.assign(value.astype(p.dtype))
+    arrays = {name: _fitted(f"from_torch_state_dict: '{name}'", given[name], a) for name, a in own.items()}
+    _assign(list(_from_torch(module, arrays)))
 
 
-def _array(value: Any) -> np.ndarray:
-    if isinstance(value, Tensor):
-        return value.numpy()
-    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+def _fitted(what: str, value: Any, own: np.ndarray) -> np.ndarray:
+    of_torch = hasattr(value, "detach") and not isinstance(value, Tensor)
+    return fitted(what, value.detach().cpu().numpy() if of_torch else value, Spec(own.shape, own.dtype))
+
+
+def _assign(pairs: list[tuple[Tensor, np.ndarray]]) -> None:
+    """Give tensors the values that were made for all of them."""
+    for p, value in pairs:
+        p.replace_data(np.array(value, p.dtype, order="C"))
 
 
 def _getter(of: str) -> Get:
@@ -268,14 +268,13 @@ def from_keras_weights(module: Module, weights: Sequence[Any]) -> None:
     >>> other.layers[0].W_i.tolist() == one.layers[0].W_i.tolist()
     True
     """
-    own, given = to_keras_weights(module), [np.asarray(w) for w in weights]
-    if [a.shape for a in own] != [a.shape for a in given]:
-        raise fail(
-            ShapeError, "from_keras_weights", expected=", ".join(str(a.shape) for a in own),
-            got=", ".join(str(a.shape) for a in given),
-        )  # fmt: skip
-    for p, value in _from_keras(module, iter(given)):
-        p.assign(value.astype(p.dtype))
+    own, given = to_keras_weights(module), list(weights)
+    if len(own) != len(given):
+        expected = f"{len(own)} arrays, {', '.join(str(a.shape) for a in own)}"
+        raise fail(ShapeError, "from_keras_weights", expected=expected, got=str(len(given)))
+    pairs = enumerate(zip(given, own, strict=True))
+    arrays = [_fitted(f"from_keras_weights: weight {k}", value, a) for k, (value, a) in pairs]
+    _assign(list(_from_keras(module, iter(arrays))))
 
 
 def _keras_cells(module: Module) -> list[Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
 from ..grad.reverse import grad
+from ..ops.checks import checked
 from ..ops.core import as_float, as_tensor, cast
 from ..ops.create import full, tensor, zeros
 from ..ops.elementwise import where
@@ -242,14 +243,8 @@ def _read_tags(tags: Any, emissions: Tensor, mask: Tensor | None) -> Tensor:
         raise fail(ShapeError, "CRF: tags", expected=f"{emissions.shape[:2]}, (batch, time)", got=str(tags.shape))
     tags = cast(tags, np.int64)
     tags = tags if mask is None else where(mask, tags, 0)
-    count = emissions.shape[2]
-    if not tags.is_symbolic and tags.size and not 0 <= tags.data.min() <= tags.data.max() < count:
-        place = tuple(int(k) for k in np.argwhere((tags.data < 0) | (tags.data >= count))[0])
-        raise fail(
-            IndexError, f"CRF: tag {tags.data[place]} at position {place}, (sequence, step)",
-            expected=f"0 to {count - 1}",
-        )  # fmt: skip
-    return tags
+    words, count = "CRF: tag {value} at position {position}, (sequence, step)", emissions.shape[2]
+    return checked(tags, 0, count, words, expected=f"0 to {count - 1}")
 
 
 def _keep(mask: Tensor | None, t: int, new: Tensor, old: Tensor) -> Tensor:

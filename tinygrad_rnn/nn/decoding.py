@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..ops.create import tensor
+from ..ops.random import categorical, check_generator
 from ..scope import no_grad
 from ..tensor import Tensor
 from .state import mapped_state
@@ -155,7 +156,7 @@ def sample(
         if temperature == 0:
             return _largest(logp)
         kept = _likely(_tempered(logp, temperature), top_k, top_p)
-        return _largest(kept + generator.gumbel(size=kept.shape))  # Gumbel's trick: distributed as the softmax
+        return categorical(kept, generator=generator).numpy()
 
     return _decoded("sample", draw, step, state, start, end, max_steps, batch)
 
@@ -371,8 +372,4 @@ def _check_sampling(temperature: float, top_k: int | None, top_p: float | None, 
         _check_numbers("sample", top_k=top_k)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"sample: top_p must be more than 0 and at most 1, got {top_p}")
-    if not isinstance(generator, np.random.Generator):
-        raise TypeError(
-            f"sample: expected a numpy.random.Generator, got {type(generator).__name__}; "
-            "make one with np.random.default_rng(seed)"
-        )
+    check_generator("sample", generator)

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..ops import neural
+from ..ops.checks import checked
 from ..ops.core import as_tensor
 from ..ops.create import ones, parameter
-from ..tensor import DEFAULT_FLOAT, Tensor, describe
+from ..ops.index import rows_of
+from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
 from .init import Seed, generator_of
 from .module import Module
@@ -75,13 +77,10 @@ class Embedding(Module):
 
     def forward(self, tokens: Any) -> Tensor:
         tokens = as_tensor(tokens)
-        if not tokens.is_symbolic and tokens.size and tokens.dtype.kind == "i" and tokens.data.min() < 0:
-            place = tuple(int(k) for k in np.argwhere(tokens.data < 0)[0])
-            raise IndexError(
-                f"embedding: symbol {tokens.data[place]} at position {place} of {describe(tokens)} is negative; "
-                f"expected 0 to {len(self.E) - 1}"
-            )
-        return self.E[tokens]
+        if tokens.dtype.kind not in "iu":
+            return self.E[tokens]
+        words = "embedding: symbol {value} at position {position} is out of range"
+        return rows_of(self.E, checked(tokens, 0, len(self.E), words, expected=f"0 to {len(self.E) - 1}"))
 
 
 class Dropout(Module):

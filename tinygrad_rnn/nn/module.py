@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, fail
+from ..changes import Watched
 from ..scope import current, scope, using
 from ..tensor import Tensor
+from .loading import fitted, read_state
 
 __all__ = ["Module", "entered"]
 
 
-class Module:
+class Module(Watched):
     """Base of all layers and models: write ``forward``, and set tensors and modules as attributes.
 
     Parameters are the attributes made by ``tg.parameter``, also inside plain lists, tuples and dicts, in the order in
@@ -46,7 +47,7 @@ class Module:
                 child.named(path)
             elif isinstance(child, Module) and child._name is None:
                 object.__setattr__(child, "_name", _singular(path))
-        object.__setattr__(self, attribute, value)
+        super().__setattr__(attribute, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the result; each kind of module defines its own."""
@@ -107,7 +108,7 @@ class Module:
     def train(self, mode: bool = True) -> Module:
         """Switch dropout and the like on, here and in all modules inside."""
         for module in self.modules():
-            object.__setattr__(module, "training", bool(mode))
+            Watched.__setattr__(module, "training", bool(mode))
         return self
 
     def eval(self) -> Module:
@@ -132,23 +133,25 @@ class Module:
         ------
         KeyError
             If paths are missing or unknown.
-        ShapeError
-            If a shape differs.
+        ShapeError, DTypeError
+            If a shape differs, or a dtype is of another kind.
+        TypeError, ValueError
+            If the state is no mapping; if an entry cannot be read or does not fit into the tensor's dtype.
         """
-        own = dict(self._named_tensors())
-        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        own, given = dict(self._named_tensors()), read_state("load_state_dict", state)
+        missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys(), key=str)
         if missing or unknown:
             raise KeyError(
                 f"load_state_dict: for {type(self).__name__} the state misses {missing or 'nothing'} "
                 f"and has {unknown or 'nothing'} that it does not know"
             )
-        for path, t in own.items():
-            if np.shape(state[path]) != t.shape:
-                raise fail(
-                    ShapeError, f"load_state_dict: '{path}'", expected=str(t.shape), got=str(np.shape(state[path]))
-                )
-        for path, t in own.items():
-            t.assign(state[path])
+        if current().tracing is not None:
+            for path, t in own.items():
+                t.assign(given[path])
+            return
+        arrays = [fitted(f"load_state_dict: '{path}'", given[path], t.spec) for path, t in own.items()]
+        for t, array in zip(own.values(), arrays, strict=True):
+            t.replace_data(array)
 
     def __repr__(self) -> str:
         lines = []

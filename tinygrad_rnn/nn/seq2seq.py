@@ -9,9 +9,10 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
 from ..ops.core import as_tensor
-from ..ops.create import full, ones, tensor
+from ..ops.create import full, tensor
 from ..ops.elementwise import tanh, where
-from ..ops.neural import cross_entropy, dropout
+from ..ops.neural import cross_entropy
+from ..ops.random import bernoulli
 from ..ops.reduce import argmax
 from ..ops.shape import concatenate, stack
 from ..scope import no_grad, steps
@@ -391,4 +392,4 @@ def _coins(probability: float, shape: tuple[int, ...], generator: np.random.Gene
             f"EncoderDecoder: teacher_forcing={probability} draws which tokens to force; "
             "pass generator=np.random.default_rng(seed)"
         )
-    return dropout(ones(shape), 1 - probability, generator=generator) > 0  # unlike a NumPy array drawn anew if compiled
+    return bernoulli(shape, probability, generator=generator, dtype=bool)

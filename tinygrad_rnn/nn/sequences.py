@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError, fail
+from ..ops.checks import checked
 from ..ops.core import as_array, as_tensor
 from ..ops.create import tensor
 from ..ops.elementwise import where
@@ -45,7 +46,7 @@ def pad_sequences(sequences: Sequence[Any], *, value: float = 0, steps: int | No
     >>> padded.tolist(), lengths.tolist()
     ([[1, 2, 3], [4, 0, 0]], [3, 1])
     """
-    arrays = [as_array(s.data if isinstance(s, Tensor) else s) for s in sequences]
+    arrays = [as_array(s.numpy() if isinstance(s, Tensor) else s) for s in sequences]
     if not arrays:
         raise fail(ShapeError, "pad_sequences: there are no sequences", expected="at least one")
     for k, a in enumerate(arrays):
@@ -85,7 +86,7 @@ def sequence_mask(lengths: Any, steps: int) -> Tensor:
     ShapeError
         If `lengths` are not integers of shape (batch,).
     ValueError
-        If one is negative or more than `steps`; a traced function cannot look.
+        If one is negative or more than `steps`.
 
     Examples
     --------
@@ -96,11 +97,8 @@ def sequence_mask(lengths: Any, steps: int) -> Tensor:
     lengths = as_tensor(lengths)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
         raise fail(ShapeError, f"sequence_mask: lengths {describe(lengths)}", expected="integers of shape (batch,)")
-    if not lengths.is_symbolic and lengths.size and not 0 <= lengths.data.min() <= lengths.data.max() <= steps:
-        wrong = int(np.argmax((lengths.data < 0) | (lengths.data > steps)))
-        raise ValueError(
-            f"sequence_mask: length {lengths.data[wrong]} of sequence {wrong} is out of range; expected 0 to {steps}"
-        )
+    words = "sequence_mask: length {value} of sequence {row} is out of range"
+    lengths = checked(lengths, 0, steps + 1, words, expected=f"0 to {steps}, the steps", kind="ValueError")
     return tensor(np.arange(steps)) < lengths[:, None]
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ShapeError, fail
+from ..ops.checks import checked
 from ..ops.core import as_tensor
 from ..ops.create import zeros
 from ..ops.elementwise import sigmoid, tanh
@@ -478,8 +479,13 @@ class TreeNetwork(Module):
         self._check(plan)
         nothing = (zeros((1, self.hidden), self.embedding.E.dtype),)
         states = {ABSENT: nothing * (1 if isinstance(self.cell, RecursiveCell) else 2)}
+        words, count = "TreeNetwork: word {value} at leaf {row}", len(self.embedding.E)
         with timestep(0):
-            states[0] = self._leaves(plan.tokens)
+            tokens = checked(
+                as_tensor(plan.tokens), 0, count, words, expected=f"0 to {count - 1}",
+                hint="leaves are counted from the left through all trees, the first one is 0",
+            )  # fmt: skip
+            states[0] = self._leaves(tokens)
         for t in steps(len(plan.levels), start=1):
             states[t] = self._composed(tuple(_collect(states, plan.levels[t - 1])))
         everything = [states[t][0] for t in range(len(states) - 1)]
@@ -530,12 +536,7 @@ class TreeNetwork(Module):
         return _parts(self.cell(children if len(children) > 1 else children[0]))
 
     def _check(self, plan: Schedule) -> None:
-        """Words are looked at where they have values; a compiled program's gathers look on each call."""
-        count, tokens = len(self.embedding.E), plan.tokens
-        if isinstance(tokens, np.ndarray) and not 0 <= tokens.min() <= tokens.max() < count:
-            row = int(np.argmax((tokens < 0) | (tokens >= count)))
-            tree = next(k for k, rows in enumerate(plan.rows) if row in rows)
-            raise fail(IndexError, f"TreeNetwork: word {tokens[row]} in tree {tree}", expected=f"0 to {count - 1}")
+        """Refuse nodes with another number of children than the cell takes."""
         if self.cell.arity is None:
             return
         for t, level in enumerate(plan.levels, start=1):

@@ -14,7 +14,7 @@ from ..errors import ShapeError, fail
 from ..graph import flattened, rebuilt
 from ..ops.core import as_tensor
 from ..ops.create import tensor
-from ..ops.neural import dropout
+from ..ops.random import bernoulli
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
 from .cell import Activation, Stepped, activation_of, stepped
@@ -90,8 +90,10 @@ class VariationalDropout(_Wrapper):
         """The cell's own with a mask, drawn anew on each call."""
         state = super().initial_state(batch)
         hidden = leaves_of(state)[0]
-        ones = tensor(np.ones(hidden.shape, hidden.dtype))
-        mask = dropout(ones, self.p, generator=self.generator) if self.training and self.p else ones
+        if self.training and self.p:
+            mask = bernoulli(hidden.shape, 1 - self.p, generator=self.generator, dtype=hidden.dtype) / (1 - self.p)
+        else:
+            mask = tensor(np.ones(hidden.shape, hidden.dtype))
         return DroppedState(state, mask.named("mask"))
 
     def step(self, x: Any, state: DroppedState) -> Stepped:
@@ -142,8 +144,7 @@ class Zoneout(_Wrapper):
             return now
         if not self.training:
             return p * before + (1 - p) * now
-        ones = tensor(np.ones(now.shape, now.dtype))
-        fresh = dropout(ones, p, generator=self.generator) * (1 - p) if p < 1 else ones * 0
+        fresh = bernoulli(now.shape, 1 - p, generator=self.generator, dtype=now.dtype)
         return (before + fresh * (now - before)).named("h")
 
 

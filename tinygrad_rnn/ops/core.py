@@ -120,7 +120,7 @@ def refusal(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], error: E
         op.shape(*(t.spec for t in inputs), **params)
     except (ValueError, IndexError) as better:
         kind, text = type(better), str(better)  # kept itself, it would refer to this frame and the inputs in a circle
-    text = text if text.startswith(op.name) else f"{op.name}: {text}"
+    text = text if text.startswith(op.name) or text.partition(":")[0].isidentifier() else f"{op.name}: {text}"
     given = "".join(f"\n  input {k}:  {describe(t)}" for k, t in enumerate(inputs))
     full = kind(f"{text}{given}\n  {context()}")
     if isinstance(full, ShapeError):

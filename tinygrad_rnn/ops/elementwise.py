@@ -36,7 +36,7 @@ from .core import (
     promoted,
     refusal,
     register,
-)  # fmt: skip
+)
 
 __all__ = [
     "abs",

@@ -8,6 +8,7 @@ gradients accumulate into one buffer in the engine, through :class:`Placed`.
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from ..errors import DTypeError, ShapeError, fail
 from ..kernels.scatter import add_rows
 from ..scope import current
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
+from .checks import checked, look, of_classes
 from .core import (
     apply,
     are_integers,
@@ -29,7 +31,7 @@ from .core import (
     literal,
     of_one_dtype,
     refused,
-)  # fmt: skip
+)
 from .elementwise import where
 from .shape import normalize_axes, reshape
 
@@ -122,7 +124,38 @@ def getitem(x: Any, index: Any) -> Tensor:
     template, tensors = _split(x, index)
     if not tensors:
         return apply(SLICE, (x,), {"index": template})
+    _check_later("index", x, template, tensors)
     return apply(INDEX, (x, *tensors), {"index": template})
+
+
+def rows_of(table: Tensor, indices: Tensor) -> Tensor:
+    """``table[indices]`` for integers that were checked."""
+    return apply(INDEX, (table, indices), {"index": (ARRAY,)})
+
+
+def _check_later(name: str, x: Tensor, template: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> None:
+    """Record that the indices must be in range: in a recorded function nobody may look at what they pick."""
+    if current().tracing is None:
+        return
+    for axis, array in _indexed_axes(x.shape, template, tensors):
+        n = x.shape[axis]
+        place = f"at position {{position}} is out of range for axis {axis} of size {n}"
+        checked(array, -n, n, f"{name}: index {{value}} {place}")
+
+
+def _indexed_axes(
+    shape: tuple[int, ...], template: tuple[Any, ...], arrays: tuple[Any, ...]
+) -> Iterator[tuple[int, Any]]:
+    """Each index array with the axis that it picks from."""
+    given, axis = iter(arrays), 0
+    kept = sum(part is not None and part is not Ellipsis for part in template)
+    for part in template:
+        if part is Ellipsis:
+            axis += len(shape) - kept
+        elif part is not None:
+            if type(part) is str and axis < len(shape):
+                yield axis, next(given)
+            axis += 1
 
 
 def _is_flag(index: Any) -> bool:
@@ -173,25 +206,18 @@ def _index_run(x: np.ndarray, *arrays: np.ndarray, index: tuple[Any, ...]) -> An
     try:
         return x[fill(index, arrays)]
     except IndexError as error:
-        raise IndexError(_explain_index(x.shape, index, arrays) or str(error)) from None
+        explained = _explain_index(x.shape, index, arrays)
+        raise IndexError(f"index: {explained}" if explained else str(error)) from None
 
 
 def _explain_index(shape: tuple[int, ...], index: tuple[Any, ...], arrays: tuple[np.ndarray, ...]) -> str:
     """Name the first index that is out of range, with its position and its axis."""
-    given, axis = iter(arrays), 0
-    kept = sum(part is not None and part is not Ellipsis for part in index)
-    for part in index:
-        if part is Ellipsis:
-            axis += len(shape) - kept
-        elif part is not None:
-            if type(part) is str and axis < len(shape):
-                array = next(given)
-                n = shape[axis]
-                wrong = np.argwhere((array < -n) | (array >= n))
-                if len(wrong):
-                    place = tuple(int(k) for k in wrong[0])
-                    return f"index {array[place]} at position {place} is out of range for axis {axis} of size {n}"
-            axis += 1
+    for axis, array in _indexed_axes(shape, index, arrays):
+        n = shape[axis]
+        wrong = np.argwhere((array < -n) | (array >= n))
+        if len(wrong):
+            place = tuple(int(k) for k in wrong[0])
+            return f"index {array[place]} at position {place} is out of range for axis {axis} of size {n}"
     return ""
 
 
@@ -412,6 +438,7 @@ class At:
         value = as_tensor(value, x.dtype)
         _check_masks(x, self._index)
         template, tensors = _split(x, self._index)
+        _check_later("update", x, template, tensors)
         return apply(UPDATE, (x, value, *tensors), {"index": template, "mode": mode})
 
 
@@ -480,14 +507,13 @@ def one_hot(indices: Any, classes: int, dtype: Any = DEFAULT_FLOAT) -> Tensor:
     indices = _integers("one_hot", indices)
     dtype = np.dtype(dtype)
     check_dtype(dtype)
+    if current().tracing is not None:
+        checked(indices, 0, classes, of_classes("one_hot: index", classes))
     return apply(ONE_HOT, (indices,), {"classes": int(classes), "dtype": dtype})
 
 
 def _one_hot_run(indices: np.ndarray, classes: int, dtype: np.dtype) -> np.ndarray:
-    wrong = np.argwhere((indices < 0) | (indices >= classes))
-    if len(wrong):
-        place = tuple(int(k) for k in wrong[0])
-        raise IndexError(f"one_hot: index {indices[place]} at position {place} is out of range for {classes} classes")
+    look(indices, 0, classes, of_classes("one_hot: index", classes))
     out = np.zeros((indices.size, classes), dtype)
     out[np.arange(indices.size), indices.reshape(-1)] = 1
     return out.reshape(*indices.shape, classes)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -13,6 +10,7 @@ from ..errors import DTypeError, ShapeError, fail
 from ..kernels import rows
 from ..scope import current
 from ..tensor import Spec, Tensor, describe
+from .checks import checked, look, of_classes
 from .core import (
     NO_PARAMS,
     apply,
@@ -25,10 +23,11 @@ from .core import (
     promoted,
     refusal,
     refused,
-)  # fmt: skip
+)
 from .elementwise import abs as absolute
 from .elementwise import exp, log, minimum, rsqrt, softplus, square, where
 from .index import gather, one_hot
+from .random import bernoulli, check_generator
 from .reduce import mean, sum, var
 from .rowwise import RowKernels
 from .shape import broadcast_to, expand_dims, normalize_axes, reshape, squeeze
@@ -160,12 +159,7 @@ CROSS_ENTROPY_ROWS = RowKernels("cross_entropy", rows.cross_entropy, "(n),()->()
 
 
 def _cross_entropy_run(x: np.ndarray, target: np.ndarray) -> Any:
-    classes = x.shape[-1]
-    if target.size and (target.min() < 0 or target.max() >= classes):
-        place = tuple(int(k) for k in np.argwhere((target < 0) | (target >= classes))[0])
-        raise IndexError(
-            f"cross_entropy: target {target[place]} at position {place} is out of range for {classes} classes"
-        )
+    look(target, 0, x.shape[-1], of_classes("cross_entropy: target", x.shape[-1]))
     return CROSS_ENTROPY_ROWS[x.dtype](x, target) if target.size else np.zeros(target.shape, x.dtype)
 
 
@@ -254,6 +248,8 @@ def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Ten
     target = cast(target, np.int64)
     if logits.shape[:-1] != target.shape:  # the kernel would broadcast them
         raise refusal(CROSS_ENTROPY, (logits, target), NO_PARAMS, ValueError())
+    if current().tracing is not None:
+        checked(target, 0, logits.shape[-1], of_classes("cross_entropy: target", logits.shape[-1]))
     loss = apply(CROSS_ENTROPY, (logits, target))
     if not smoothing:
         return loss
@@ -391,61 +387,6 @@ def huber_loss(
 # Dropout --------------------------------------------------------------------------------------------------------------
 
 
-class Draws:
-    """Generators that were drawn from, each with its state before the first draw."""
-
-    def __init__(self) -> None:
-        self.before: dict[int, tuple[np.random.Generator, Any]] = {}
-
-    def note(self, generator: np.random.Generator) -> None:
-        self.before.setdefault(id(generator), (generator, generator.bit_generator.state))
-
-    @contextmanager
-    def replayed(self) -> Iterator[None]:
-        """Draw the same numbers again within the block; the generators then go on where they were."""
-        now = [(g, g.bit_generator.state) for g, _ in self.before.values()]
-        try:
-            for generator, state in self.before.values():
-                generator.bit_generator.state = state
-            yield
-        finally:
-            for generator, state in now:
-                generator.bit_generator.state = state
-
-
-_witness: ContextVar[Draws | None] = ContextVar("tinygrad_rnn_draws", default=None)
-
-
-@contextmanager
-def witnessed() -> Iterator[Draws]:
-    """Note which generators the block draws from."""
-    token = _witness.set(Draws())
-    try:
-        draws = _witness.get()
-        assert draws is not None
-        yield draws
-    finally:
-        _witness.reset(token)
-
-
-def _mask_run(x: np.ndarray, p: float, generator: np.random.Generator) -> np.ndarray:
-    draws = _witness.get()
-    if draws is not None:
-        draws.note(generator)
-    kept = generator.random(x.shape, x.dtype) >= p
-    return kept / x.dtype.type(1 - p) if p < 1 else np.zeros(x.shape, x.dtype)
-
-
-DROPOUT_MASK = define(
-    "dropout_mask",
-    run=_mask_run,
-    shape=lambda x, p, generator: x,
-    vjp="it is random and takes only the shape of its input",
-    formula=r"\mathrm{{mask}}",
-    takes=lambda x, *, p, generator: are_floats(x) and type(p) is float and 0 <= p <= 1,
-)
-
-
 def dropout(x: Any, p: float = 0.5, *, generator: np.random.Generator) -> Tensor:
     """Set entries to zero with probability `p` and scale the others by ``1 / (1 - p)`` (Srivastava et al., 2014).
 
@@ -466,13 +407,8 @@ def dropout(x: Any, p: float = 0.5, *, generator: np.random.Generator) -> Tensor
     x = as_float(x)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must lie between 0 and 1, got {p}")
-    if not isinstance(generator, np.random.Generator):
-        raise TypeError(f"dropout: expected a numpy.random.Generator, got {type(generator).__name__}; "
-                        "make one with np.random.default_rng(seed)")  # fmt: skip
+    check_generator("dropout", generator)
     if p == 0:
         return x
-    mask = apply(DROPOUT_MASK, (x,), {"p": float(p), "generator": generator})
-    effects = current().tracing
-    if effects is not None:
-        effects.drawn.append(mask)
-    return x * mask
+    mask = bernoulli(x.shape, 1 - p, generator=generator, dtype=x.dtype)
+    return x * (mask / (1 - p) if p < 1 else mask)

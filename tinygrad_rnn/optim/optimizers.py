@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..effects import Update
-from ..errors import GradientError, ShapeError, fail
+from ..errors import GradientError, fail
 from ..kernels import updates
 from ..kernels.loops import elementwise_loop, specialise
+from ..nn.loading import fitted, read_state
 from ..nn.module import Module
 from ..scope import current
-from ..tensor import Tensor, describe
+from ..tensor import Spec, Tensor, describe, now
 from .schedules import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -68,6 +69,7 @@ class Optimizer:
         self.schedule = lr
         self.weight_decay = weight_decay
         self.step_count = 0
+        self.serial = now()  # tells whether it was made before a function was recorded
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
 
     @property
@@ -112,6 +114,11 @@ class Optimizer:
             p.replace_data(new)
         self.step_count += 1
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a step depends on those before."""
+        return bool(self.slots) or callable(self.schedule) or self.settings(0) != self.settings(1)
+
     def numbers(self, ahead: int = 0) -> tuple[float, ...]:
         """What the update of the next step, or one further `ahead`, takes after the arrays.
 
@@ -145,23 +152,22 @@ class Optimizer:
         ------
         KeyError
             If it is of another kind of optimiser, or of other parameters.
-        ShapeError
-            If a shape differs.
+        ShapeError, DTypeError
+            If a shape differs, or a dtype is of another kind.
+        TypeError, ValueError
+            If it is no mapping; if an entry cannot be read or does not fit into the dtype, or a count is negative.
         """
-        own = self.state_dict()
-        if own.keys() != state.keys():
-            difference = sorted(own.keys() ^ set(state.keys()))
+        own, given = self.state_dict(), read_state("load_state_dict", state)
+        if own.keys() != given.keys():
+            difference = sorted(own.keys() ^ given.keys(), key=str)
             raise KeyError(
                 f"load_state_dict: the state is not of this {type(self).__name__}; it differs in {difference[:5]}"
             )
-        for key, array in own.items():
-            if np.shape(state[key]) != array.shape:
-                raise fail(
-                    ShapeError, f"load_state_dict: '{key}'", expected=str(array.shape), got=str(np.shape(state[key]))
-                )
-        self.step_count = int(state["step_count"])
-        for k, p in enumerate(self.parameters):
-            self.state[k] = [np.array(state[f"{k}.{slot}"], p.dtype, order="C") for slot in self.slots]
+        new = {k: fitted(f"load_state_dict: '{k}'", given[k], Spec(a.shape, a.dtype)) for k, a in own.items()}
+        if new["step_count"] < 0:
+            raise fail(ValueError, "load_state_dict: 'step_count'", expected="0 or more", got=str(new["step_count"]))
+        self.step_count = int(new["step_count"])
+        self.state[:] = [[new[f"{k}.{slot}"] for slot in self.slots] for k in range(len(self.parameters))]
 
 
 class SGD(Optimizer):

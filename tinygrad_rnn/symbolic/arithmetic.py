@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..ops.index import ASSEMBLE
 from .expr import Expr, Node, Number, Params, Symbol
 from .make import ONE, is_kind, is_zero, joint, make, negated, times
 
@@ -118,7 +119,7 @@ def side_by_side(e: Node) -> Expr | None:
 
 
 def _is_placed(a: Node) -> bool:
-    return a.kind == "call" and a.params.op is not None and a.params.op.name == "assemble" and all(
+    return a.kind == "call" and a.params.op is ASSEMBLE and all(
         isinstance(p, slice | int) for place in a.params.given["places"] for p in place
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..tensor import Tensor
+from ..ops.named import by_op
+from ..tensor import Op, Tensor
 from .expr import Expr, Number, Params
 from .rules import make, negated
 
@@ -13,7 +14,7 @@ __all__ = ["converted"]
 
 def converted(t: Tensor, args: tuple[Expr, ...]) -> Expr:
     """The expression of a recorded operation on expressions."""
-    convert = _CONVERT.get(t.op.name)
+    convert = _CONVERT.get(t.op)
     e = convert(t, args) if convert is not None else None
     return _call(t, args) if e is None else e
 
@@ -43,7 +44,7 @@ def _new_axes(t: Tensor, args: tuple[Expr, ...]) -> Expr | None:
     return make("reshape", args[0], shape=t.shape) if only else None
 
 
-_CONVERT: dict[str, Callable[[Tensor, tuple[Expr, ...]], Expr | None]] = {
+_CONVERT: dict[Op, Callable[[Tensor, tuple[Expr, ...]], Expr | None]] = by_op({
     "add": lambda t, a: make("add", *a, shape=t.shape),
     "subtract": lambda t, a: make("add", a[0], negated(a[1]), shape=t.shape),
     "negative": lambda t, a: negated(a[0]),
@@ -57,4 +58,4 @@ _CONVERT: dict[str, Callable[[Tensor, tuple[Expr, ...]], Expr | None]] = {
     "broadcast_to": lambda t, a: make("broadcast", a[0], shape=t.shape),
     "sum": _summed_up,
     "slice": _new_axes,
-}
+})

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
-from ..ops.core import registry
-from ..tensor import CONSTANT, LITERAL, PARAMETER, Tensor
+from ..graph import quantities
+from ..ops.elementwise import subtract, where
+from ..ops.index import INDEX, SLICE
+from ..ops.linalg import MATMUL
+from ..ops.named import ops_named
+from ..ops.neural import NORMALIZE
+from ..ops.shape import CONCATENATE, TRANSPOSE
+from ..tensor import CONSTANT, DETACH, LITERAL, PARAMETER, Tensor
 
-__all__ = ["Roles", "is_number", "origin", "roles", "uniform"]
+__all__ = ["Roles", "is_number", "roles", "uniform"]
 
 LIMIT = 10  # operations in one equation
 WORTH = 2.5  # operations from which on a term that occurs twice has a name
-SLICE = registry["slice"]
-SUMS = ("add", "subtract")
-LINEAR = ("add", "subtract", "negative", "multiply", "divide", "where")
+SUMS = ops_named("add", "subtract")
+EXTREMA = ops_named("max", "min")
+LINEAR = ops_named("add", "subtract", "negative", "multiply", "divide", "where")
 # Elementwise operations whose derivative is written with their result, not with what went in.
-BY_RESULT = ("tanh", "sigmoid", "relu", "exp", "expm1", "sqrt")
-KEEPS_AFFINE = {
-    *LINEAR, *BY_RESULT, "matmul", "transpose", "reshape", "broadcast_to", "cast", "concatenate", "slice",
-} - {"subtract"}  # fmt: skip
-UNSEEN = ("reshape", "broadcast_to", "cast")  # what is not written
-FREE = ("reshape", "broadcast_to", "transpose", "cast", "negative", "detach", "slice", "index")
+BY_RESULT = ops_named("tanh", "sigmoid", "relu", "exp", "expm1", "sqrt")
+UNSEEN = ops_named("reshape", "broadcast_to", "cast")  # what is not written
+KEEPS_AFFINE = (LINEAR | BY_RESULT | UNSEEN | {MATMUL, TRANSPOSE, CONCATENATE, SLICE}) - {subtract.op}
+JOINED = (MATMUL, SLICE, CONCATENATE)
+FREE = ops_named("reshape", "broadcast_to", "transpose", "cast", "negative", "detach", "slice", "index")
 
 
 class Roles:
@@ -41,6 +45,8 @@ class Roles:
         (of a table), ``"activation"``, ``"affine"``, or ``"term"``.
     uses : dict of list of Tensor
         The nodes that use each node.
+    numbers : dict of int
+        Of each node; what an unnamed quantity has in common over time.
     """
 
     def __init__(self, nodes: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
@@ -53,7 +59,8 @@ class Roles:
         self.of: dict[int, str] = {}
         self._affine: set[int] = set()
         self._size: dict[int, float] = {}
-        self._carried: set[Any] = set()  # where in the program states are computed
+        self.numbers = quantities(self.nodes)
+        self._carried: set[int] = set()  # numbers of states
         self._packed = {t.serial for t in self.nodes if t.op is PARAMETER and self._is_packed(t)}
         for t in self.nodes:
             role = self._role(t)
@@ -97,48 +104,48 @@ class Roles:
     def _is_filling(self, t: Tensor) -> bool:
         """A constant that stands in where a mask hides something."""
         users = self.uses[t.serial]
-        chosen = bool(users) and all(u.op.name == "where" for u in users)
+        chosen = bool(users) and all(u.op is where.op for u in users)
         return chosen and t.op is CONSTANT and not t.name and uniform(t)
 
     def _unnamed(self, t: Tensor) -> str:
         users = self.uses[t.serial]
         if self._crosses(t, users):
-            self._carried.add(origin(t))
-        if t.time is not None and origin(t) in self._carried:
+            self._carried.add(self.numbers[t.serial])
+        if t.time is not None and self.numbers[t.serial] in self._carried:
             return "state"
-        if t.time is None and any(u.time is not None for u in users) and t.op.name != "detach":
+        if t.time is None and any(u.time is not None for u in users) and t.op is not DETACH:
             return "start"
-        if t.op.name == "normalize":
+        if t.op is NORMALIZE:
             return "activation"  # its derivative is long
-        if t.op.name == "index" and t.inputs[0].op is PARAMETER:
+        if t.op is INDEX and t.inputs[0].op is PARAMETER:
             return "row"
-        if t.op.name == "concatenate" and any(u.op.name not in ("matmul", "slice", "concatenate") for u in users):
+        if t.op is CONCATENATE and any(u.op not in JOINED for u in users):
             return "affine"
-        if any(u.op.name in ("max", "min") for u in users):
+        if any(u.op in EXTREMA for u in users):
             return "term"  # the derivative looks for the value itself
         affine = any(i.serial in self._affine for i in t.inputs)
-        if t.op.kernels is not None and t.op.name not in LINEAR and affine:
+        if t.op.kernels is not None and t.op not in LINEAR and affine:
             return "activation"
         if self._is_affine(t) and any(self._asks_for(u) for u in users):
             return "affine"
         big = self._cost(t) > LIMIT
-        shared = len(users) > 1 and t.op.name not in FREE and self._cost(t) > WORTH
+        shared = len(users) > 1 and t.op not in FREE and self._cost(t) > WORTH
         return "term" if (big or shared) and t.is_float and t.size else ""
 
     def _asks_for(self, u: Tensor) -> bool:
         """Whether a derivative would repeat what goes into a node, or into the difference that it is."""
-        if u.op.name == "subtract":
-            return any(v.op.name not in KEEPS_AFFINE for v in self.uses[u.serial])
-        return u.op.name not in KEEPS_AFFINE
+        if u.op is subtract.op:
+            return any(v.op not in KEEPS_AFFINE for v in self.uses[u.serial])
+        return u.op not in KEEPS_AFFINE
 
     def _crosses(self, t: Tensor, users: list[Tensor]) -> bool:
         if t.time is None or not t.is_float:
             return False
         later = [u for u in users if u.time is not None and u.time != t.time]
-        return bool(later) and not (len(users) == 1 and t.op.name in SUMS and later[0].op.name in SUMS)
+        return bool(later) and not (len(users) == 1 and t.op in SUMS and later[0].op in SUMS)
 
     def _is_affine(self, t: Tensor) -> bool:
-        return t.op.name == "matmul" or (t.op.name in SUMS and any(i.serial in self._affine for i in t.inputs))
+        return t.op is MATMUL or (t.op in SUMS and any(i.serial in self._affine for i in t.inputs))
 
     def _measure(self, t: Tensor) -> None:
         cut = t.serial in self.of
@@ -148,15 +155,9 @@ class Roles:
 
     def _cost(self, t: Tensor) -> float:
         sizes = [self._size[i.serial] for i in t.inputs]
-        if t.op.name in SUMS:  # a sum of many terms is as hard to read as its longest term
+        if t.op in SUMS:  # a sum of many terms is as hard to read as its longest term
             return max([*sizes, 1])
-        return sum(sizes) + (0.1 if t.op.name in UNSEEN else 1)
-
-
-def origin(t: Tensor) -> Any:
-    """Where in the program an unnamed node comes from: the same in every turn of a loop."""
-    code, offset = t._source
-    return t.op.name, id(code), offset, t.scope
+        return sum(sizes) + (0.1 if t.op in UNSEEN else 1)
 
 
 def roles(nodes: Iterable[Tensor], outputs: Iterable[Tensor]) -> Roles:

@@ -81,7 +81,7 @@ class Params:
 
     key: str = ""
     given: dict[str, Any] = field(default_factory=dict, compare=False)
-    op: Op | None = field(default=None, compare=False)
+    op: Op | None = None  # which operation a call is of: two may have one name
 
 
 NOTHING = Params()

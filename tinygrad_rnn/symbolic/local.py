@@ -16,7 +16,8 @@ import numpy as np
 
 from ..grad.reverse import pull
 from ..graph import reach
-from ..ops.core import registry
+from ..ops.elementwise import greater, negative, relu, subtract
+from ..ops.named import ops_named
 from ..scope import recording
 from ..tensor import CONSTANT, PLACEHOLDER, Spec, Tensor, leaf, record
 from .convert import converted
@@ -26,7 +27,7 @@ from .rules import make
 
 __all__ = ["Local", "Pattern", "Patterns"]
 
-SUMMING = ("add", "subtract", "negative")
+SUMMING = ops_named("add", "subtract", "negative")
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ def _key(local: Local) -> Any:
     for k, t in enumerate(local.between):
         place[t.serial] = k
         what = _leaf_key(t) if t.is_leaf else _params_key(t.params)
-        parts.append((t.op.name, id(t.op), what, t.shape, tuple(place[i.serial] for i in t.inputs)))
+        parts.append((t.op, what, t.shape, tuple(place[i.serial] for i in t.inputs)))
     return tuple(parts)
 
 
@@ -154,7 +155,7 @@ def _read(nodes: Sequence[Tensor], known: Mapping[int, Expr], wanted: Iterable[i
             continue
         if t.is_leaf:
             found[t.serial] = _constant(t)
-        elif t.op.name in SUMMING:
+        elif t.op in SUMMING:
             found[t.serial] = _terms(t, summed, found)
         else:
             found[t.serial] = converted(t, tuple([found[i.serial] for i in t.inputs]))
@@ -166,9 +167,9 @@ def _inner_sums(nodes: Sequence[Tensor], uses: Counter[int], known: Mapping[int,
     return {
         i.serial
         for t in nodes
-        if t.op.name in SUMMING
+        if t.op in SUMMING
         for i in t.inputs
-        if i.op.name in SUMMING and uses[i.serial] == 1 and i.shape == t.shape and i.serial not in known
+        if i.op in SUMMING and uses[i.serial] == 1 and i.shape == t.shape and i.serial not in known
     }
 
 
@@ -181,8 +182,8 @@ def _terms(t: Tensor, summed: set[int], found: Mapping[int, Expr]) -> Expr:
             e = found[node.serial]
             terms.append(e if positive else make("neg", e, shape=e.shape))
             continue
-        signs = [positive, not positive] if node.op.name == "subtract" else [positive, positive]
-        if node.op.name == "negative":
+        signs = [positive, not positive] if node.op is subtract.op else [positive, positive]
+        if node.op is negative.op:
             signs = [not positive]
         stack.extend(reversed(list(zip(node.inputs, signs))))
     return make("add", *terms, shape=t.shape)
@@ -236,10 +237,9 @@ def _copied(local: Local, given: Sequence[Tensor]) -> dict[int, Tensor]:
 
 def _folds(root: Tensor, forward: Mapping[int, Expr]) -> dict[Expr, Expr]:
     """What can be said by the result instead: where ``relu(a)`` is positive, a is."""
-    if root.op.name != "relu":
+    if root.op is not relu.op:
         return {}
-    greater = registry["greater"]
-    sign = lambda x: Node("call", (x, Number(0.0)), Params("greater()", {}, greater), root.shape)
+    sign = lambda x: Node("call", (x, Number(0.0)), Params("greater()", {}, greater.op), root.shape)
     return {sign(forward[root.inputs[0].serial]): sign(Symbol("#self", shape=root.shape))}
 
 
@@ -258,7 +258,7 @@ def _read_slopes(
             moving.add(t.serial)
     uses = Counter(i.serial for t in nodes for i in {i.serial: i for i in t.inputs}.values())
     uses.update(g.serial for g in slopes.values())
-    shared = [t for t in nodes if t.serial in moving and uses[t.serial] > 1 and t.op.name not in _PLAIN]
+    shared = [t for t in nodes if t.serial in moving and uses[t.serial] > 1 and t.op not in _PLAIN]
     if not isinstance(known[cotangent.serial], Symbol):
         shared = []  # the loss itself: what its derivatives share are numbers
     start: dict[int, Expr] = dict(known)
@@ -283,7 +283,7 @@ def _is_proper(e: Node) -> bool:
     return len(list(leaves(e))) > 1
 
 
-_PLAIN = ("reshape", "broadcast_to", "transpose", "negative", "slice", "cast", "assemble", "index", "sum")
+_PLAIN = ops_named("reshape", "broadcast_to", "transpose", "negative", "slice", "cast", "assemble", "index", "sum")
 
 
 def instantiated(e: Expr, symbols: Mapping[str, Symbol]) -> Expr:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from ..ops.core import registry
+from ..ops.core import CAST, TO_INTEGER
+from ..ops.linalg import MATMUL
+from ..ops.named import by_op
+from ..ops.shape import BROADCAST, RESHAPE, STACK, TRANSPOSE
 from ..scope import Place
-from ..tensor import DETACH, Tensor, record
+from ..tensor import DETACH, Op, Tensor, record
 
 __all__ = [
     "Index", "Pushing", "aligned", "complete", "is_full", "is_sequence", "node_like", "one_of", "placed", "rule_of",
@@ -21,8 +24,6 @@ Part = int | slice
 Index = tuple[Part, ...]
 Pushing = Generator[tuple[Tensor, Index], Tensor, Tensor | None]
 
-STACK, RESHAPE, BROADCAST = (registry[n] for n in ("stack", "reshape", "broadcast_to"))
-TRANSPOSE, MATMUL = (registry[n] for n in ("transpose", "matmul"))
 
 # Nodes ----------------------------------------------------------------------------------------------------------------
 
@@ -93,9 +94,9 @@ Rule = Callable[[Tensor, Index, Place], Pushing]
 
 
 def rule_of(x: Tensor) -> Rule | None:
-    if x.op.kernels is not None or x.op.name in ("cast", "to_integer"):
+    if x.op.kernels is not None or x.op in (CAST, TO_INTEGER):
         return _through_elementwise
-    return PASSING.get(x.op.name)
+    return PASSING.get(x.op)
 
 
 def _through_elementwise(x: Tensor, index: Index, place: Place) -> Pushing:
@@ -248,11 +249,11 @@ def _through_detach(x: Tensor, index: Index, place: Place) -> Pushing:
     return placed(DETACH, (inner,), {}, place, x)
 
 
-PASSING: dict[str, Rule] = {
+PASSING: dict[Op, Rule] = by_op({
     "matmul": _through_matmul, "slice": _through_slice, "stack": _through_stack, "concatenate": _through_concatenate,
     "transpose": _through_transpose, "broadcast_to": _through_broadcast, "index": _through_index,
     "softmax": _through_rows, "log_softmax": _through_rows, "normalize": _through_rows,
     "cross_entropy": _through_cross_entropy, "sum": _through_reduction, "mean": _through_reduction,
     "max": _through_reduction, "min": _through_reduction, "logsumexp": _through_reduction,
     "reshape": _through_reshape, "one_hot": _through_one_hot, "detach": _through_detach,
-}  # fmt: skip
+})  # fmt: skip

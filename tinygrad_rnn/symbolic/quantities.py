@@ -13,8 +13,9 @@ import numpy as np
 
 from ..errors import PlaceholderError, fail
 from ..graph import Graph, compute, reach
+from ..ops.index import SLICE
 from ..tensor import PARAMETER, Tensor, describe
-from .cuts import SLICE, Roles, origin
+from .cuts import Roles
 from .expr import Symbol
 from .local import Local, Patterns
 from .names import Family, baptised, singular
@@ -117,8 +118,7 @@ class Quantities:
 
     def _slot(self, t: Tensor) -> Hashable:
         user = self.roles.uses[t.serial][0]
-        code, offset = user._source
-        return user.op.name, id(code), offset, user.scope, [i is t for i in user.inputs].index(True)
+        return self.roles.numbers[user.serial], [i is t for i in user.inputs].index(True)
 
     # Families -------------------------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class Quantities:
             return ("named", name, t.scope), name, role, t.scope
         if not t.shape and t.is_float and role != "term":
             role = "loss"
-        return origin(t), None, role, t.scope
+        return self.roles.numbers[t.serial], None, role, t.scope
 
     def _leaf_facts(self, t: Tensor, name: str | None) -> tuple[Hashable, str | None, str, tuple[str, ...]]:
         path, timed = self._path(t), self.times[t.serial] is not None

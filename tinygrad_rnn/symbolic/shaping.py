@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..ops.core import registry
+from ..ops.elementwise import logical_not, where
+from ..ops.named import op_named
 from .expr import Expr, Node, Number, Params
 from .make import ONE, is_kind, is_zero, make, negated, times
 
@@ -120,13 +121,13 @@ def summed(e: Node) -> Expr | None:
 
 # Choices --------------------------------------------------------------------------------------------------------------
 
-OPPOSITE = {"less_equal": "greater", "greater_equal": "less", "less": "greater_equal", "greater": "less_equal",
-            "equal": "not_equal", "not_equal": "equal"}  # fmt: skip
+_PAIRS = (("less_equal", "greater"), ("greater_equal", "less"), ("equal", "not_equal"))
+OPPOSITE = {op_named(a): op_named(b) for pair in _PAIRS for a, b in (pair, pair[::-1])}
 
 
 def choice(e: Node) -> Expr | None:
     """``c ? g : 0`` is ``g ⊙ [c]``."""
-    if e.params.key != "where()":
+    if e.params.op is not where.op:
         return None
     condition, a, b = e.args
     zero_a, zero_b = is_zero(a), is_zero(b)
@@ -140,10 +141,9 @@ def choice(e: Node) -> Expr | None:
 
 
 def _opposite(condition: Expr) -> Expr | None:
-    name = condition.params.op.name if isinstance(condition, Node) and condition.params.op else ""
-    if name in OPPOSITE:
+    op = condition.params.op if isinstance(condition, Node) else None
+    if op in OPPOSITE:
         assert isinstance(condition, Node)
-        other = registry[OPPOSITE[name]]
+        other = OPPOSITE[op]
         return Node("call", condition.args, Params(f"{other.name}()", {}, other), condition.shape)
-    no = registry["logical_not"]
-    return Node("call", (condition,), Params("logical_not()", {}, no), condition.shape)
+    return Node("call", (condition,), Params("logical_not()", {}, logical_not.op), condition.shape)

@@ -20,8 +20,7 @@ def inferred_times(whole: Graph) -> dict[int, int]:
     groups: dict[Hashable, list[Tensor]] = defaultdict(list)
     for t in whole.nodes:
         if t.inputs:
-            code, offset = t._source
-            groups[id(code), offset, t.op.name, t.name, t.scope].append(t)
+            groups[t.origin, t.name].append(t)
     sizes = {t.serial: len(g) for g in groups.values() for t in g}
     turns = [len(g) for g in groups.values() if len(g) > 1 and _comes_back(g, sizes)]
     if not turns:

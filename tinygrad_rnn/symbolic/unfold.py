@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import Graph
-from ..ops.core import registry
+from ..ops.core import CAST
+from ..ops.elementwise import add, divide
+from ..ops.index import SLICE
+from ..ops.linalg import MATMUL
+from ..ops.named import op_named, ops_named
+from ..ops.neural import CROSS_ENTROPY, NORMALIZE
+from ..ops.random import BERNOULLI_OF, CATEGORICAL, NONNEGATIVE
+from ..ops.shape import RESHAPE, STACK, TRANSPOSE
 from ..scope import Place, recording
 from ..tensor import LITERAL, Spec, Tensor, leaf
 from .passing import Index, Pushing, aligned, complete, is_full, is_sequence, node_like, one_of, placed, rule_of
@@ -22,8 +29,9 @@ __all__ = ["Unfolded", "unfolded"]
 
 BUDGET = 200  # nodes that moving one slice may make
 
-SLICE, STACK, RESHAPE, ADD, DIVIDE = (registry[n] for n in ("slice", "stack", "reshape", "add", "divide"))
-ALONG = ("softmax", "log_softmax")  # work along one axis, and on each row for itself
+SUM, MEAN = op_named("sum"), op_named("mean")
+ALONG = ops_named("softmax", "log_softmax")  # work along one axis, and on each row for itself
+_CHOICES = (BERNOULLI_OF, CATEGORICAL)  # by noise that is nothing else
 
 
 class Unfolded:
@@ -52,13 +60,15 @@ class Unfolded:
         return t.inputs if is_sequence(t) and t.name is None else (t,)
 
     def _remade(self, t: Tensor) -> Tensor:
-        if not t.inputs:
-            return t
-        if "generator" in t.params:  # what is drawn at random is a given
-            drawn = leaf(t.data, name=t.name or "mask")
+        if "generator" in t.params or t.op in _CHOICES:  # what is drawn at random is a given
+            drawn = leaf(t.data, name=t.name or t.op.label)
             drawn.place, drawn._source = t.place, t._source
             return drawn
+        if not t.inputs:
+            return t
         inputs = tuple(self.made[i.serial] for i in t.inputs)
+        if t.op is NONNEGATIVE:  # it is only looked at
+            return inputs[0]
         if t.op is SLICE:
             return self._sliced_by(t, inputs[0])
         spread = self._over_steps(t, inputs)
@@ -126,9 +136,9 @@ class Unfolded:
         if first is None:
             return None
         axis, count = first.params["axis"], len(first.inputs)
-        if t.op.name in ("sum", "mean"):
+        if t.op in (SUM, MEAN):
             return self._sum_of_steps(t, first, axis)
-        if t.op.name == "transpose":
+        if t.op is TRANSPOSE:
             return None
         if t.op.kernels is not None:
             axis += t.ndim - first.ndim  # broadcasting adds axes in front
@@ -158,11 +168,11 @@ class Unfolded:
             if rest:
                 params = {"axis": rest, "keepdims": False}
                 part = placed(t.op, (part,), params, Place(t.scope, part.time), t)
-            total = part if total is None else placed(ADD, (total, part), {}, t.place, t)
+            total = part if total is None else placed(add.op, (total, part), {}, t.place, t)
         assert total is not None
-        if t.op.name == "mean":
+        if t.op is MEAN:
             count = leaf(_number(len(first.inputs), t.dtype), LITERAL)
-            total = placed(DIVIDE, (total, count), {}, t.place, t)
+            total = placed(divide.op, (total, count), {}, t.place, t)
         return total.named(t.name) if t.name else total
 
 
@@ -189,26 +199,26 @@ def _only_sliced(whole: Graph) -> set[int]:
 
 
 def _spreads(t: Tensor, axis: int, count: int, inputs: tuple[Tensor, ...]) -> bool:
-    if t.op.kernels is not None or t.op.name == "cast":
+    if t.op.kernels is not None or t.op is CAST:
         return t.shape[axis] == count
-    if t.op.name == "matmul":
+    if t.op is MATMUL:
         a, b = inputs
         return is_sequence(a) and b.ndim == 2 and axis < t.ndim - 1 and not is_sequence(b)
-    if t.op.name in ALONG:
+    if t.op in ALONG:
         return t.params["axis"] != axis
-    if t.op.name == "normalize":
+    if t.op is NORMALIZE:
         return axis != t.ndim - 1
-    return t.op.name == "cross_entropy" and is_sequence(inputs[0]) and axis < t.ndim
+    return t.op is CROSS_ENTROPY and is_sequence(inputs[0]) and axis < t.ndim
 
 
 def _input_indices(t: Tensor, inputs: tuple[Tensor, ...], index: Index) -> list[Index]:
-    if t.op.name == "matmul":
+    if t.op is MATMUL:
         a, b = inputs
         return [(*index[:-1], slice(0, a.shape[-1], 1)), tuple(slice(0, n, 1) for n in b.shape)]
-    if t.op.name == "cross_entropy":
+    if t.op is CROSS_ENTROPY:
         return [(*index, slice(0, inputs[0].shape[-1], 1)), index]
     return [aligned(index, i.shape, t.shape) for i in inputs]
 
 
 def _params_at(t: Tensor, axis: int) -> dict[str, Any]:
-    return {**t.params, "axis": t.params["axis"] - (t.params["axis"] > axis)} if t.op.name in ALONG else t.params
+    return {**t.params, "axis": t.params["axis"] - (t.params["axis"] > axis)} if t.op in ALONG else t.params

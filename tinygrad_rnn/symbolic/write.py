@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ..ops.named import by_op
+from ..tensor import Op
 from .expr import Expr, Node, Number, Symbol
 from .forms import FORMS, Pieces, split_name
 
@@ -172,16 +174,18 @@ def _chain(w: Writer, e: Node) -> tuple[str, int]:
 def _call(w: Writer, e: Node) -> tuple[str, int]:
     op = e.params.op
     assert op is not None
-    special = _CALLS.get(op.name)
+    special = _CALLS.get(op)
     if special is not None:
         return special(w, e)
     infix = re.fullmatch(r"\{0\} (.+) \{1\}", op.formula)
     if infix and len(e.args) == 2:
         return f"{w.text(e.args[0], PRODUCT)} {w.form.signs.get(op.label, op.label)} {w.text(e.args[1], PRODUCT)}", SUM
-    return w.call(_NAMES.get(op.name, op.name), *map(w.text, e.args), *_shown(e)), ATOM
+    return w.call(_NAMES.get(op, op.name), *map(w.text, e.args), *_shown(e)), ATOM
 
 
-_NAMES = {"sigmoid": "σ", "log": "ln", "cross_entropy": "CE", "one_hot": "onehot", "normalize": "norm"}
+_NAMES = by_op(
+    {"sigmoid": "σ", "log": "ln", "cross_entropy": "CE", "one_hot": "onehot", "normalize": "norm"}
+)
 _HIDDEN = ("keepdims", "dtype", "eps", "generator", "classes", "index", "terms", "result", "shape", "places")
 
 
@@ -278,12 +282,12 @@ def _not(w: Writer, e: Node) -> tuple[str, int]:
     return f"¬{w.text(e.args[0], ATOM)}" if w.kind != "latex" else rf"\lnot {w.text(e.args[0], ATOM)}", POWER
 
 
-_CALLS: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
+_CALLS: dict[Op, Callable[[Writer, Node], tuple[str, int]]] = by_op({
     "index": _index, "slice": _index, "assemble": _assembled, "stack": _joined, "concatenate": _joined,
     "where": _choice, "abs": _absolute, "logical_not": _not,
     "detach": lambda w, e: (w.call("stop", w.text(e.args[0])), ATOM), "cast": _hidden,
     "power": lambda w, e: (w.form.power(w.text(e.args[0], ATOM), w.text(e.args[1])), POWER),
-}  # fmt: skip
+})  # fmt: skip
 _WRITE: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
     "add": _sum, "neg": _negative, "mul": _product, "div": _quotient, "pow": _power, "matmul": _matmul,
     "transpose": _transposed, "outer": _outer, "reshape": _hidden, "broadcast": _hidden, "sum": _reduced,

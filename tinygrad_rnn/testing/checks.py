@@ -82,6 +82,7 @@ def check_op(
     """
     uses = _uses(op, inputs, low, high)
     name = op if isinstance(op, str) else getattr(op, "name", getattr(op, "__name__", "op"))
+    broken = BROKEN.get(_op_of(op), ())
     _check_skip("check_op", skip, LAWS)
 
     @_configured(max_examples)
@@ -90,7 +91,7 @@ def check_op(
         rng = np.random.default_rng(seed)
         arrays = [a.draw(rng) for a in use.arguments]
         for law in _applicable(use.function, arrays):
-            if law not in skip and law not in BROKEN.get(name, ()):
+            if law not in skip and law not in broken:
                 with _named(f"{name}: {law}", arrays):
                     LAWS[law](use.function, *arrays, **({"seed": seed % 997} if law in SEEDED else {}))
         if reference is not None and "equals_reference" not in skip:
@@ -317,18 +318,28 @@ def _against(cell: Any, state: Any, reference: Callable[..., Any], xs: np.ndarra
 
 def _uses(op: Any, inputs: Sequence[tuple[int, ...]] | None, low: float, high: float) -> st.SearchStrategy[Use]:
     """Functions that use an op, with arguments."""
-    found = registry.get(op) if isinstance(op, str) else getattr(op, "op", op)
+    found = _op_of(op)
     if found is None:
         raise ValueError(f"check_op: there is no op {op!r}; there are {', '.join(registry)}")
-    function = getattr(elementwise, found.name, None) if isinstance(op, str | Op) else op
+    function = _function_of(found) if isinstance(op, str | Op) else op
     if inputs is not None and function is not None:
         return st.just(Use(function, tuple(Argument(tuple(s), low, high) for s in inputs)))
-    if isinstance(found, Op) and registry.get(found.name) is found and found.name in ARGUMENTS:
-        return st.sampled_from(ARGUMENTS[found.name])
+    if isinstance(found, Op) and found in ARGUMENTS:
+        return st.sampled_from(ARGUMENTS[found])
     if isinstance(found, Op) and found.kernels is not None and function is not None:
-        ranges = RANGES.get(found.name, [(low, high)] * found.kernels.arity)
+        ranges = RANGES.get(found, [(low, high)] * found.kernels.arity)
         return st.sampled_from(SHAPES).map(lambda shapes: _broadcasting(function, shapes, ranges))
     raise ValueError("check_op: how to call the op is not known; pass a function of tensors and inputs=, the shapes")
+
+
+def _op_of(op: Any) -> Any:
+    """The op that is meant by a name, or that a function applies; else what was given."""
+    return registry.get(op) if isinstance(op, str) else getattr(op, "op", op)
+
+
+def _function_of(op: Op) -> Any:
+    """The elementwise function that applies an op, if it is one that is built in."""
+    return getattr(elementwise, op.name, None) if registry.get(op.name) is op else None
 
 
 SHAPES = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2,)), ((0, 3), (1, 3)), ((1,), (1,)), ((2, 3), ())]

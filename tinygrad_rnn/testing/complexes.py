@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ..tensor import Tensor
+from ..ops.core import CAST
+from ..ops.elementwise import where
+from ..ops.named import by_op, ops_named
+from ..tensor import Op, Tensor
 
 __all__ = ["evaluate", "is_analytic"]
 
@@ -83,18 +86,18 @@ def _cross_entropy(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     return -np.take_along_axis(_log_softmax(x, -1), target[..., None].astype(np.int64), -1)[..., 0]
 
 
-FORMULAS: dict[str, Callable[..., Any]] = {
+FORMULAS: dict[Op, Callable[..., Any]] = by_op({
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "power": _power,
     "negative": np.negative, "square": np.square, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "exp": np.exp,
     "expm1": _expm1, "log": np.log, "log1p": _log1p, "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
     "sigmoid": _sigmoid, "softplus": _softplus, "gelu": _gelu, "erf": _erf, "softmax": _softmax,
     "log_softmax": _log_softmax, "logsumexp": _logsumexp, "normalize": _normalize, "cross_entropy": _cross_entropy,
     "where": np.where,
-}  # fmt: skip
-PLAIN = {  # linear in floats, or a product: the op's own NumPy function takes complex numbers as well
+})  # fmt: skip
+PLAIN = ops_named(  # linear in floats, or a product: the op's own NumPy function takes complex numbers as well
     "reshape", "transpose", "broadcast_to", "concatenate", "stack", "pad", "slice", "index", "assemble", "update",
     "sum", "mean", "cumsum", "matmul", "einsum", "detach",
-}  # fmt: skip
+)  # fmt: skip
 
 
 def is_analytic(nodes: Sequence[Tensor], wrt: Sequence[Tensor]) -> bool:
@@ -104,8 +107,8 @@ def is_analytic(nodes: Sequence[Tensor], wrt: Sequence[Tensor]) -> bool:
         given = [i for i in t.inputs if i.serial in active and i.is_float]
         if not given:
             continue
-        known = t.op.name in FORMULAS or t.op.name in PLAIN or (t.op.name == "cast" and t.is_float)
-        if not known or not t.is_float or (t.op.name == "where" and t.inputs[0].serial in active):
+        known = t.op in FORMULAS or t.op in PLAIN or (t.op is CAST and t.is_float)
+        if not known or not t.is_float or (t.op is where.op and t.inputs[0].serial in active):
             return False
         active.add(t.serial)
     return True
@@ -126,13 +129,12 @@ def evaluate(
 def _value(t: Tensor, inputs: list[np.ndarray]) -> np.ndarray:
     if not t.inputs:
         return t.data
-    name = t.op.name
-    if name == "cast":
+    if t.op is CAST:
         x = inputs[0]
         return x if t.is_float and x.dtype.kind in "fc" else x.astype(t.dtype)
     moving = any(a.dtype.kind == "c" for a in inputs)
-    if moving and name in FORMULAS:
-        return np.asarray(FORMULAS[name](*[_wide(a) for a in inputs], **t.params))
+    if moving and t.op in FORMULAS:
+        return np.asarray(FORMULAS[t.op](*[_wide(a) for a in inputs], **t.params))
     assert t.op.run is not None
     return np.asarray(t.op.run(*([_wide(a) for a in inputs] if moving else inputs), **t.params))
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..grad.reverse import grad
-from ..ops import elementwise, index, linalg, neural, reduce, shape
-from ..ops.core import cast
+from ..ops import elementwise, index, linalg, neural, random, reduce, shape
+from ..ops.core import apply, cast
+from ..ops.named import by_op
+from ..tensor import Op
 
 __all__ = ["ARGUMENTS", "BROKEN", "RANGES", "Argument", "Use"]
 
@@ -57,11 +59,11 @@ def _b(*dims: int) -> Argument:
 
 
 # Elementwise: the range of each operand, where it is not from -2 to 2.
-RANGES: dict[str, list[tuple[float, float]]] = {
+RANGES: dict[Op, list[tuple[float, float]]] = by_op({
     "log": [(0.2, 4)], "sqrt": [(0.2, 4)], "rsqrt": [(0.2, 4)], "log1p": [(-0.8, 3)],
     "power": [(0.2, 3), (-2, 2)], "divide": [(-2, 2), (0.4, 3)], "floor_divide": [(-4, 4), (0.7, 2)],
     "mod": [(-4, 4), (0.7, 2)],
-}  # fmt: skip
+})  # fmt: skip
 
 
 def _reduced(function: Callable[..., Any], least: int = 0) -> list[Use]:
@@ -76,16 +78,20 @@ def _rows(function: Callable[..., Any]) -> list[Use]:
     return [Use(function, (_f(3),)), Use(function, (_f(2, 3),)), Use(function, (_f(0, 3),)), Use(function, (_f(2, 1),))]
 
 
+def _seeded(function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
+    """A function that draws, always the same numbers."""
+    return lambda *inputs: function(*first, *inputs, generator=np.random.default_rng(0))
+
+
 def _gathered(x: Any) -> Any:
     """The gradient of slices, which is assembled from parts."""
     return grad((x[0] * x[0]).sum() + (x[1:] * x[1:] * x[1:]).sum(), x, create_graph=True)
 
 
-BROKEN = {  # laws that an op breaks on purpose
+BROKEN = by_op({  # laws that an op breaks on purpose
     "detach": ("gradients",),  # its gradient is none
-    "dropout_mask": ("eager_equals_compiled",),  # a compiled function goes on drawing
-}
-ARGUMENTS: dict[str, list[Use]] = {
+})
+ARGUMENTS: dict[Op, list[Use]] = by_op({
     "detach": [Use(lambda x: x.detach(), (_f(2, 3),))],
     "cast": [Use(lambda x: cast(x, np.float64), (_f(2, 3),)), Use(lambda x: cast(x, np.float64), (_i(5, 3),))],
     "to_integer": [Use(lambda x: cast(x, np.int64), (_f(2, 3),))],
@@ -141,7 +147,17 @@ ARGUMENTS: dict[str, list[Use]] = {
         Use(neural.cross_entropy, (_f(2, 4), _i(4, 2))), Use(neural.cross_entropy, (_f(2, 3, 4), _i(4, 2, 3))),
         Use(lambda x, k: neural.cross_entropy(x, k, reduction="none"), (_f(2, 4), _i(4, 2))),
     ],
-    "dropout_mask": [Use(lambda x: neural.dropout(x, 0.5, generator=np.random.default_rng(0)), (_f(3, 4),))],
+    "normal": [
+        Use(_seeded(random.normal, (2, 3)), (_f(3), _f(2, 1, low=0.1))),
+        Use(_seeded(random.normal, (0, 3)), (_f(), _f(3, low=0.1))),
+    ],
+    "uniform": [Use(_seeded(random.uniform, (2, 3)), (_f(3, high=0), _f(2, 1, low=0.1)))],
+    "gumbel": [Use(_seeded(random.gumbel, 3), (_f(3), _f(1, low=0.1)))],
+    "nonnegative": [Use(lambda x: apply(random.NONNEGATIVE, (x,), {"what": "x"}), (_f(2, 3, low=0.1),))],
+    "bernoulli": [Use(lambda x: neural.dropout(x, 0.5, generator=np.random.default_rng(0)), (_f(3, 4),))],
+    "bernoulli_of": [Use(_seeded(random.bernoulli, (2, 3)), (_f(3, low=0, high=1),))],
+    "categorical": [Use(_seeded(random.categorical), (_f(2, 3),)), Use(_seeded(random.categorical), (_f(0, 3),))],
+    "permutation": [Use(_seeded(random.permutation), (_f(4, 2),)), Use(_seeded(random.permutation), (_f(0, 2),))],
     "matmul": [
         Use(linalg.matmul, (_f(2, 3), _f(3, 2))), Use(linalg.matmul, (_f(3), _f(3))),
         Use(linalg.matmul, (_f(2, 3), _f(3))),
@@ -162,4 +178,4 @@ ARGUMENTS: dict[str, list[Use]] = {
     "bitwise_xor": [Use(operator.xor, (_i(9, 2, 3), _i(9, 3)))],
     "left_shift": [Use(operator.lshift, (_i(9, 2, 3), _i(4, 3)))],
     "right_shift": [Use(operator.rshift, (_i(9, 2, 3), _i(4, 3)))],
-}  # fmt: skip
+})  # fmt: skip

@@ -420,7 +420,7 @@ def _blame(outputs: Sequence[Tensor], seed: int) -> Culprit | None:
     """The first operation whose own derivatives are wrong at the values that it had."""
     looked_at: Counter[Any] = Counter()
     for t in Graph(outputs).nodes:
-        kind = t.op.name, tuple(i.shape for i in t.inputs)
+        kind = t.op, tuple(i.shape for i in t.inputs)
         looked_at[kind] += 1
         if t.inputs and t.is_float and "generator" not in t.params and looked_at[kind] <= MOST_ALIKE:
             wrong = _wrong(t, seed)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..graph import Graph
-from ..tensor import Tensor, describe
+from ..tensor import DETACH, DETACHED, Tensor, describe
 from ..viz import draw
 
 __all__ = ["Culprit", "GradientMismatch", "InconclusiveError", "KinkError", "Place"]
@@ -137,7 +137,7 @@ class GradientMismatch(AssertionError):
 
 def _stops(graph: Graph) -> str:
     """Where gradients stop on purpose, which is the usual reason when no rule is wrong."""
-    stops = [t for t in graph.nodes if t.op.name in ("detach", "detached")]
+    stops = [t for t in graph.nodes if t.op in (DETACH, DETACHED)]
     if stops:
         return f"; the gradient stops at {describe(stops[0])}, recorded at {stops[0].source}"
     return "; look for values taken out of the graph, as with .numpy() or .detach()"

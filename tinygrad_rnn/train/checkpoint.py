@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import fail
+from ..generators import found_around
 from ..io import load, save
 from ..nn.module import Module
 from ..nn.state import leaves_of, mapped_state
@@ -20,6 +22,9 @@ from ..optim import Optimizer
 from .history import History
 
 __all__ = ["Checkpoints", "Run"]
+
+VERSION = 1
+KINDS = {"epoch": int, "update": int, "stale": int, "history": dict, "batches": dict, "generators": dict}
 
 
 @dataclass
@@ -54,7 +59,8 @@ class Checkpoints:
     optimizer : Optimizer
     batches : Source
     generators : sequence of numpy.random.Generator
-        Beside those of the model.
+    functions : sequence of callable
+        Whose generators are saved as well: those that they find around them, as the model's modules do.
     """
 
     def __init__(
@@ -64,11 +70,14 @@ class Checkpoints:
         optimizer: Optimizer,
         batches: Any,
         generators: Sequence[np.random.Generator],
+        functions: Sequence[Any] = (),
     ) -> None:
         self.last, self.best = (Path(folder) / f"{name}.safetensors" for name in ("last", "best"))
         self.last.parent.mkdir(parents=True, exist_ok=True)
         self._model, self._optimizer, self._batches = model, optimizer, batches
-        self._generators = {**generators_of(model), **{f"given.{k}": g for k, g in enumerate(generators)}}
+        given = {f"given.{k}": g for k, g in enumerate(generators)}
+        around = {f"around.{where}": g for where, g in found_around(model, *functions).items()}
+        self._generators = _each_once({**generators_of(model), **given, **around})
 
     def begin(self, run: Run) -> None:
         """Write the start of a training over what was there of another one."""
@@ -83,7 +92,7 @@ class Checkpoints:
         history = asdict(run.history)
         arrays |= {f"history.{name}": np.array(history.pop(name), np.float64) for name in ("losses", "rates")}
         notes = {
-            "epoch": run.epoch, "update": run.update, "stale": run.stale, "history": history,
+            "version": VERSION, "epoch": run.epoch, "update": run.update, "stale": run.stale, "history": history,
             "batches": self._batches.state_dict(),
             "generators": {name: g.bit_generator.state for name, g in self._generators.items()},
         }  # fmt: skip
@@ -103,31 +112,66 @@ class Checkpoints:
         Raises
         ------
         ValueError
-            If it is not of a training, or of one with other batches or generators.
-        KeyError, ShapeError
-            If it is of another model or optimiser.
+            If it is damaged, not of a training, or of one with other batches or generators.
+        KeyError, ShapeError, DTypeError
+            If it is of another model or optimiser. Whatever is raised, all is as it was.
         """
         if not self.last.is_file():
             return None
         file = load(self.last)
-        if "training" not in file.metadata:
-            raise fail(ValueError, f"fit: {self.last} is not the checkpoint of a training", hint="use another folder")
-        notes = json.loads(file.metadata["training"])
+        notes = self._notes(file.metadata)
         if notes["generators"].keys() != self._generators.keys():
             raise fail(
                 ValueError, f"fit: {self.last} is of a training with other generators",
                 expected=str(sorted(self._generators)), got=str(sorted(notes["generators"])),
             )  # fmt: skip
-        self._batches.load_state_dict(notes["batches"])
-        self._model.load_state_dict(file.part("model"))
-        self._optimizer.load_state_dict(file.part("optimizer"))
-        for name, generator in self._generators.items():
-            generator.bit_generator.state = notes["generators"][name]
         series = {name: a.tolist() for name, a in file.part("history").items()}
-        return Run(
-            notes["epoch"], notes["update"], self._state(file.part("state")), notes["stale"],
-            History(**series, **notes["history"]),
-        )  # fmt: skip
+        with _damaged(self.last):
+            history = History(**series, **notes["history"])
+            dict(history.best_evaluation or {})  # the one that is said to be the best must be there
+        with self._put_back_if_refused():
+            self._batches.load_state_dict(notes["batches"])
+            self._model.load_state_dict(file.part("model"))
+            self._optimizer.load_state_dict(file.part("optimizer"))
+            with _damaged(self.last):
+                for name, generator in self._generators.items():
+                    generator.bit_generator.state = notes["generators"][name]
+                state = self._state(file.part("state"))
+        return Run(notes["epoch"], notes["update"], state, notes["stale"], history)
+
+    def _notes(self, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """What is written beside the arrays, of the kinds that it must have."""
+        if "training" not in metadata:
+            raise fail(ValueError, f"fit: {self.last} is not the checkpoint of a training", hint="use another folder")
+        with _damaged(self.last):
+            notes = json.loads(metadata["training"])
+            version = notes.get("version", VERSION)  # the first files had none
+        if version != VERSION:
+            raise fail(ValueError, f"fit: {self.last}", expected=f"version {VERSION}", got=f"version {version}")
+        for name, kind in KINDS.items():
+            if not isinstance(notes.get(name), kind) or (kind is int and notes[name] < 0):
+                raise _damage(self.last, f"{name} is {notes.get(name)!r}")
+        return notes
+
+    @contextmanager
+    def _put_back_if_refused(self) -> Iterator[None]:
+        """Put model, optimiser, batches and generators back as they were if the block fails, wherever it does."""
+        tensors = [(t, t.data, t.assigned) for _, t in self._model._named_tensors()]
+        steps, state = self._optimizer.step_count, list(self._optimizer.state)
+        sources = [(s, dict(vars(s))) for s in (self._batches, getattr(self._batches, "source", None)) if s is not None]
+        generators = [(g, g.bit_generator.state) for g in self._generators.values()]
+        try:
+            yield
+        except BaseException:
+            for t, data, assigned in tensors:
+                t.data, t.assigned = data, assigned
+            self._optimizer.step_count, self._optimizer.state[:] = steps, state
+            for source, attributes in sources:
+                vars(source).clear()
+                vars(source).update(attributes)
+            for g, before in generators:
+                g.bit_generator.state = before
+            raise
 
     def _state(self, arrays: Mapping[str, np.ndarray]) -> Any:
         """The carried state, nested as the model nests it."""
@@ -146,6 +190,28 @@ def generators_of(model: Module) -> dict[str, np.random.Generator]:
         for attribute, value in vars(module).items()
         if isinstance(value, np.random.Generator)
     }
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Say of whatever goes wrong in the block that the file is damaged."""
+    try:
+        yield
+    except Exception as error:  # a text that was changed may be anything
+        raise _damage(path, f"{type(error).__name__}: {error}") from error
+
+
+def _damage(path: Path, what: str) -> ValueError:
+    return fail(ValueError, f"fit: {path} is damaged", got=what, hint="use another folder, or resume=False")
+
+
+def _each_once(generators: Mapping[str, Any]) -> dict[str, np.random.Generator]:
+    """Those that operations can draw from, by their first names."""
+    first: dict[int, str] = {}
+    for name, g in generators.items():
+        if isinstance(g, np.random.Generator):
+            first.setdefault(id(g), name)
+    return {name: generators[name] for name in first.values()}
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -170,7 +170,7 @@ def evaluating(model: Module) -> Iterator[None]:
         yield
     finally:
         for module in training:
-            object.__setattr__(module, "training", True)
+            module.training = True
 
 
 def _named(metrics: Iterable[str] | Mapping[str, Metric]) -> dict[str, Metric]:

@@ -98,7 +98,8 @@ def fit(
     resume : bool
         Go on from the folder's checkpoint exactly, if there is one. Else what is there is overwritten.
     generators : sequence of numpy.random.Generator
-        That `loss` draws from, to be saved and resumed too; those of the model's modules are known.
+        To be saved and resumed too; those are known that the model, `loss` and `clip` find around them: in attributes,
+        closures, and the globals that their code names.
     compile : bool
         Make one program of the training step for each shape of batches.
     progress : bool
@@ -142,7 +143,9 @@ def fit(
         validation=validation,
         judge=_Judge(monitor, mode, patience),
         every=every,
-        checkpoints=None if checkpoint is None else Checkpoints(checkpoint, model, optimizer, source, generators),
+        checkpoints=None
+        if checkpoint is None
+        else Checkpoints(checkpoint, model, optimizer, source, generators, [loss, clip]),
         keep_best=keep_best,
     )  # fmt: skip
     return trainer.train(epochs, resume, progress)

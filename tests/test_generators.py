@@ -1,0 +1,252 @@
+"""What draws while a function is recorded, and not by an operation, is found out: its numbers would stay the same."""
+
+# ruff: noqa: NPY002  (draws from the legacy state are what is looked for)
+
+import random
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.random as nr
+import pytest
+from numpy.random import randn
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.generators import found_around
+
+RNG = np.random.default_rng(0)
+OLD = np.random.RandomState(0)
+OWN = random.Random(0)
+TABLE = {"noise": [np.random.default_rng(1)]}
+X = np.ones((2, 3), np.float32)
+
+
+class Holder:
+    def __init__(self, generator):
+        self.generator = generator
+
+    def draw(self):
+        return self.generator.normal(size=3)
+
+
+class Slotted:
+    __slots__ = ("generator",)
+
+    def __init__(self):
+        self.generator = np.random.default_rng(0)
+
+
+class Noisy(tg.nn.Module):
+    def __init__(self):
+        self.linear = tg.nn.Linear(3, 3, generator=0)
+        self.rng = np.random.default_rng(0)
+        self.holder = Holder(np.random.default_rng(1))
+
+    def forward(self, x):
+        return self.linear(x) + self.rng.normal(size=3)
+
+    def by_holder(self, x):
+        return self.linear(x) + self.holder.draw()
+
+    def twice(self, x):
+        return self.noise(x) * 2
+
+    def noise(self, x):
+        return x + RNG.normal(size=3)
+
+
+def helper(x, generator=None):
+    return x + (generator or RNG).normal(size=3)
+
+
+def by_default(x, generator=np.random.default_rng(0)):  # noqa: B008  (it is meant to be the same for all calls)
+    return x + generator.normal(size=3)
+
+
+def by_closure(generator):
+    return lambda x: x + generator.normal(size=3)
+
+
+NOISY, HOLDER, SLOTTED = Noisy(), Holder(np.random.default_rng(3)), Slotted()
+DRAWING = {
+    "np.random.rand": (lambda x: x + np.random.rand(3), "np.random's global generator"),
+    "a function of np.random": (lambda x: x + randn(3), "np.random's global generator"),
+    "a name for np.random": (lambda x: x + nr.normal(), "np.random's global generator"),
+    "only the cached half of a pair": (lambda x: x + np.random.normal(), "np.random's global generator"),
+    "random.gauss": (lambda x: x * random.gauss(0, 1), "Python's random"),
+    "random.random": (lambda x: x * random.random(), "Python's random"),
+    "random.shuffle": (lambda x: (random.shuffle([1, 2, 3]), x)[1], "Python's random"),
+    "a global": (lambda x: x + RNG.normal(size=3), r"Generator\(PCG64\) 'RNG'"),
+    "a global RandomState": (lambda x: x + OLD.normal(size=3), "RandomState 'OLD'"),
+    "a global random.Random": (lambda x: x * OWN.random(), "Random 'OWN'"),
+    "a function that is called": (lambda x: helper(x) * 2, r"Generator\(PCG64\) 'RNG'"),
+    "an inner function": (lambda x: next(helper(y) for y in [x]), r"Generator\(PCG64\) 'RNG'"),
+    "an entry of a table": (lambda x: x + TABLE["noise"][0].normal(size=3), r"'TABLE\['noise'\]\[0\]'"),
+    "a default": (by_default, "'by_default"),
+    "a closure": (by_closure(np.random.Generator(np.random.SFC64(0))), r"Generator\(SFC64\) 'generator'"),
+    "a partial": (partial(helper, generator=np.random.default_rng(0)), "'generator'|'.*generator"),
+    "a module that is called": (lambda x: NOISY(x), r"'NOISY.rng'"),
+    "a module itself": (NOISY, "'rng'"),
+    "a method of a module": (NOISY.by_holder, "'holder.generator'"),
+    "a method that calls another": (NOISY.twice, "'RNG'"),
+    "an object": (lambda x: x + HOLDER.draw(), "'HOLDER.generator'"),
+    "a slot": (lambda x: x + SLOTTED.generator.normal(size=3), "'SLOTTED.generator'"),
+}  # fmt: skip
+drawing = pytest.mark.parametrize(("fn", "named"), DRAWING.values(), ids=DRAWING.keys())
+
+
+RECORDED = {"compile": lambda fn: tg.compile(fn)(X), "trace": lambda fn: tg.trace(fn, X)}
+
+
+@drawing
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_generator_that_moves_while_a_function_is_recorded_is_named(fn, named, name):
+    with pytest.raises(tg.GeneratorError, match=f"^{name}: .*({named}).* moved while .*recorded(.|\n)*tg.random"):
+        RECORDED[name](fn)
+
+
+def test_arguments_are_looked_at_as_well():
+    with pytest.raises(tg.GeneratorError, match="moved"):
+        tg.compile(helper)(X, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: x + tg.random.normal(3, generator=RNG),
+        lambda x: tg.dropout(x, 0.5, generator=NOISY.rng),
+        lambda x: x * np.float32(2) + tg.random.normal(3, generator=HOLDER.generator),
+        lambda x: x + np.random.default_rng(0).normal(size=3),  # the same numbers on each call of the function, too
+    ],
+)
+def test_draws_by_operations_and_of_a_seed_are_fine(fn):
+    states = [g.bit_generator.state for g in (RNG, NOISY.rng, HOLDER.generator)]
+    tg.trace(fn, X)
+    tg.compile(fn).program(X)
+    assert states == [g.bit_generator.state for g in (RNG, NOISY.rng, HOLDER.generator)]
+    assert tg.compile(fn)(X).shape == X.shape
+
+
+def test_another_error_comes_first():
+    def wrong(x):
+        np.random.rand()
+        return x @ tg.ones((7, 2))
+
+    with pytest.raises(tg.ShapeError):
+        tg.compile(wrong)(X)
+
+
+def drawn_beside(record):
+    """Record while another thread draws from all that is global, and at least once."""
+    stop, drawn = threading.Event(), threading.Event()
+
+    def work():
+        while not stop.is_set():
+            np.random.rand(3)
+            random.random()
+            RNG.normal()
+            drawn.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+
+        def waiting(x):
+            drawn.clear()
+            assert drawn.wait(10)
+            return record(x)
+
+        return tg.compile(waiting)(X)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_draws_by_another_thread_are_none_of_the_function():
+    own = np.random.default_rng(3)
+    found = drawn_beside(lambda x: x * np.float32(2) + tg.random.normal(3, generator=own))
+    expected = X * 2 + np.random.default_rng(3).standard_normal(3, np.float32)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+def test_draws_of_the_function_are_found_beside_those_of_another_thread():
+    for draw, name in ((lambda: np.random.rand(), "np.random's"), (lambda: random.random(), "Python's random")):
+        with pytest.raises(tg.GeneratorError, match=name):
+            drawn_beside(lambda x, draw=draw: x * draw())
+
+
+class Jittered(tg.data.Batches):
+    """Augments its examples with noise of NumPy's global generator."""
+
+    def _made(self, part):
+        batch = super()._made(part)
+        np.random.rand(4)
+        random.random()
+        return batch
+
+
+def test_a_prefetched_source_may_draw(tmp_path):
+    columns = {"xs": [[1, 2], [3, 1], [2, 2], [1, 1]] * 6, "target": [0, 1, 0, 1] * 6}
+    model = tg.nn.ManyToOne(3, 4, 2, vocabulary=5, cell="gru", dropout=0.2, generator=0)
+    batches = tg.data.Prefetch(Jittered(columns, batch_size=2, generator=0))
+    assert len(tg.fit(model, batches, epochs=2, progress=False).losses) == 24
+
+
+def printed(code):
+    """What a fresh process prints."""
+    root = Path(__file__).parents[1]
+    return subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+
+
+HIDDEN = """
+import numpy as np, tinygrad_rnn as tg
+
+def noisy(x):
+    import random
+    return x * getattr(random, "rand" + "om")()
+
+try:
+    tg.compile(noisy)(np.ones(2))
+except tg.GeneratorError as error:
+    print(error)
+"""
+
+
+def test_with_one_thread_alone_global_generators_need_not_be_named():
+    assert "Python's random moved" in printed(HIDDEN)
+
+
+def test_each_generator_is_found_once_and_under_a_name_of_its_own():
+    first, second = np.random.default_rng(0), np.random.default_rng(1)
+    one, two = by_closure(first), by_closure(second)
+    found = found_around(lambda: (one, two, one))
+    assert sorted(found) == ["generator", "generator (2)"]
+    assert {id(g) for g in found.values()} == {id(first), id(second)}
+
+
+def test_what_is_found_is_found_in_the_same_order_by_another_process():
+    code = "from tests.test_generators import NOISY, found_around; print(list(found_around(NOISY, NOISY.twice)))"
+    runs = [printed(code) for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert "rng" in runs[0]
+
+
+def test_names_in_the_code_are_followed_only_as_they_are_written():
+    """Neither ``np`` and ``tg.random.normal`` nor an attribute of something else are ``np.random.normal``."""
+    found = found_around(lambda x: np.float32(1) * tg.random.normal(x.rand, generator=x.random))
+    assert found == {}
+
+
+def test_functions_with_many_names_are_read_as_well():
+    names = [f"name{k}" for k in range(300)]
+    space = {**dict.fromkeys(names, 0), "np": np}
+    exec(f"def many(x):\n    {'; '.join(names)}\n    return x + np.random.rand()", space)
+    assert list(found_around(space["many"])) == ["np.random"]
+
+
+def test_much_data_is_not_searched_for_ever():
+    data = [{"x": (k, str(k))} for k in range(200_000)]
+    assert found_around(lambda: data) == {}

@@ -1,0 +1,298 @@
+"""What a function can come to from its code: modules, and the variables that it and the functions it calls name.
+
+Functions of the user's are followed, which are those outside of this package, of Python's library, and of what is
+installed. So are the modules, methods, partial functions and small containers that they name.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+import sysconfig
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..changes import Watched
+from ..tensor import Tensor
+
+__all__ = ["MISSING", "Cell", "Global", "Reach", "content", "names_in", "visible"]
+
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
+MOST = 1000  # a longer container holds data
+HIDDEN = ("_name", "_compiled_methods")  # attributes of modules that change no result
+
+_PACKAGE = Path(__file__).parent.parent
+_FOREIGN = tuple(
+    {str(_PACKAGE) + "/", str(_PACKAGE.parent / "viz") + "/"}
+    | {sysconfig.get_path(kind) + "/" for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS",
+          "LOAD_FROM_DICT_OR_DEREF"}  # fmt: skip
+_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
+_HOOKS = ("forward", "initial_state")
+_NAME = __name__.partition(".")[0] + "."
+_DATA = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(None), np.dtype, CodeType, ModuleType)
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name in the globals of a function, in those of a module of the user's, or in a class."""
+
+    names: dict[str, Any] | type
+    name: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A variable of the function around a function."""
+
+    cell: CellType
+    label: str
+
+
+@dataclass(slots=True)
+class Reach:
+    """All that was come to; see :meth:`from_`.
+
+    Attributes
+    ----------
+    modules : dict of id to (label, module)
+    variables : dict of (id of what holds it, name) to Global or Cell
+    codes : list of code
+        Of the user's functions.
+    tensors : list of (label, tensor)
+        Those that variables and modules hold.
+    read : set of str
+        Names of attributes that the codes read.
+    """
+
+    modules: dict[int, tuple[str, Watched]] = field(default_factory=dict)
+    variables: dict[tuple[int, str], Global | Cell] = field(default_factory=dict)
+    codes: list[CodeType] = field(default_factory=list)
+    tensors: list[tuple[str, Tensor]] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+    _pending: dict[str, list[tuple[str, Any, bool]]] = field(default_factory=dict)  # methods that are not named yet
+    _seen: dict[int, Any] = field(default_factory=dict)
+    _classes: set[type] = field(default_factory=set)
+    _work: deque[tuple[str, Any, bool]] = field(default_factory=deque)
+
+    @staticmethod
+    def from_(*roots: Iterable[tuple[str, Any]]) -> Reach:
+        """What these values, with labels for messages, lead to; what is come to first gives the label."""
+        reach = Reach()
+        for group in roots:
+            reach._add(group)
+            while reach._work:
+                label, value, through = reach._work.popleft()
+                if id(value) not in reach._seen:
+                    reach._seen[id(value)] = value
+                    reach._visit(label, value, through)
+        for _, module in reach.modules.values():
+            reach._class_attributes(type(module))
+        return reach
+
+    def _add(self, values: Iterable[tuple[str, Any]], through: bool = True) -> None:
+        self._work.extend((label, value, through) for label, value in values)
+
+    def _visit(self, label: str, value: Any, through: bool) -> None:
+        if isinstance(value, Tensor):
+            self.tensors.append((label, value))
+        elif isinstance(value, _DATA):
+            return
+        elif isinstance(value, Watched):
+            self.modules[id(value)] = label, value
+            self._add((f"{label}.{name}", v) for name, v in visible(value))
+            self._class(type(value))
+        elif isinstance(value, FunctionType):
+            self._function(value)
+        elif isinstance(value, MethodType):
+            self._method(value)
+        elif isinstance(value, list | tuple | dict | set | frozenset):
+            self._add(_parts(label, value), through)
+        elif isinstance(value, partial):
+            self._add([(label, value.func), *_parts(label, value.args), *value.keywords.items()])
+        elif isinstance(value, property):
+            self._add([(label, value.fget)])
+        elif isinstance(value, type):
+            self._class(value)
+            self._work.extend(self._pending.pop("__init__", ()))
+        else:
+            self._object(label, value, through)
+
+    def _object(self, label: str, value: Any, through: bool) -> None:
+        """Methods of an object of the user's, and what it holds, but not what is held by that."""
+        held = getattr(value, "__dict__", None) or {}
+        if "__wrapped__" in held:
+            self._add([(label, held["__wrapped__"])])
+        elif not _is_foreign_class(type(value)):
+            self._class(type(value))
+            if through:
+                self._add(((f"{label}.{name}", v) for name, v in held.items()), through=False)
+
+    def _method(self, method: MethodType) -> None:
+        owner = method.__self__
+        self._add([("self", owner), ("", method.__func__)])
+        if not isinstance(owner, Watched | type) and _is_foreign_class(type(owner)):
+            held = getattr(owner, "__dict__", None) or {}
+            self._add(((name.lstrip("_"), v) for name, v in held.items()), through=False)
+
+    def _class(self, kind: type) -> None:
+        """What a user's class defines: what is called by no name that is seen here, and, once it is named, the rest."""
+        for base in kind.__mro__:
+            if base in self._classes or _is_foreign_class(base):
+                continue
+            self._classes.add(base)
+            for name, value in vars(base).items():
+                found = f"{base.__name__}.{name}", value, True
+                if name in self.read or _is_hook(kind, name):
+                    self._work.append(found)
+                else:
+                    self._pending.setdefault(name, []).append(found)
+
+    def _class_attributes(self, kind: type) -> None:
+        """Plain values that a user's class gives to all its modules, where some code names them."""
+        for base in kind.__mro__:
+            for name, value in () if _is_foreign_class(base) else vars(base).items():
+                if name in self.read and not name.startswith("__") and not hasattr(type(value), "__get__"):
+                    self._variable(base, Global(base, name, f"{base.__name__}.{name}"))
+
+    def _function(self, fn: FunctionType) -> None:
+        code, cells = fn.__code__, fn.__closure__ or ()
+        around = dict(zip(code.co_freevars, cells, strict=True))
+        self._add(_numbered("", fn.__defaults__ or ()))
+        self._add((fn.__kwdefaults__ or {}).items())
+        if _is_foreign(code.co_filename):
+            self._add((name, content(cell)) for name, cell in around.items())
+            return
+        self.codes.append(code)
+        for name in names_in(code).read - self.read:
+            self._work.extend(self._pending.pop(name, ()))
+        self.read |= names_in(code).read
+        for name, cell in around.items():
+            if name != "__class__" and content(cell) is not MISSING:
+                self._variable(cell, Cell(cell, name))
+            self._add([(name, content(cell))])
+        for chain in names_in(code).chains:
+            self._resolve(chain, around, fn.__globals__)
+
+    def _resolve(self, chain: tuple[str, ...], around: dict[str, CellType], names: dict[str, Any]) -> None:
+        """A name, and the attributes of it that are names in modules of the user's."""
+        first, *attributes = chain
+        if first in around:
+            value = content(around[first])
+        else:
+            value = names.get(first, MISSING)
+            self._variable(names, Global(names, first, first))
+        label = first
+        for attribute in attributes:
+            if not isinstance(value, ModuleType) or _is_foreign_module(value):
+                break
+            label += f".{attribute}"
+            self._variable(vars(value), Global(vars(value), attribute, label))
+            value = vars(value).get(attribute, MISSING)
+        self._add([(label, value)])
+
+    def _variable(self, holder: Any, variable: Global | Cell) -> None:
+        name = variable.name if isinstance(variable, Global) else ""
+        self.variables.setdefault((id(holder), name), variable)
+
+
+def _numbered(label: str, values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    return ((f"{label}.{k}" if label else f"argument {k}", v) for k, v in enumerate(values))
+
+
+def _parts(label: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """What is in a container, unless it holds data."""
+    if len(value) > MOST:
+        return ()
+    if isinstance(value, dict):
+        return [(f"{label}.{k}", v) for k, v in value.items()]
+    return _numbered(label, value)
+
+
+def visible(module: Watched) -> Iterator[tuple[str, Any]]:
+    """The attributes of a module that may change what it computes."""
+    return ((name, value) for name, value in list(vars(module).items()) if name not in HIDDEN)
+
+
+def content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty one
+        return MISSING
+
+
+# Code -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a code names.
+
+    Attributes
+    ----------
+    chains : set of tuple of str
+        Variables from outside, each with the attributes that are taken of it.
+    read : set of str
+        Attributes that are read, and texts, which may be names for ``getattr``.
+    """
+
+    chains: frozenset[tuple[str, ...]]
+    read: frozenset[str]
+
+
+@lru_cache(4096)
+def names_in(code: CodeType) -> Names:
+    """What a code names, with the functions defined in it."""
+    chains: set[tuple[str, ...]] = set()
+    read: set[str] = set()
+    work = [code]
+    while work:
+        inner = work.pop()
+        _add_names(inner, chains, read)
+        read.update(c for c in inner.co_consts if isinstance(c, str))
+        work += [c for c in inner.co_consts if isinstance(c, CodeType)]
+    return Names(frozenset(chains), frozenset(read))
+
+
+def _add_names(code: CodeType, chains: set[tuple[str, ...]], read: set[str]) -> None:
+    chain: tuple[str, ...] = ()
+    for instruction in dis.get_instructions(code):
+        kind, name = instruction.opname, instruction.argval
+        if kind in _ATTRIBUTES:
+            read.add(name)
+        if chain and kind in _ATTRIBUTES:
+            chain = (*chain, name)
+            continue
+        if chain:
+            chains.add(chain)
+        chain = (name,) if kind in _LOADS else ()
+
+
+@lru_cache(4096)
+def _is_foreign(file: str) -> bool:
+    return file.startswith(_FOREIGN)
+
+
+def _is_foreign_module(module: ModuleType | None) -> bool:
+    file = getattr(module, "__file__", None)
+    return _is_foreign(file) if file else getattr(module, "__spec__", None) is not None
+
+
+def _is_hook(kind: type, name: str) -> bool:
+    """Whether a method is called by Python, or by this package in place of its own, so that no code need name it."""
+    if name.startswith("__"):
+        return name != "__init__"
+    return name in _HOOKS or any(name in vars(base) for base in kind.__mro__ if base.__module__.startswith(_NAME))
+
+
+def _is_foreign_class(kind: type) -> bool:
+    return kind.__module__ == "builtins" or _is_foreign_module(sys.modules.get(kind.__module__))
