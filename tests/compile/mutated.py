@@ -43,6 +43,7 @@ WORDS = {
 }  # fmt: skip
 
 AT_RUN = (IndexError, tg.GradientError, tg.AnomalyError)  # what depends on values
+OF_VALUES = ("nonnegative: ", "bernoulli: ", "categorical: ")  # how errors of operations on values begin
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds without an outcome, after which a process is taken to hang
 
@@ -371,7 +372,7 @@ def _run(subject: Subject, program: Any, arrays: list[np.ndarray]) -> tuple[str,
     except AT_RUN as error:
         letter, said = RAISED, _said(error)
     except Exception as error:
-        letter, said = WRONG_ERROR, _said(error)
+        letter, said = RAISED if str(error).startswith(OF_VALUES) else WRONG_ERROR, _said(error)
     if not subject.intact() or any((memory != PATTERN).any() for memory in slack):
         return WRITTEN_OUTSIDE, "bytes around an array have changed"
     return letter, said
