@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
+from .errors import GradientError
 from .scope import Place, current, user_source
 from .tensor import PLACEHOLDER, Tensor, leaf, now
 
-__all__ = ["Assignment", "Change", "Check", "Effects", "Update"]
+__all__ = ["Assignment", "Change", "Check", "Effects", "NotFinite", "Update"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -74,6 +75,22 @@ class Check:
     @property
     def operands(self) -> tuple[Tensor, ...]:
         return (self.tensor,)
+
+
+@dataclass(frozen=True, slots=True)
+class NotFinite:
+    """Makes the error of a check: plain data, so that it can be saved with a program.
+
+    Attributes
+    ----------
+    texts : tuple of str
+        For each position of the tensor that is checked, or one for all.
+    """
+
+    texts: tuple[str, ...]
+
+    def __call__(self, position: int) -> GradientError:
+        return GradientError(self.texts[position if len(self.texts) > 1 else 0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -89,6 +89,9 @@ class Op:
     plain : bool
         Whether the rules use only what arrays can do as well (operators and methods), so that a backward pass that
         records nothing may run them on arrays.
+    takes : callable, optional
+        ``takes(*specs, **params)``: whether inputs and params are such as the op's public function passes. What is read
+        from a text is asked; shape rules and kernels rely on it. An op that no kernel of ours computes needs none.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Op:
     symbol: str = ""
     kernels: Any = field(default=None, repr=False)
     plain: bool = False
+    takes: Callable[..., bool] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -607,7 +611,10 @@ def record(op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any], data: Any
     return t
 
 
-DETACH = Op("detach", lambda x: x, lambda s: s, "detach stops the gradient", formula=r"\mathrm{{stop}}({0})")
+DETACH = Op(
+    "detach", lambda x: x, lambda s: s, "detach stops the gradient", formula=r"\mathrm{{stop}}({0})",
+    takes=lambda x: True,
+)  # fmt: skip
 
 
 def describe(t: Tensor) -> str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_rnn as tg
 from tinygrad_rnn.compile import views as vw
 from tinygrad_rnn.compile.emit import walk
 from tinygrad_rnn.compile.views import Storage, View
@@ -265,3 +266,13 @@ def test_a_walk_merges_neighbours_only_where_all_operands_allow():
     assert walk((2, 0), [(0, 4)]) is None
     assert walk((), [()]) == []
     assert walk((1, 1), [(4, 4)]) == []
+
+
+@pytest.mark.parametrize("step", [2**63, -(2**63), 2**62, 7, -7])
+def test_a_step_beyond_the_end(step):
+    """There is one entry, however large the step; its stride need not fit into any number."""
+    fn = lambda x, k: (x[::step] @ x.T, x[:, ::step].sum(1), k[::step, None] + 1)
+    x, k = np.arange(6.0).reshape(2, 3), np.arange(3)
+    for _ in range(2):
+        for got, right in zip(tg.compile(fn)(x, k), fn(tg.tensor(x), tg.tensor(k)), strict=True):
+            np.testing.assert_allclose(got.numpy(), right.numpy())

@@ -191,6 +191,7 @@ for _name, _reference in {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.
     case(f"bitwise_{_name}", getattr(e, f"bitwise_{_name}"), _reference, booleans(5), booleans(5), label="bool")
 case("left_shift", e.left_shift, np.left_shift, integers(0, 99, 2, 3), integers(0, 5, 3))
 case("right_shift", e.right_shift, np.right_shift, integers(0, 99, 2, 3), integers(0, 5, 3))
+case("left_shift", e.left_shift, np.left_shift, booleans(5), booleans(5), label="bool")
 case("invert", e.invert, np.invert, integers(-9, 9, 4))
 case("invert", e.invert, np.invert, booleans(4), label="bool")
 

@@ -16,6 +16,7 @@ from ..ops.core import apply, cast
 from ..ops.shape import BROADCAST
 from ..scope import Place, State, current, enter, using
 from ..tensor import CONSTANT, GRADIENT, LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf, now, remade
+from .arguments import Call
 from .internal import ASSIGN, CHANGES, CHECK, SEQUENCE
 
 __all__ = ["Recording", "capture", "inside"]
@@ -55,6 +56,8 @@ class Recording:
         Whether a part of the function is to be watched for NaN.
     watched : (list of Tensor, list of Module)
         Whether these tensors have a gradient, and whether these modules train, is part of the signature.
+    call : Call, optional
+        How arguments and results are nested; one after the other if it is not known.
     """
 
     placeholders: list[Tensor]
@@ -72,6 +75,7 @@ class Recording:
     restarted: list[tuple[np.random.Generator, Any]] = field(default_factory=list)
     anomaly: bool = False
     watched: tuple[list[Tensor], list[Any]] = field(default_factory=lambda: ([], []))
+    call: Call | None = None
 
     @property
     def shown(self) -> list[Tensor]:

@@ -23,6 +23,7 @@ from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
+from .arguments import Call
 from .capture import Recording, capture
 from .guards import Cause, Entry, Guards, Same
 from .program import Program
@@ -283,6 +284,7 @@ class Compiled:
         with uncollected():
             with unmoved("compile", self._fn, args, kwargs):
                 recording = capture(traced, placeholders)
+            recording.call = Call.of(args, kwargs, form[0])
             guards = self._guards(recording, args, kwargs)
             program = Program(recording, time.perf_counter() - began, self._memory, self._cache.turns)
         return _Recorded(key, program, form[0], guards)

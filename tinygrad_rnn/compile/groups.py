@@ -15,13 +15,13 @@ import numpy as np
 
 from ..ops.core import apply
 from ..ops.elementwise import add, multiply, subtract
-from ..ops.index import ASSEMBLE, INDEX, ONE_HOT, SLICE
+from ..ops.index import ASSEMBLE, INDEX, ONE_HOT, SLICE, result_shape
 from ..ops.linalg import MATMUL
 from ..ops.neural import CROSS_ENTROPY as LOSS
 from ..ops.neural import SOFTMAX
 from ..ops.shape import BROADCAST, CONCATENATE, RESHAPE, STACK, TRANSPOSE, broadcast_to, reshape, stack
 from ..scope import Place
-from ..tensor import Op, Tensor, instead, leaf
+from ..tensor import Op, Spec, Tensor, instead, leaf
 from .capture import inside
 from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, LOOKUP, SOFTMAX_MINUS_ONEHOT
 from .rewrite import GroupRule, Rewriter
@@ -98,11 +98,17 @@ def _assembled(rewriter: Rewriter) -> dict[int, Tensor]:
     """An assembly whose parts cover it, each place once, is a stack or a concatenation."""
     found = {}
     for t in rewriter.nodes:
-        if t.op is ASSEMBLE and len(t.inputs) == len(t.params["places"]):
+        if t.op is ASSEMBLE and len(t.inputs) == len(t.params["places"]) and _parts_fill(t):
             joined = _covering(t)
             if joined is not None:
                 found[t.serial] = joined
     return found
+
+
+def _parts_fill(t: Tensor) -> bool:
+    """Whether each part has the shape of its place, into which it might also be broadcast."""
+    whole = Spec(t.params["shape"])
+    return all(i.shape == result_shape(whole, p, ()) for i, p in zip(t.inputs, t.params["places"], strict=True))
 
 
 def _covering(t: Tensor) -> Tensor | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..effects import Assignment, Check, Update
 from ..ops.checks import RANGE_CHECK
-from ..ops.core import quiet
+from ..ops.core import quiet, registry
 from ..tensor import Op, Spec
 
 __all__ = [
@@ -22,6 +22,7 @@ INTERNAL: dict[str, Op] = {}
 
 
 def _internal(name: str, run: Any, shape: Any, formula: str, symbol: str = "") -> Op:
+    assert name not in registry  # a saved program tells them apart by their names
     INTERNAL[name] = Op(name, quiet(run), shape, _NO_GRADIENT, None, formula, symbol)
     return INTERNAL[name]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from ..effects import Update
-from ..errors import fail
+from ..errors import PlaceholderError, fail
 from ..graph import Graph, fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..scope import current
 from ..tensor import GRADIENT, Tensor, describe, leaf, now, remade
 from . import change_lowerings, lowerings, remat  # noqa: F401  (the first two enter how ops become instructions)
 from .arena import plan
+from .arguments import Call
 from .bindings import Bindings
 from .capture import Recording, computed
+from .deserialize import Generators, recording_from_json
 from .emit import Emitter
 from .groups import CROSS_ENTROPY, OVER_TIME
 from .internal import CHANGES, RANGE_CHECK
@@ -28,8 +30,8 @@ from .report import Memory, Profile, listing_of, memory_of, profile_of
 from .rewrite import Firing, Rewriter, rewrite
 from .rules import CLEAN, FOLD, GATHER, gradient_lines
 from .run import Table, Workspace
-from .saved import Generators, named_tensors, recording_from_json, recording_to_json
 from .schedule import schedule
+from .serialize import recording_to_json
 from .turns import Turns
 from .views import View
 
@@ -175,6 +177,47 @@ class Program:
 
     # Running ----------------------------------------------------------------------------------------------------------
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run once, as the function is called.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Nested as when the function was recorded: arrays and tensors of the recorded shapes, and numbers and strings
+            as they were. What is neither, as a module, is part of the program: the same, or None in its place; in a
+            program from a text only None.
+
+        Returns
+        -------
+        What the function returned, with new tensors. In a program from a text named tuples are plain tuples.
+
+        Raises
+        ------
+        TypeError, ShapeError, DTypeError
+            If an argument is missing, nested otherwise, or does not fit; it is named.
+
+        Examples
+        --------
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> double = tg.compile(lambda pair, scale: {"first": pair[0] * scale, "all": tg.stack(pair)})
+        >>> x = np.ones(2, np.float32)
+        >>> program = tg.Program.from_json(double.program((x, x), scale=2.0).to_json())
+        >>> program((x, 3 * x), scale=2.0)["first"].tolist()
+        [2.0, 2.0]
+        """
+        if current().tracing is not None:
+            raise fail(
+                PlaceholderError, "program: called while a function is traced, which cannot record what it does",
+                hint="call the function that it was recorded of",
+            )  # fmt: skip
+        call = self._call
+        return call.results(self.run_fitting(call.arrays(args, kwargs, self.recording.placeholders, "program")))
+
+    @cached_property
+    def _call(self) -> Call:
+        recording = self.recording
+        return recording.call or Call.plain(len(recording.placeholders), recording.results)
+
     def run(self, arrays: Sequence[Any]) -> list[np.ndarray]:
         """Run once; gives the results, and changes what has to change.
 
@@ -248,12 +291,12 @@ class Program:
                 if optimizer is not None:
                     optimizer.step_count += 1
 
-    def profile(self, *args: Any, repeats: int = 10) -> Profile:
-        """Where time goes; `args` are those of the function, arrays or tensors, nested as it takes them.
+    def profile(self, *args: Any, repeats: int = 10, **kwargs: Any) -> Profile:
+        """Where time goes, when the program is called with these arguments.
 
         Nothing is changed by it: parameters, the state of optimisers and generators are put back.
         """
-        arrays = [fitting(t, a, "profile") for t, a in zip(self.recording.placeholders, self._flat(args), strict=True)]
+        arrays = self._call.arrays(args, kwargs, self.recording.placeholders, "profile")
         times = np.zeros(len(self.instructions), np.int64)
         workspace = self._workspace()
         with self._turns, self._put_back(workspace):
@@ -262,22 +305,6 @@ class Program:
                 workspace.time(times)
         self._free.append(workspace)
         return profile_of(self.instructions, times // repeats)
-
-    def _flat(self, args: Any) -> list[Any]:
-        arrays: list[Any] = []
-        work = [args]
-        while work:
-            value = work.pop()
-            if isinstance(value, Tensor | np.ndarray | np.generic):
-                arrays.append(value)
-            elif isinstance(value, dict):
-                work += reversed(value.values())
-            elif isinstance(value, tuple | list):
-                work += reversed(value)
-        expected = [(t.shape, t.dtype) for t in self.recording.placeholders]
-        if [(a.shape, a.dtype) for a in arrays] != expected:
-            raise TypeError("profile: expected arguments of the program's own shapes and types")
-        return arrays
 
     @contextmanager
     def _put_back(self, workspace: Workspace) -> Iterator[None]:
@@ -355,9 +382,12 @@ class Program:
         optimizers: Sequence[Any] = (),
         *,
         generator: Generators = None,
+        operations: Mapping[str, Any] | None = None,
         memory: str | None = None,
     ) -> Program:
-        """A program from its text, over these tensors and optimisers.
+        """A program from its text, over these tensors and optimisers; called as the function was.
+
+        All of the text is checked before anything is built, so a text from elsewhere can at worst be refused.
 
         Parameters
         ----------
@@ -365,21 +395,34 @@ class Program:
         tensors : Module, or dict of tensors by name, optional
             What the program uses, under the names with which it was written.
         optimizers : sequence of Optimizer
-            In the order of their steps.
+            In the order of their steps, of the same kinds, over the same parameters in the same order.
         generator : numpy.random.Generator, or sequence of them, optional
             Where random numbers come from, in the order in which they are first drawn from.
+        operations : dict of str to function, optional
+            Operations of your own that the program uses, made by :func:`elementwise`, by their names.
         memory : "sqrt", optional
             As for :func:`compile`.
+
+        Raises
+        ------
+        KeyError
+            If a tensor, an operation or a generator is missing.
+        ValueError, TypeError
+            If the text is not what :meth:`to_json` writes, or what is given is not what it was written for.
 
         Examples
         --------
         >>> import numpy as np, tinygrad_rnn as tg
         >>> w = tg.parameter([1.0, 2.0], name="w")
         >>> text = tg.compile(lambda x: (w * x).sum()).program(np.ones(2, np.float32)).to_json()
-        >>> tg.Program.from_json(text, {"w": w}).run([np.array([3.0, 4.0])])
-        [array(11., dtype=float32)]
+        >>> program = tg.Program.from_json(text, {"w": w})
+        >>> program(np.array([3.0, 4.0])).item()
+        11.0
         """
-        return Program(recording_from_json(text, named_tensors(tensors), optimizers, generator), memory=memory)
+        try:
+            return Program(recording_from_json(text, tensors, optimizers, generator, operations), memory=memory)
+        except MemoryError:
+            raise ValueError("from_json: the program needs more memory than there is") from None
 
     def __repr__(self) -> str:
         return (

@@ -117,7 +117,7 @@ def subview(v: View, index: Any) -> View:
             count = len(range(start, stop, step))
             offset += start * s if count else 0
             shape.append(count)
-            strides.append(s * step)
+            strides.append(s * step if count > 1 else s)  # a step may be larger than any memory
         else:
             offset += (part + n if part < 0 else part) * s
     shape += v.shape[axis:]

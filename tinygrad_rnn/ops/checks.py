@@ -6,11 +6,14 @@ rewriting cannot lose it. Whoever computes a recorded function anew computes its
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import fail
 from ..scope import current
 from ..tensor import Op, Spec, Tensor, leaf, located
+from .core import are_integers
 
 __all__ = ["RANGE_CHECK", "checked", "look", "of_classes", "out_of_range"]
 
@@ -86,4 +89,13 @@ def _shape(values: Spec, **_: object) -> Spec:
     return values
 
 
-RANGE_CHECK = Op("range_check", look, _shape, "integers carry no gradient", formula="{0}")
+def _takes(
+    values: Spec, *, low: Any, high: Any, words: Any, expected: Any = "", hint: Any = "", kind: Any = "IndexError"
+) -> bool:
+    ends = all(type(n) is int and -_MOST <= n <= _MOST for n in (low, high))
+    texts = all(type(text) is str for text in (words, expected, hint))
+    return are_integers(values) and ends and texts and kind in KINDS
+
+
+_MOST = 2**62  # of what a program takes as an int64
+RANGE_CHECK = Op("range_check", look, _shape, "integers carry no gradient", formula="{0}", takes=_takes)

@@ -38,9 +38,10 @@ def define(
     formula: str,
     symbol: str = "",
     plain: bool = False,
+    takes: Callable[..., bool] | None = None,
 ) -> Op:
     """Enter an op into the registry; see :class:`Op` for what each part means."""
-    return register(Op(name, run, shape, vjp, jvp, formula, symbol, plain=plain))
+    return register(Op(name, run, shape, vjp, jvp, formula, symbol, plain=plain, takes=takes))
 
 
 def register(op: Op) -> Op:
@@ -134,6 +135,39 @@ def refused(inputs: tuple[Tensor, ...], what: str, **parts: str) -> ShapeError:
     full = ShapeError(f"{error}{given}\n  {context()}")
     full.op, full.inputs = what.partition(":")[0], inputs
     return full
+
+
+# What ops take --------------------------------------------------------------------------------------------------------
+
+
+def is_shape(shape: Any) -> bool:
+    return type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)
+
+
+def is_axis(axis: Any, ndim: int) -> bool:
+    return type(axis) is int and 0 <= axis < ndim
+
+
+def are_axes(axis: Any, ndim: int) -> bool:
+    """Whether these are axes in order, each once."""
+    return type(axis) is tuple and all(is_axis(k, ndim) for k in axis) and list(axis) == sorted(set(axis))
+
+
+def is_dtype(dtype: Any) -> bool:
+    """Whether this is a dtype that tensors have."""
+    return isinstance(dtype, np.dtype) and dtype.kind in _KINDS and (dtype.kind != "f" or dtype in _FLOATS)
+
+
+def are_floats(*specs: Spec) -> bool:
+    return all(s.dtype.kind == "f" for s in specs)
+
+
+def are_integers(*specs: Spec) -> bool:
+    return all(s.dtype.kind in "iu" for s in specs)
+
+
+def of_one_dtype(*specs: Spec) -> bool:
+    return len({s.dtype for s in specs}) == 1
 
 
 # Inputs ---------------------------------------------------------------------------------------------------------------
@@ -247,6 +281,7 @@ CAST = define(
     vjp=(_cast_vjp,),
     jvp="linear",
     formula=r"{0}",
+    takes=lambda x, *, dtype: is_dtype(dtype),
 )
 TO_INTEGER = define(
     "to_integer",
@@ -254,4 +289,5 @@ TO_INTEGER = define(
     shape=_cast_shape,
     vjp="integers and booleans carry no gradient",
     formula=r"\mathrm{{int}}({0})",
+    takes=lambda x, *, dtype: is_dtype(dtype),
 )

@@ -25,7 +25,18 @@ from ..errors import DTypeError, ShapeError, fail
 from ..kernels import scalars
 from ..kernels.loops import elementwise_loop, specialise
 from ..tensor import DEFAULT_FLOAT, Op, Spec, Tensor, record
-from .core import NO_PARAMS, apply, as_tensor, cast, literal, promoted, refusal, register
+from .core import (
+    NO_PARAMS,
+    apply,
+    are_floats,
+    as_tensor,
+    cast,
+    literal,
+    of_one_dtype,
+    promoted,
+    refusal,
+    register,
+)
 
 __all__ = [
     "abs",
@@ -209,7 +220,10 @@ def elementwise_op(
         shape, dtype = broadcast_shape(name, *[s.shape for s in specs]), kernels.out(last.dtype)
         return last if shape == last.shape and dtype is last.dtype else Spec(shape, dtype)
 
-    op = Op(name, run, shape, vjp, "diagonal", formula, symbol, kernels)
+    def takes(*specs: Spec) -> bool:
+        return [s.dtype for s in specs] == kernels.types(specs[-1].dtype) and _takes(kernels, specs[-1].dtype)
+
+    op = Op(name, run, shape, vjp, "diagonal", formula, symbol, kernels, takes=takes)
     return register(op) if builtin else op
 
 
@@ -591,8 +605,16 @@ isfinite = _test("isfinite", lambda x: x - x == 0, np.isfinite, "Whether a value
 
 
 def _bits(name: str, numpy: Any, summary: str, symbol: str, arity: int = 2) -> Any:
-    shape = lambda *s: Spec(broadcast_shape(name, *(t.shape for t in s)), np.result_type(*(t.dtype for t in s)))
-    op = register(Op(name, numpy, shape, "its inputs are integers", None, symbol.join(["{0}", "{1}"][:arity]), symbol))
+    formula = symbol.join(["{0}", "{1}"][:arity])
+
+    def shape(*specs: Spec) -> Spec:
+        dtype = numpy(*[np.empty(0, s.dtype) for s in specs]).dtype  # a shift of bool makes int8
+        return Spec(broadcast_shape(name, *[s.shape for s in specs]), dtype)
+
+    def takes(*specs: Spec) -> bool:
+        return len(specs) == arity and of_one_dtype(*specs) and not are_floats(specs[0])
+
+    op = register(Op(name, numpy, shape, "its inputs are integers", None, formula, symbol, takes=takes))
 
     def function(*inputs):
         inputs = promoted(inputs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,18 @@ from ..kernels.scatter import add_rows
 from ..scope import current
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
 from .checks import checked, look, of_classes
-from .core import apply, as_tensor, check_dtype, define, literal, refused
+from .core import (
+    apply,
+    are_integers,
+    as_tensor,
+    check_dtype,
+    define,
+    is_dtype,
+    is_shape,
+    literal,
+    of_one_dtype,
+    refused,
+)
 from .elementwise import where
 from .shape import normalize_axes, reshape
 
@@ -173,14 +185,15 @@ def _mask_shape(part: Any) -> tuple[int, ...] | None:
     return part.shape if isinstance(part, Tensor | np.ndarray) and part.dtype.kind == "b" else None
 
 
-def _result_shape(x: Spec, index: tuple[Any, ...], arrays: tuple[Spec, ...]) -> tuple[int, ...]:
+def result_shape(x: Spec, index: tuple[Any, ...], arrays: tuple[Spec, ...]) -> tuple[int, ...]:
+    """The shape of the place that an index names."""
     zeros = tuple(np.broadcast_to(np.intp(0), a.shape) for a in arrays)
     return np.broadcast_to(np.empty((), bool), x.shape)[fill(index, zeros)].shape
 
 
 def _index_shape(x: Spec, *arrays: Spec, index: tuple[Any, ...]) -> Spec:
     try:
-        return Spec(_result_shape(x, index, arrays), x.dtype)
+        return Spec(result_shape(x, index, arrays), x.dtype)
     except IndexError as error:
         raise IndexError(f"indexing shape {x.shape}: {error}") from None
 
@@ -208,6 +221,17 @@ def _explain_index(shape: tuple[int, ...], index: tuple[Any, ...], arrays: tuple
     return ""
 
 
+def _is_template(index: Any, arrays: tuple[Spec, ...]) -> bool:
+    """Whether this is an index as `_split` leaves it, with a place for each of the arrays."""
+    return type(index) is tuple and all(map(_is_part, index)) and index.count(ARRAY) == len(arrays)
+
+
+def _is_part(part: Any) -> bool:
+    if isinstance(part, slice):
+        return all(type(n) in _INDEX_TYPES for n in (part.start, part.stop, part.step))
+    return type(part) is int or part is None or part is Ellipsis or part == ARRAY
+
+
 SLICE = define(
     "slice",
     run=_slice_run,
@@ -217,6 +241,7 @@ SLICE = define(
     formula=r"{0}_{{[\cdot]}}",
     plain=True,
     symbol="[ ]",
+    takes=lambda x, *, index: type(index) is int or _is_template(index, ()),
 )
 INDEX = define(
     "index",
@@ -227,6 +252,7 @@ INDEX = define(
     formula=r"{0}_{{[{1}]}}",
     plain=True,
     symbol="[ ]",
+    takes=lambda x, *arrays, index: bool(arrays) and _is_template(index, arrays) and are_integers(*arrays),
 )
 
 # Accumulation ---------------------------------------------------------------------------------------------------------
@@ -274,6 +300,25 @@ def _at_place(g: Tensor, template: tuple[Any, ...], indices: tuple[Tensor, ...])
     return apply(INDEX, (g, *indices), {"index": template}) if indices else apply(SLICE, (g,), {"index": template})
 
 
+def _assemble_takes(*specs: Spec, shape: Any, places: Any) -> bool:
+    """Whether each value fits into its place, and each place has as many arrays as it names."""
+    whole, given = Spec(shape, specs[0].dtype), iter(specs)
+    for template in places:
+        value = next(given)
+        arrays = tuple(islice(given, template.count(ARRAY)))
+        fits = _is_template(template, arrays) and are_integers(*arrays) and value.dtype == whole.dtype
+        if not fits or not _fits(value, result_shape(whole, template, arrays)):
+            return False
+    return is_shape(shape) and next(given, None) is None
+
+
+def _fits(value: Spec, place: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(place, value.shape) == place
+    except ValueError:
+        return False
+
+
 ASSEMBLE = define(
     "assemble",
     run=_assemble_run,
@@ -281,6 +326,7 @@ ASSEMBLE = define(
     vjp=_assemble_vjp,
     jvp="linear",
     formula=r"\sum_k \mathrm{{place}}({0}, \ldots)",
+    takes=_assemble_takes,
 )
 
 
@@ -308,12 +354,8 @@ def _update_run(x: np.ndarray, value: np.ndarray, *arrays: np.ndarray, index: An
 
 
 def _update_shape(x: Spec, value: Spec, *arrays: Spec, index: Any, mode: str) -> Spec:
-    place = _result_shape(x, index, arrays)
-    try:
-        fits = np.broadcast_shapes(place, value.shape) == place
-    except ValueError:
-        fits = False
-    if not fits:
+    place = result_shape(x, index, arrays)
+    if not _fits(value, place):
         raise fail(
             ShapeError,
             f"at[].{mode}: a value of shape {value.shape}",
@@ -343,6 +385,9 @@ UPDATE = define(
     vjp=_update_vjp,
     jvp="linear",
     formula=r"{0}[\cdot \leftarrow {1}]",
+    takes=lambda x, value, *arrays, index, mode: (
+        _is_template(index, arrays) and are_integers(*arrays) and of_one_dtype(x, value) and mode in ("set", "add")
+    ),
 )
 
 
@@ -357,9 +402,10 @@ def _last_write_run(*arrays: np.ndarray, index: Any, shape: tuple[int, ...]) -> 
 LAST_WRITE = define(
     "last_write",
     run=_last_write_run,
-    shape=lambda *arrays, index, shape: Spec(_result_shape(Spec(shape), index, arrays), np.dtype(bool)),
+    shape=lambda *arrays, index, shape: Spec(result_shape(Spec(shape), index, arrays), np.dtype(bool)),
     vjp="its result is boolean",
     formula=r"\mathrm{{last}}({0})",
+    takes=lambda *arrays, index, shape: _is_template(index, arrays) and are_integers(*arrays) and is_shape(shape),
 )
 
 
@@ -480,6 +526,7 @@ ONE_HOT = define(
     shape=lambda indices, classes, dtype: Spec((*indices.shape, classes), dtype),
     vjp="its input is an integer index",
     formula=r"\mathrm{{onehot}}({0})",
+    takes=lambda indices, *, classes, dtype: are_integers(indices) and is_shape((classes,)) and is_dtype(dtype),
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..tensor import Spec, Tensor
-from .core import apply, define, promoted, quiet, refused, result_dtype
+from .core import apply, define, of_one_dtype, promoted, quiet, refused, result_dtype
 from .elementwise import broadcast_shape
 from .shape import broadcast_to, expand_dims, flatten, reshape
 
@@ -85,7 +85,7 @@ def _right(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 MATMUL = define(
     "matmul", run=_matmul_run, shape=_matmul_shape, vjp=(_left, _right), jvp="multilinear",
-    formula=r"{0} {1}", symbol="@", plain=True,
+    formula=r"{0} {1}", symbol="@", plain=True, takes=lambda a, b: of_one_dtype(a, b),
 )  # fmt: skip
 
 
@@ -166,6 +166,7 @@ def _einsum_part(i: int, g: Tensor, inputs: tuple[Tensor, ...], terms: tuple[str
 EINSUM = define(
     "einsum", run=quiet(_einsum_run), shape=_einsum_shape, vjp=_einsum_vjp, jvp="multilinear",
     formula=r"\mathrm{{einsum}}({0}, \ldots)",
+    takes=lambda *specs, terms, result: of_one_dtype(*specs) and _are_terms(terms, result),
 )  # fmt: skip
 
 
@@ -194,6 +195,13 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
         raise refused(tensors, str(error)) from None
     pairs = [_diagonal(t, term) for t, term in zip(tensors, terms, strict=True)]
     return _einsum([t for t, _ in pairs], tuple(term for _, term in pairs), result)
+
+
+def _are_terms(terms: tuple[str, ...], result: str) -> bool:
+    """Whether these are letters, none of them twice in one term, and those of the result in the terms."""
+    letters = all(c.isalpha() and c.isascii() for term in (*terms, result) for c in term)
+    once = all(len(set(term)) == len(term) for term in (*terms, result))
+    return letters and once and set(result) <= set("".join(terms))
 
 
 def _einsum(tensors: list[Tensor], terms: tuple[str, ...], result: str) -> Tensor:

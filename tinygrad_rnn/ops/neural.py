@@ -11,7 +11,19 @@ from ..kernels import rows
 from ..scope import current
 from ..tensor import Spec, Tensor, describe
 from .checks import checked, look, of_classes
-from .core import NO_PARAMS, apply, as_float, as_tensor, cast, define, promoted, refusal, refused
+from .core import (
+    NO_PARAMS,
+    apply,
+    are_floats,
+    as_float,
+    as_tensor,
+    cast,
+    define,
+    is_axis,
+    promoted,
+    refusal,
+    refused,
+)
 from .elementwise import abs as absolute
 from .elementwise import exp, log, minimum, rsqrt, softplus, square, where
 from .index import gather, one_hot
@@ -46,6 +58,7 @@ SOFTMAX = define(
     vjp=(lambda g, y, x, axis: y * (g - sum(g * y, axis, keepdims=True)),),
     jvp=lambda i, t, y, x, axis: y * (t - sum(t * y, axis, keepdims=True)),
     formula=r"\mathrm{{softmax}}({0})",
+    takes=lambda x, *, axis: are_floats(x) and is_axis(axis, x.ndim),
 )
 LOG_SOFTMAX = define(
     "log_softmax",
@@ -54,6 +67,7 @@ LOG_SOFTMAX = define(
     vjp=(lambda g, y, x, axis: g - exp(y) * sum(g, axis, keepdims=True),),
     jvp=lambda i, t, y, x, axis: t - sum(t * exp(y), axis, keepdims=True),
     formula=r"\ln \mathrm{{softmax}}({0})",
+    takes=lambda x, *, axis: are_floats(x) and is_axis(axis, x.ndim),
 )
 
 
@@ -104,6 +118,7 @@ NORMALIZE = define(
     vjp=(_normalize_rule,),
     jvp=lambda i, t, y, x, eps: _normalize_rule(t, y, x, eps),  # its Jacobian is symmetric
     formula=r"\mathrm{{norm}}({0})",
+    takes=lambda x, *, eps: are_floats(x) and x.ndim > 0 and type(eps) is float,
 )
 
 
@@ -172,6 +187,7 @@ CROSS_ENTROPY = define(
     jvp=lambda i, t, y, x, target: sum(t * _surplus(x, target), -1),
     formula=r"\mathrm{{CE}}({0}, {1})",
     symbol="cross-entropy",
+    takes=lambda x, target: are_floats(x) and target.dtype == np.int64,
 )
 
 

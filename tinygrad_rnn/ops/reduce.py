@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ShapeError, fail
 from ..kernels import rows
 from ..tensor import Spec, Tensor
-from .core import apply, as_float, as_tensor, cast, define, quiet
+from .core import apply, are_axes, are_floats, as_float, as_tensor, cast, define, is_axis, quiet
 from .elementwise import abs as absolute
 from .elementwise import exp, multiply, sqrt, where
 from .rowwise import RowKernels
@@ -49,7 +49,16 @@ def _boolean(dtype: np.dtype) -> np.dtype:
     return np.dtype(bool)
 
 
-def _reduction(name: str, run: Any, vjp: Any, jvp: Any, formula: str, dtype: Any = _same, empty: bool = True) -> Any:
+def _reduction(
+    name: str,
+    run: Any,
+    vjp: Any,
+    jvp: Any,
+    formula: str,
+    dtype: Any = _same,
+    empty: bool = True,
+    floats: bool = False,
+) -> Any:
     """An op of ``(x, axis, keepdims)`` and the function that applies it."""
 
     def shape(x: Spec, axis: tuple[int, ...], keepdims: bool) -> Spec:
@@ -60,7 +69,10 @@ def _reduction(name: str, run: Any, vjp: Any, jvp: Any, formula: str, dtype: Any
             )  # fmt: skip
         return Spec(reduced_shape(x.shape, axis, keepdims), dtype(x.dtype))
 
-    op = define(name, run=quiet(run), shape=shape, vjp=vjp, jvp=jvp, formula=formula)
+    def takes(x: Spec, *, axis: Any, keepdims: Any) -> bool:
+        return are_axes(axis, x.ndim) and type(keepdims) is bool and (are_floats(x) or not floats)
+
+    op = define(name, run=quiet(run), shape=shape, vjp=vjp, jvp=jvp, formula=formula, takes=takes)
 
     def reduce(x: Any, axis: Axis, keepdims: bool) -> Tensor:
         x = as_tensor(x)
@@ -83,6 +95,7 @@ _mean = _reduction(
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) / _count(x.shape, axis),),
     "linear",
     r"\mathrm{{mean}}({0})",
+    floats=True,
 )
 _max, _min = [
     _reduction(
@@ -102,6 +115,7 @@ _logsumexp = _reduction(
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) * exp(x - _unreduce(y, x, axis)),),
     lambda i, t, y, x, axis, keepdims: sum(t * exp(x - _unreduce(y, x, axis)), axis, keepdims),
     r"\ln \sum e^{{{0}}}",
+    floats=True,
 )
 _any, _all = [
     _reduction(
@@ -315,6 +329,7 @@ _norm = _reduction(
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) * _direction(y, x, axis),),
     lambda i, t, y, x, axis, keepdims: sum(t * _direction(y, x, axis), axis, keepdims),
     r"\lVert {0} \rVert",
+    floats=True,
 )
 
 
@@ -354,6 +369,7 @@ _CUMSUM = define(
     vjp=(lambda g, y, x, axis: flip(cumsum(flip(g, axis), axis), axis),),
     jvp="linear",
     formula=r"\mathrm{{cumsum}}({0})",
+    takes=lambda x, *, axis: is_axis(axis, x.ndim),
 )
 
 
@@ -404,6 +420,7 @@ _ARGS = {
         shape=_arg_shape,
         vjp="its result is an integer index",
         formula=rf"\mathrm{{{{{name}}}}}({{0}})",
+        takes=lambda x, *, axis, keepdims: (axis is None or is_axis(axis, x.ndim)) and type(keepdims) is bool,
     )
     for name, pick in (("argmax", np.argmax), ("argmin", np.argmin))
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from math import prod
 from operator import index
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..tensor import Op, Spec, Tensor
-from .core import apply, as_tensor, define, promoted, refused
+from .core import apply, as_tensor, define, is_axis, is_shape, of_one_dtype, promoted, refused
 
 __all__ = [
     "broadcast_to", "chunk", "concatenate", "expand", "expand_dims", "flatten", "flip", "moveaxis", "pad", "repeat",
@@ -62,6 +63,7 @@ RESHAPE = define(
     jvp="linear",
     formula=r"\mathrm{{reshape}}({0})",
     plain=True,
+    takes=lambda x, *, shape: is_shape(shape) and prod(shape) == x.size,
 )
 
 
@@ -153,6 +155,7 @@ TRANSPOSE = define(
     formula=r"{0}^\top",
     plain=True,
     symbol="ᵀ",
+    takes=lambda x, *, axes: all(is_axis(k, x.ndim) for k in axes) and len(set(axes)) == len(axes) == x.ndim,
 )
 
 
@@ -224,7 +227,12 @@ BROADCAST = define(
     jvp="linear",
     formula=r"\mathrm{{broadcast}}({0})",
     plain=True,
+    takes=lambda x, *, shape: is_shape(shape) and _broadcasts(x.shape, shape),
 )
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(to) >= len(shape) and all(n in (1, m) for n, m in zip(shape[::-1], to[::-1], strict=False))
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
@@ -240,8 +248,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     shape = (index(shape),) if isinstance(shape, int | np.integer) else tuple(index(n) for n in shape)
     if shape == x.shape:
         return x
-    fits = len(shape) >= x.ndim and all(n in (1, m) for n, m in zip(x.shape[::-1], shape[::-1], strict=False))
-    if not fits or min(shape) < 0:
+    if not _broadcasts(x.shape, shape) or min(shape) < 0:
         raise refused((x,), f"broadcast_to: {x.shape} -> {shape}", expected="axes that are equal, or 1 in the first")
     return apply(BROADCAST, (x,), {"shape": shape})
 
@@ -336,6 +343,7 @@ CONCATENATE = define(
     formula=r"[{0}; \ldots]",
     plain=True,
     symbol="concat",
+    takes=lambda *specs, axis: is_axis(axis, specs[0].ndim) and of_one_dtype(*specs),
 )
 
 
@@ -378,6 +386,7 @@ STACK = define(
     jvp="linear",
     formula=r"[{0}, \ldots]",
     plain=True,
+    takes=lambda *specs, axis: is_axis(axis, specs[0].ndim + 1) and of_one_dtype(*specs),
 )
 
 
@@ -493,7 +502,15 @@ PAD: Op = define(
     jvp=lambda i, t, y, x, widths, value: apply(PAD, (t,), {"widths": widths, "value": 0.0}),
     formula=r"\mathrm{{pad}}({0})",
     plain=True,
+    takes=lambda x, *, widths, value: (
+        all(is_shape(pair) and len(pair) == 2 for pair in widths) and len(widths) == x.ndim and _is_number(value)
+    ),
 )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
 
 
 def pad(x: Any, widths: Any, value: float = 0.0) -> Tensor:

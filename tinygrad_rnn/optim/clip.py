@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import partial
 
 import numpy as np
 
-from ..effects import Check, Effects
+from ..effects import Check, Effects, NotFinite
 from ..errors import GradientError, fail
 from ..nn.module import Module
 from ..ops.elementwise import clip, sqrt, where
@@ -92,7 +91,7 @@ def clip_grad_value(parameters: Module | Iterable[Tensor], limit: float) -> None
         if effects is None:
             p.grad = leaf(np.clip(_grad(p), -limit, limit), GRADIENT)
         elif p.grad is not None:
-            effects.note(Check(p.grad, partial(_blame, "clip_grad_value", [p])))
+            effects.note(Check(p.grad, _blame("clip_grad_value", [p])))
             p.grad = clip(p.grad, -limit, limit)
 
 
@@ -106,7 +105,7 @@ def _traced_clip(given: list[Tensor], max_norm: float, effects: Effects) -> Tens
     if not given:
         return leaf(np.zeros((), np.float64))
     norms = stack([norm(p.grad) for p in given])
-    effects.note(Check(norms, partial(_blame, "clip_grad_norm", given)))
+    effects.note(Check(norms, _blame("clip_grad_norm", given)))
     peak = norms.max()
     scaled = norms / where(peak > 0, peak, 1.0)  # so that squares neither overflow nor vanish
     total = peak * sqrt((scaled * scaled).sum())
@@ -130,10 +129,9 @@ def _check_finite(name: str, parameters: list[Tensor]) -> None:
             raise _not_finite(name, p, f"{found} in {int(wrong.sum())} of {g.size} entries")
 
 
-def _blame(name: str, parameters: list[Tensor], position: int) -> Exception:
-    """For one parameter the position is that of an entry, for several that of a norm."""
-    p = parameters[position if len(parameters) > 1 else 0]
-    return _not_finite(name, p, "NaN or infinity")
+def _blame(name: str, parameters: list[Tensor]) -> NotFinite:
+    """For one parameter every position is that of an entry, for several that of a norm."""
+    return NotFinite(tuple([str(_not_finite(name, p, "NaN or infinity")) for p in parameters]))
 
 
 def _not_finite(name: str, p: Tensor, found: str) -> Exception:

@@ -1,0 +1,159 @@
+"""How a program is called: the nesting of its arguments and of its results, as data that can be written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from ..errors import fail
+from ..graph import fitting, rebuilt
+from ..tensor import Tensor, leaf
+
+__all__ = ["Call", "Hole", "Other"]
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where an array stands among arguments or results."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Other:
+    """An argument that is neither array nor plain data, as a module: it is part of the program.
+
+    Attributes
+    ----------
+    kind : str
+        Name of its type.
+    value : object
+        What it was; None where that is not known, in a program from a text.
+    """
+
+    kind: str
+    value: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """How the recorded function was called, and what it gave.
+
+    Attributes
+    ----------
+    args, kwargs
+        The arguments, with a :class:`Hole` for each array and :class:`Other` for what is neither array nor plain data.
+    form
+        The nesting of the results, as ``rebuilt`` takes it; None if the function gave None.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    form: Any
+
+    @staticmethod
+    def of(args: Any, kwargs: Any, form: Any) -> Call:
+        numbers = count()
+        return Call(_holes(tuple(args), numbers), _holes(kwargs, numbers), form)
+
+    @staticmethod
+    def plain(arguments: int, results: int) -> Call:
+        """One array after the other."""
+        return Call(tuple(map(Hole, range(arguments))), {}, tuple(range(results)))
+
+    def arrays(self, args: Any, kwargs: Any, placeholders: Sequence[Tensor], name: str) -> list[np.ndarray]:
+        """The arrays among these arguments, in the order of the placeholders.
+
+        Raises
+        ------
+        TypeError, ShapeError, DTypeError
+            If they are nested in another way, or one does not fit; `name` says what was called.
+        """
+        given: dict[int, tuple[Any, str]] = {}
+        _check_names(self.args, args, self.kwargs, kwargs, name)
+        for k, (expected, value) in enumerate(zip(self.args, args, strict=True)):
+            _match(expected, value, f"{name}: argument {k}", given)
+        for key, expected in self.kwargs.items():
+            _match(expected, kwargs[key], f"{name}: argument '{key}'", given)
+        return [fitting(t, *given[k]) for k, t in enumerate(placeholders)]
+
+    def results(self, arrays: Sequence[np.ndarray]) -> Any:
+        """Results, nested as the function gave them."""
+        return None if self.form is None else rebuilt(self.form, iter([leaf(a) for a in arrays]))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor | np.ndarray | np.generic)
+
+
+def _holes(value: Any, numbers: Iterator[int]) -> Any:
+    if _is_array(value):
+        return Hole(next(numbers))
+    if isinstance(value, tuple | list):
+        kind: Callable[..., Any] = tuple if isinstance(value, tuple) else list
+        return kind([_holes(v, numbers) for v in value])
+    if isinstance(value, dict):
+        return {k: _holes(v, numbers) for k, v in value.items()}
+    return value if type(value) in _PLAIN else Other(type(value).__name__, value)
+
+
+def _check_names(expected: Sequence[Any], args: Sequence[Any], names: Any, kwargs: Any, name: str) -> None:
+    if len(args) != len(expected):
+        raise fail(
+            TypeError, f"{name}: arguments", expected=f"{len(expected)} without a name, as when it was recorded",
+            got=str(len(args)),
+        )  # fmt: skip
+    if kwargs.keys() != names.keys():
+        raise fail(
+            TypeError, f"{name}: arguments with a name", expected=_listed(names) + ", as when it was recorded",
+            got=_listed(kwargs),
+        )  # fmt: skip
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(repr, names)) or "none"
+
+
+def _match(expected: Any, value: Any, path: str, given: dict[int, tuple[Any, str]]) -> None:
+    """Take the arrays out of an argument; its nesting is that of what is expected."""
+    if isinstance(expected, Hole):
+        if not _is_array(value) or (isinstance(value, Tensor) and value.is_symbolic):
+            raise _unlike(path, "an array, or a tensor with a value", value)
+        given[expected.number] = value, path
+    elif isinstance(expected, tuple | list):
+        kind = tuple if isinstance(expected, tuple) else list
+        if not isinstance(value, kind) or len(value) != len(expected):
+            raise _unlike(path, f"a {kind.__name__} of {len(expected)}", value)
+        for k, (e, v) in enumerate(zip(expected, value, strict=True)):
+            _match(e, v, f"{path}[{k}]", given)
+    elif isinstance(expected, dict):
+        if not isinstance(value, dict) or value.keys() != expected.keys():
+            raise _unlike(path, f"a dict with the keys {_listed(expected)}", value)
+        for k, e in expected.items():
+            _match(e, value[k], f"{path}[{k!r}]", given)
+    elif isinstance(expected, Other):
+        if value is not None and (expected.value is None or not _same(expected.value, value)):
+            raise _unlike(path, f"the {expected.kind} with which it was recorded, or None in its place", value)
+    elif type(value) is not type(expected) or repr(value) != repr(expected):
+        raise _unlike(path, f"{expected!r}, with which it was recorded", value)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and bool(a == b))
+
+
+def _unlike(path: str, expected: str, value: Any) -> TypeError:
+    shown = f"a {type(value).__name__}"
+    if type(value) in _PLAIN:
+        shown = repr(value)[:60]
+    elif isinstance(value, dict):
+        shown = f"a dict with the keys {_listed(value)}"
+    elif isinstance(value, tuple | list):
+        shown += f" of {len(value)}"
+    return fail(TypeError, path, expected=expected, got=shown)
