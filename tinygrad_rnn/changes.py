@@ -12,7 +12,7 @@ from itertools import count
 from threading import get_ident
 from typing import Any
 
-__all__ = ["Watched", "note", "seen_elsewhere"]
+__all__ = ["Observed", "note", "seen_elsewhere"]
 
 _numbers = count(1)
 last = 0  # no number comes twice, so that equal means unchanged
@@ -39,7 +39,7 @@ def seen_elsewhere() -> Iterator[set[int]]:
         del _watching[key]
 
 
-class Watched:
+class Observed:
     """An object whose attributes are part of what a compiled program was recorded for."""
 
     def __setattr__(self, attribute: str, value: Any) -> None:

@@ -15,7 +15,7 @@ from ..errors import DTypeError, ShapeError, fail
 from ..tensor import Spec, Tensor
 from .views import Storage, View, compact_strides
 
-__all__ = ["Bindings", "Held", "Numbers", "State", "usable"]
+__all__ = ["Bindings", "Held", "Numbers", "OptimizerState", "usable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class OptimizerState:
     """An array that an optimiser keeps for a parameter."""
 
     optimizer: Any
@@ -62,7 +62,7 @@ class Bindings:
 
     Attributes
     ----------
-    entries : list of Held, State, Numbers or np.ndarray
+    entries : list of Held, OptimizerState, Numbers or np.ndarray
         Behind the arena, in order; an array is a constant.
     """
 
@@ -88,7 +88,7 @@ class Bindings:
         return self._held[key]
 
     def state(self, optimizer: Any, index: int, slot: int, spec: Spec) -> View:
-        return self._view(State(optimizer, index, slot, spec), spec, optimizer.slots[slot])
+        return self._view(OptimizerState(optimizer, index, slot, spec), spec, optimizer.slots[slot])
 
     def numbers(self, optimizer: Any, step: int, dtype: np.dtype) -> View:
         key = id(optimizer), step, dtype

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..changes import Watched, seen_elsewhere
+from ..changes import Observed, seen_elsewhere
 from ..garbage import uncollected
 from ..generators import unmoved
 from ..graph import flattened, rebuilt
@@ -386,7 +386,7 @@ class _Objects:
 def _takes_any_name(fn: Any) -> bool:
     """Whether the order of arguments with names may say something, as it does where any names are taken."""
     try:
-        taken = inspect.signature(fn.forward if isinstance(fn, Watched) and hasattr(fn, "forward") else fn).parameters
+        taken = inspect.signature(fn.forward if isinstance(fn, Observed) and hasattr(fn, "forward") else fn).parameters
     except (TypeError, ValueError):
         return True
     return any(p.kind is p.VAR_KEYWORD for p in taken.values())
@@ -394,7 +394,7 @@ def _takes_any_name(fn: Any) -> bool:
 
 def _roots(fn: Any, args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
     """The function and its arguments, as messages call them."""
-    yield (type(fn).__name__ if isinstance(fn, Watched) else ""), fn
+    yield (type(fn).__name__ if isinstance(fn, Observed) else ""), fn
     code = getattr(inspect.unwrap(getattr(fn, "__func__", fn)), "__code__", None)
     names = code.co_varnames[: code.co_argcount] if code is not None else ()
     names = names[isinstance(fn, MethodType) :]
@@ -417,7 +417,7 @@ def _signature(value: Any, arrays: list[np.ndarray]) -> Any:
         return kind, tuple([_signature(v, arrays) for v in value])
     if isinstance(value, dict):
         return kind, tuple([(k, _signature(v, arrays)) for k, v in value.items()])
-    if isinstance(value, Watched):
+    if isinstance(value, Observed):
         return Same(value)
     if kind is float:
         return kind, repr(value)  # 0.0 and -0.0 differ, NaN equals itself

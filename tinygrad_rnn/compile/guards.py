@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from .. import changes
-from ..changes import Watched
+from ..changes import Observed
 from ..tensor import Tensor
-from .reach import MISSING, Cell, Global, Reach, content, names_in, visible
+from .reach import MISSING, FreeVariable, GlobalVariable, Reach, content, names_in, visible
 
 __all__ = ["Cause", "Entry", "Guards", "Same"]
 
@@ -133,12 +133,12 @@ class Entry:
         return id(self.owner), self.name
 
 
-def _attribute(module: Watched, name: str) -> Any:
+def _attribute(module: Observed, name: str) -> Any:
     own = vars(module)
     return own[name] if name in own else getattr(type(module), name, MISSING)
 
 
-def _of_class(module: Watched, name: str) -> Any:
+def _of_class(module: Observed, name: str) -> Any:
     return getattr(type(module), name, MISSING)
 
 
@@ -162,8 +162,10 @@ def _had_gradient(t: Tensor, _: str) -> bool:
     return t.grad is not None
 
 
-def _variable(v: Global | Cell) -> Entry:
-    return Entry(v.names, v.name, v.label, _global) if isinstance(v, Global) else Entry(v.cell, "", v.label, _content)
+def _variable(v: GlobalVariable | FreeVariable) -> Entry:
+    if isinstance(v, GlobalVariable):
+        return Entry(v.names, v.name, v.label, _global)
+    return Entry(v.cell, "", v.label, _content)
 
 
 def _switch(t: Tensor, label: str) -> Entry:
@@ -258,9 +260,9 @@ class Guards:
 
     def is_read(self, entry: Entry) -> bool:
         """Whether any code may read it: that of the user's functions, or the methods of the module that has it."""
-        if not isinstance(entry.owner, Watched) or _is_trained(entry.value):
+        if not isinstance(entry.owner, Observed) or _is_trained(entry.value):
             return True
-        kinds = [kind for kind in type(entry.owner).__mro__ if Watched not in kind.__bases__]
+        kinds = [kind for kind in type(entry.owner).__mro__ if Observed not in kind.__bases__]
         codes = chain(self._codes, *map(_codes_of, kinds))
         return any(entry.name in names_in(code).read for code in codes)
 
@@ -277,7 +279,7 @@ class Guards:
 def _is_trained(value: Any) -> bool:
     """Whether a value holds modules or parameters, which ``parameters()`` reads by no name."""
     held = value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else [value]
-    return any(isinstance(v, Watched) or (isinstance(v, Tensor) and v.requires_grad) for v in held)
+    return any(isinstance(v, Observed) or (isinstance(v, Tensor) and v.requires_grad) for v in held)
 
 
 def _codes_of(kind: type) -> list[CodeType]:

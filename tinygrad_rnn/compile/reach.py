@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from ..changes import Watched
+from ..changes import Observed
 from ..tensor import Tensor
 
-__all__ = ["MISSING", "Cell", "Global", "Reach", "content", "names_in", "visible"]
+__all__ = ["MISSING", "FreeVariable", "GlobalVariable", "Reach", "content", "names_in", "visible"]
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 MOST = 1000  # a longer container holds data
@@ -42,7 +42,7 @@ _DATA = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(N
 
 
 @dataclass(frozen=True, slots=True)
-class Global:
+class GlobalVariable:
     """A name in the globals of a function, in those of a module of the user's, or in a class."""
 
     names: dict[str, Any] | type
@@ -51,7 +51,7 @@ class Global:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class FreeVariable:
     """A variable of the function around a function."""
 
     cell: CellType
@@ -65,7 +65,7 @@ class Reach:
     Attributes
     ----------
     modules : dict of id to (label, module)
-    variables : dict of (id of what holds it, name) to Global or Cell
+    variables : dict of (id of what holds it, name) to GlobalVariable or FreeVariable
     codes : list of code
         Of the user's functions.
     tensors : list of (label, tensor)
@@ -74,8 +74,8 @@ class Reach:
         Names of attributes that the codes read.
     """
 
-    modules: dict[int, tuple[str, Watched]] = field(default_factory=dict)
-    variables: dict[tuple[int, str], Global | Cell] = field(default_factory=dict)
+    modules: dict[int, tuple[str, Observed]] = field(default_factory=dict)
+    variables: dict[tuple[int, str], GlobalVariable | FreeVariable] = field(default_factory=dict)
     codes: list[CodeType] = field(default_factory=list)
     tensors: list[tuple[str, Tensor]] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
@@ -107,7 +107,7 @@ class Reach:
             self.tensors.append((label, value))
         elif isinstance(value, _DATA):
             return
-        elif isinstance(value, Watched):
+        elif isinstance(value, Observed):
             self.modules[id(value)] = label, value
             self._add((f"{label}.{name}", v) for name, v in visible(value))
             self._class(type(value))
@@ -140,7 +140,7 @@ class Reach:
     def _method(self, method: MethodType) -> None:
         owner = method.__self__
         self._add([("self", owner), ("", method.__func__)])
-        if not isinstance(owner, Watched | type) and _is_foreign_class(type(owner)):
+        if not isinstance(owner, Observed | type) and _is_foreign_class(type(owner)):
             held = getattr(owner, "__dict__", None) or {}
             self._add(((name.lstrip("_"), v) for name, v in held.items()), through=False)
 
@@ -162,7 +162,7 @@ class Reach:
         for base in kind.__mro__:
             for name, value in () if _is_foreign_class(base) else vars(base).items():
                 if name in self.read and not name.startswith("__") and not hasattr(type(value), "__get__"):
-                    self._variable(base, Global(base, name, f"{base.__name__}.{name}"))
+                    self._variable(base, GlobalVariable(base, name, f"{base.__name__}.{name}"))
 
     def _function(self, fn: FunctionType) -> None:
         code, cells = fn.__code__, fn.__closure__ or ()
@@ -178,7 +178,7 @@ class Reach:
         self.read |= names_in(code).read
         for name, cell in around.items():
             if name != "__class__" and content(cell) is not MISSING:
-                self._variable(cell, Cell(cell, name))
+                self._variable(cell, FreeVariable(cell, name))
             self._add([(name, content(cell))])
         for chain in names_in(code).chains:
             self._resolve(chain, around, fn.__globals__)
@@ -190,18 +190,18 @@ class Reach:
             value = content(around[first])
         else:
             value = names.get(first, MISSING)
-            self._variable(names, Global(names, first, first))
+            self._variable(names, GlobalVariable(names, first, first))
         label = first
         for attribute in attributes:
             if not isinstance(value, ModuleType) or _is_foreign_module(value):
                 break
             label += f".{attribute}"
-            self._variable(vars(value), Global(vars(value), attribute, label))
+            self._variable(vars(value), GlobalVariable(vars(value), attribute, label))
             value = vars(value).get(attribute, MISSING)
         self._add([(label, value)])
 
-    def _variable(self, holder: Any, variable: Global | Cell) -> None:
-        name = variable.name if isinstance(variable, Global) else ""
+    def _variable(self, holder: Any, variable: GlobalVariable | FreeVariable) -> None:
+        name = variable.name if isinstance(variable, GlobalVariable) else ""
         self.variables.setdefault((id(holder), name), variable)
 
 
@@ -218,7 +218,7 @@ def _parts(label: str, value: Any) -> Iterable[tuple[str, Any]]:
     return _numbered(label, value)
 
 
-def visible(module: Watched) -> Iterator[tuple[str, Any]]:
+def visible(module: Observed) -> Iterator[tuple[str, Any]]:
     """The attributes of a module that may change what it computes."""
     return ((name, value) for name, value in list(vars(module).items()) if name not in HIDDEN)
 

@@ -14,7 +14,7 @@ from ..kernels.machine import SCRATCH, machine
 from ..kernels.native import FAULT, environment
 from ..tensor import Spec, Tensor, describe, located
 from .arena import ALIGNMENT
-from .bindings import Bindings, Held, Numbers, State, usable
+from .bindings import Bindings, Held, Numbers, OptimizerState, usable
 from .emit import Instruction
 from .views import View
 
@@ -47,7 +47,7 @@ class Table:
         self.tensors = [(e.tensor, slot) for e, slot in held if not (e.gradient or e.renewed)]
         self.renewed = [(e.tensor, slot) for e, slot in held if e.renewed]
         self.gradients = [(e.tensor, slot) for e, slot in held if e.gradient]
-        self.states = [(e.optimizer, e.index, e.slot, slot) for e, slot in bindings.of_kind(State)]
+        self.states = [(e.optimizer, e.index, e.slot, slot) for e, slot in bindings.of_kind(OptimizerState)]
         self.numbers = [(e.optimizer, e.step, slot) for e, slot in bindings.of_kind(Numbers)]
 
 

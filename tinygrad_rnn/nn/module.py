@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..changes import Watched
+from ..changes import Observed
 from ..scope import current, scope, using
 from ..tensor import Tensor
 from .loading import fitted, read_state
@@ -15,7 +15,7 @@ from .loading import fitted, read_state
 __all__ = ["Module", "entered"]
 
 
-class Module(Watched):
+class Module(Observed):
     """Base of all layers and models: write ``forward``, and set tensors and modules as attributes.
 
     Parameters are the attributes made by ``tg.parameter``, also inside plain lists, tuples and dicts, in the order in
@@ -108,7 +108,7 @@ class Module(Watched):
     def train(self, mode: bool = True) -> Module:
         """Switch dropout and the like on, here and in all modules inside."""
         for module in self.modules():
-            Watched.__setattr__(module, "training", bool(mode))
+            Observed.__setattr__(module, "training", bool(mode))
         return self
 
     def eval(self) -> Module:
