@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import by_hand, floors, turns
+from tests.benchmarks import against, by_hand, floors, turns
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.measure import PEERS, measure, movements
 from tests.benchmarks.workloads import WORKLOADS, Workload
@@ -179,3 +179,30 @@ def test_options(capsys):
     with pytest.raises(SystemExit):
         benchmarks.options(["--only", "short"])
     assert "unknown: short; there are charrnn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("before", "after", "met"), [(1.0, 1.02, True), (1.0, 0.5, True), (1.0, 1.05, False)])
+def test_a_commit_that_is_slower_is_noticed(monkeypatch, capsys, before, after, met):
+    """Both take turns, in either order, and the figure is the ratio of their times."""
+    turns_taken = []
+
+    class Told:
+        def __init__(self, package, workload):
+            self.ours = package == against.ROOT
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def turn(self, seconds):
+            turns_taken.append(self.ours)
+            return after if self.ours else before
+
+    monkeypatch.setattr(against, "Worker", Told)
+    monkeypatch.setattr(against, "unpacked", lambda commit, folder: folder)
+    (figure,) = against.compare("abc", ["long"], 1, 2.0)
+    assert (figure.value, figure.met) == (before / after, met)
+    assert turns_taken[2:6] == [True, False, False, True]
+    assert "Beside abc" in capsys.readouterr().out
