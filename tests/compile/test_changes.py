@@ -283,11 +283,16 @@ def test_parameters_that_a_module_makes_when_it_is_first_called():
     """They are made once, and kept."""
 
     class Lazy(tg.nn.Module):
-        w = None
+        def __init__(self):
+            self.weights = []
+
+        @property
+        def w(self):
+            return self.weights[0]
 
         def forward(self, x):
-            if self.w is None:
-                self.w = tg.parameter(np.ones(x.shape))
+            if not self.weights:
+                self.weights.append(tg.parameter(np.ones(x.shape)))
             return (self.w * x).sum()
 
     def made(kind):

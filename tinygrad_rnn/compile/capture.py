@@ -177,7 +177,9 @@ def _check_switched(effects: Effects) -> None:
 
 def _kept(effects: Effects) -> set[int]:
     """The ids of what the modules hold that were called."""
-    return {id(value) for module in effects.modules.values() for value in vars(module).values()}
+    modules = effects.modules.values()
+    held = {id(value) for module in modules for value in vars(module).values()}
+    return held | {id(t) for module in modules for _, t in module.named_tensors()}
 
 
 def _is_passing(made: Any, effects: Effects, kept: set[int]) -> bool:

@@ -59,7 +59,8 @@ class Module(Observed):
 
     # What it holds --------------------------------------------------------------------------------------------------
 
-    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """``(path, tensor)`` of all that is saved: the parameters, also frozen ones, and other tensors."""
         seen: set[int] = set()
         for prefix, module in self.named_modules():
             for attribute, value in vars(module).items():
@@ -70,7 +71,7 @@ class Module(Observed):
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """``(path, parameter)`` of this module and those inside; one that is shared appears once."""
-        return ((path, t) for path, t in self._named_tensors() if t.requires_grad)
+        return ((path, t) for path, t in self.named_tensors() if t.requires_grad)
 
     def parameters(self) -> list[Tensor]:
         """The tensors that are trained."""
@@ -124,7 +125,7 @@ class Module(Observed):
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all tensors by path, to be saved or loaded into a module of the same make."""
-        return {path: t.numpy().copy() for path, t in self._named_tensors()}
+        return {path: t.numpy().copy() for path, t in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Assign tensors by path. Either all fit and are assigned, or nothing is changed.
@@ -138,7 +139,7 @@ class Module(Observed):
         TypeError, ValueError
             If the state is no mapping; if an entry cannot be read or does not fit into the tensor's dtype.
         """
-        own, given = dict(self._named_tensors()), read_state("load_state_dict", state)
+        own, given = dict(self.named_tensors()), read_state("load_state_dict", state)
         missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys(), key=str)
         if missing or unknown:
             raise KeyError(

@@ -156,7 +156,7 @@ class Checkpoints:
     @contextmanager
     def _put_back_if_refused(self) -> Iterator[None]:
         """Put model, optimiser, batches and generators back as they were if the block fails, wherever it does."""
-        tensors = [(t, t.data, t.assigned) for _, t in self._model._named_tensors()]
+        tensors = [(t, t.data, t.assigned) for _, t in self._model.named_tensors()]
         steps, state = self._optimizer.step_count, list(self._optimizer.state)
         sources = [(s, dict(vars(s))) for s in (self._batches, getattr(self._batches, "source", None)) if s is not None]
         generators = [(g, g.bit_generator.state) for g in self._generators.values()]
