@@ -212,7 +212,7 @@ class _Walk:
             self.push(name, value)
         for value in (fn.__defaults__, fn.__kwdefaults__):
             self.push(fn.__name__, value)
-        if not self.is_own(fn.__module__):
+        if not self.is_own(fn.__globals__.get("__name__")):  # a decorator may have exchanged __module__
             return
         for chain in _chains(fn.__code__):
             self.names.update(chain[1:])
@@ -231,7 +231,8 @@ class _Walk:
         """The methods of the user's classes whose names are called anywhere."""
         for kind, where in list(self.classes.items()):
             for part in kind.__mro__:
-                for name in self.names & vars(part).keys() if self.is_own(part.__module__) else ():
+                own = vars(part).keys() if self.is_own(part.__module__) else ()
+                for name in [n for n in own if n in self.names or (n.startswith("__") and callable(vars(part)[n]))]:
                     method = vars(part)[name]
                     self.push(where, getattr(method, "fget", None) or getattr(method, "__func__", method))
 

@@ -37,7 +37,8 @@ class Graph:
     placeholders : tuple of Tensor
         The inputs of a traced function, in the order of its arguments.
     checks : tuple of Tensor
-        What a traced function asks of its values: not among the nodes, and looked at whenever the graph is computed.
+        What a traced function asks of its values, and the random numbers that it draws, needed or not: not among the
+        nodes for that, but computed whenever the graph is.
     """
 
     _repr_svg_: ClassVar[Callable[[Graph], str | None]]  # what notebooks show; set by viz, which draws it
@@ -255,7 +256,7 @@ def trace(fn: Any, *specs: Any) -> Graph:
         raise TypeError("trace: the function changes parameters, which a graph cannot do; use tg.compile")
     outputs: list[Tensor] = []
     structure = flattened(result, outputs)
-    return Graph(outputs, placeholders, structure, effects.ranges)
+    return Graph(outputs, placeholders, structure, [*effects.ranges, *effects.drawn])
 
 
 def _spec(given: Any) -> Spec:

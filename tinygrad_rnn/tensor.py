@@ -490,7 +490,7 @@ class Tensor:
 
     def __reduce__(self) -> Any:
         self._must_be_leaf("pickled")
-        return _restore_leaf, (self.data, self.requires_grad, self.name)
+        return _restore_leaf, (self.data.copy(), self.requires_grad, self.name)
 
     def _must_be_leaf(self, done: str) -> None:
         if not self.is_leaf or self.is_symbolic:

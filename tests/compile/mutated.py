@@ -361,8 +361,12 @@ def _run(subject: Subject, program: Any, arrays: list[np.ndarray]) -> tuple[str,
     slack = _slack(program)
     letter, said = RAN, ""
     expected = _expected(recording, arrays)
+    had = {t.serial for t in recording.carried.values()}
+    gradients = [(t, t.grad if t.serial in had else None) for t in recording.watched[0]]  # as when it was recorded
     try:
         for turn in range(2):
+            for t, g in gradients:
+                t.grad = g
             result = program(*_filled(program._call.args, arrays), **_filled(program._call.kwargs, arrays))
             if turn == 0 and expected is not None:
                 said = _difference(program, result, expected)

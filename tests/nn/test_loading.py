@@ -75,8 +75,8 @@ def model():
 
 def everything(made, optimizer):
     """All that could be changed: the very arrays, what they hold, and when tensors were assigned last."""
-    tensors = [(id(t.data), t.data.tobytes(), t.assigned) for _, t in made._named_tensors()]
-    grads = [None if t.grad is None else t.grad.numpy().tobytes() for _, t in made._named_tensors()]
+    tensors = [(id(t.data), t.data.tobytes(), t.assigned) for _, t in made.named_tensors()]
+    grads = [None if t.grad is None else t.grad.numpy().tobytes() for _, t in made.named_tensors()]
     state = [(id(a), a.tobytes()) for slots in optimizer.state for a in slots]
     return tensors, grads, state, optimizer.step_count
 

@@ -281,7 +281,7 @@ class Trainer:
         )  # fmt: skip
 
     def everything(self, folder: Path) -> dict[str, object]:
-        tensors = self.model._named_tensors()
+        tensors = self.model.named_tensors()
         sources = [self.batches, getattr(self.batches, "source", self.batches)]
         found = {name: (id(t.data), t.data.tobytes(), t.assigned, t.grad) for name, t in tensors}
         return found | {

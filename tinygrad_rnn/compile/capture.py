@@ -208,10 +208,11 @@ def _left_behind(
 
     A gradient that an update has used is not kept where the function itself forgets it on the next call.
     """
-    used = {change.what.parameter.serial for change in effects.changes if isinstance(change.what, Update)}
+    updates = [change.what for change in effects.changes if isinstance(change.what, Update)]
+    used = {(u.parameter.serial, id(u.gradient)) for u in updates}
     left, cleared = [], []
     for t, g in grads:
-        if t.serial in effects.zeroed and (g is None or t.serial in used):
+        if t.serial in effects.zeroed and (g is None or (t.serial, id(g)) in used):
             cleared.append(t)
         elif g is not None and g is not effects.carried.get(t.serial):
             left.append((t, g))

@@ -43,8 +43,8 @@ _REFUSALS = (
 )  # fmt: skip
 _FIELDS = {
     "version": int, "nodes": list, "arguments": list, "call": dict, "bound": list, "carried": list, "results": list,
-    "left": list, "cleared": list, "last": (int, type(None)), "drawn": list, "ranges": list, "segments": list,
-    "optimizers": list, "generators": int, "anomaly": bool,
+    "left": list, "cleared": list, "asked": list, "last": (int, type(None)), "drawn": list, "ranges": list,
+    "segments": list, "optimizers": list, "generators": int, "anomaly": bool,
 }  # fmt: skip
 _NODE = {
     "id": str, "op": str, "inputs": list, "params": dict, "shape": list, "dtype": str, "name": (str, type(None)),
@@ -123,6 +123,7 @@ class _Reader:
             raise wrong("ranges", "positions of checks of integers, in order", str(ranges))
         left = [(self.nodes[k], self.tensor(name, self.nodes[k], "left")) for k, name in self.pairs("left", count)]
         cleared = [self.named(name, "cleared") for name in strings_of(written["cleared"], "cleared")]
+        asked = [self.named(name, "asked") for name in strings_of(written["asked"], "asked")]
         placeholders = [self.argument(k, argument) for k, argument in enumerate(written["arguments"])]
         stand_ins = {self.nodes[k].serial: self.tensor(name, self.nodes[k], "carried") for k, name in carried}
         leaves = {self.nodes[k].serial: self.tensor(name, self.nodes[k], "bound") for k, name in bound}
@@ -132,6 +133,7 @@ class _Reader:
             placeholders, [*(self.nodes[k] for k in results), *(node for node, _ in left)], len(results),
             [t for _, t in left], cleared, leaves, stand_ins, self.changes, self.last(), self.segments(),
             [self.nodes[k] for k in drawn], [self.nodes[k] for k in ranges], anomaly=written["anomaly"],
+            watched=(asked, []),
             call=call_of(written["call"], len(placeholders), len(results)),
         )  # fmt: skip
 

@@ -115,7 +115,7 @@ class _Cache:
     """The programs of one function, or of one method of one object."""
 
     def __init__(self) -> None:
-        self.lock, self.turns = Turns(), Turns()  # to look for a program; to run one that changes something
+        self.seekers, self.turns = Turns(), Turns()  # to look for a program; to run one that changes something
         self.by_key: dict[Any, list[_Recorded]] = {}  # the last used one last
         self.order: OrderedDict[_Recorded, None] = OrderedDict()  # the last used one last
         self.causes: dict[Any, Counter[Cause]] = {}  # how many programs were recorded because of what, by key
@@ -150,11 +150,13 @@ class _Cache:
         self.dropped += 1
 
     def causes_of(self, key: Any) -> list[Entry]:
-        """What has changed since the program was recorded that comes nearest to being right, counted."""
+        """What has changed since the program was recorded that comes nearest to being right."""
         differences = [list(r.guards.differences()) for r in reversed(self.by_key.get(key, ()))]
-        nearest = min(differences, key=len, default=[])
-        self.causes.setdefault(key, Counter()).update(entry.cause for entry in nearest)
-        return [entry.again() for entry in nearest]
+        return [entry.again() for entry in min(differences, key=len, default=[])]
+
+    def count(self, key: Any, causes: list[Entry]) -> None:
+        """Count what has made another program necessary."""
+        self.causes.setdefault(key, Counter()).update(entry.cause for entry in causes)
 
     def forget(self, entry: Entry) -> None:
         """Guard something no more."""
@@ -193,28 +195,28 @@ class Compiled:
 
     @property
     def programs(self) -> list[Program]:
-        with self._cache.lock:
+        with self._cache.seekers.lock:
             return [recorded.program for recorded in self._cache.order]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if self._owner is not None and args and isinstance(args[0], self._owner):
             return self.__get__(args[0])(*args[1:], **kwargs)
         if current().tracing is not None:
             return self._fn(*args, **kwargs)  # part of the function that is being recorded
         arrays: list[np.ndarray] = []
         args, kwargs, key = self._key(args, kwargs, arrays)
-        with self._cache.lock:
+        with self._cache.seekers.lock:
             recorded = self._found(key, args, kwargs, arrays)
         results = recorded.program.run_fitting(arrays)
         return rebuilt(recorded.form, iter([leaf(a) for a in results])) if recorded.form is not None else None
 
-    def program(self, *args: Any, **kwargs: Any) -> Program:
+    def program(self, /, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, recorded if need be, but not run."""
         if self._owner is not None and args and isinstance(args[0], self._owner):
             return self.__get__(args[0]).program(*args[1:], **kwargs)
         arrays: list[np.ndarray] = []
         args, kwargs, key = self._key(args, kwargs, arrays)
-        with self._cache.lock:
+        with self._cache.seekers.lock:
             return self._found(key, args, kwargs, arrays).program
 
     def _key(self, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> tuple[Any, Any, Any]:
@@ -232,6 +234,7 @@ class Compiled:
         causes = cache.causes_of(key)
         with seen_elsewhere() as changed:
             recorded = self._recorded(key, args, kwargs, arrays)
+        cache.count(key, causes)
         if recorded.guards.concern(changed):
             return recorded  # good for this call; of the next it is not known which state it was recorded in
         cache.add(recorded)
@@ -316,8 +319,8 @@ class Compiled:
         if own is None:
             return self._objects.cache_of(instance, self._max_programs)
         methods = own.get("_compiled_methods")
-        if methods is None or methods.owner != id(instance):  # or that of another, of which this one is a copy
-            methods = own["_compiled_methods"] = _Methods(id(instance))
+        if methods is None or methods.owner is not instance:  # or that of another, of which this one is a copy
+            methods = own["_compiled_methods"] = _Methods(instance)
         found = methods.caches.get(self)
         return found if found is not None else methods.caches.setdefault(self, _Cache())
 
@@ -347,9 +350,17 @@ class Compiled:
 class _Methods:
     """The programs of an object's compiled methods, kept in its ``__dict__``; a copy of it has none."""
 
-    def __init__(self, owner: int = 0) -> None:
-        self.owner = owner
+    def __init__(self, owner: Any = None) -> None:
+        self._owner: Callable[[], Any]
+        try:
+            self._owner = weakref.ref(owner)
+        except TypeError:  # there are no weak references to it, nor to None
+            self._owner = lambda: owner
         self.caches: dict[Compiled, _Cache] = {}
+
+    @property
+    def owner(self) -> Any:
+        return self._owner()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Methods:
         return _Methods()

@@ -19,7 +19,7 @@ import numpy as np
 from .. import changes
 from ..changes import Observed
 from ..tensor import Tensor
-from .reach import MISSING, FreeVariable, GlobalVariable, Reach, content, names_in, visible
+from .reach import MISSING, MOST, FreeVariable, GlobalVariable, Reach, content, names_in, visible
 
 __all__ = ["Cause", "Entry", "Guards", "Same"]
 
@@ -53,7 +53,7 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
         return kind, value.hex()  # 0.0 and -0.0 differ, NaN equals itself
     if isinstance(value, np.generic):
         return kind, value.tobytes()
-    if not isinstance(value, _CONTAINERS if deep else tuple) or id(value) in around:
+    if not isinstance(value, _CONTAINERS if deep else tuple) or id(value) in around or len(value) > MOST:
         return Same(value)
     if isinstance(value, set | frozenset):
         return kind, frozenset(value)
@@ -70,7 +70,7 @@ def _containers(value: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     found, work, seen = [], [value], set()
     while work:
         v = work.pop()
-        if isinstance(v, _CONTAINERS) and id(v) not in seen:
+        if isinstance(v, _CONTAINERS) and id(v) not in seen and len(v) <= MOST:
             seen.add(id(v))
             inside = tuple(_inside(v))
             if not isinstance(v, tuple | frozenset):
@@ -263,8 +263,8 @@ class Guards:
         if not isinstance(entry.owner, Observed) or _is_trained(entry.value):
             return True
         kinds = [kind for kind in type(entry.owner).__mro__ if Observed not in kind.__bases__]
-        codes = chain(self._codes, *map(_codes_of, kinds))
-        return any(entry.name in names_in(code).read for code in codes)
+        named = map(names_in, chain(self._codes, *map(_codes_of, kinds)))
+        return any(entry.name in names.read or names.may_read_any for names in named)
 
     def concern(self, changed: set[int]) -> bool:
         """Whether anything of these ids is guarded."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..effects import Update
-from ..errors import PlaceholderError, fail
+from ..errors import GradientError, PlaceholderError, fail
 from ..graph import Graph, fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..scope import current
@@ -112,6 +111,8 @@ class Program:
         self.recording = recording
         self.record_seconds = record_seconds
         self._turns = turns or Turns()
+        self._has_effects = bool(recording.changes or recording.left or recording.cleared or recording.drawn)
+        self._call = recording.call or Call.plain(len(recording.placeholders), recording.results)
         self.graph = Graph(recording.shown, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
         last = [] if recording.last is None else [recording.last]
@@ -177,7 +178,7 @@ class Program:
 
     # Running ----------------------------------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run once, as the function is called.
 
         Parameters
@@ -211,44 +212,50 @@ class Program:
                 hint="call the function that it was recorded of",
             )  # fmt: skip
         call = self._call
+        self._check_gradients()
         return call.results(self.run_fitting(call.arrays(args, kwargs, self.recording.placeholders, "program")))
 
-    @cached_property
-    def _call(self) -> Call:
-        recording = self.recording
-        return recording.call or Call.plain(len(recording.placeholders), recording.results)
-
-    def run(self, arrays: Sequence[Any]) -> list[np.ndarray]:
+    def run(self, arrays: Iterable[Any]) -> list[np.ndarray]:
         """Run once; gives the results, and changes what has to change.
 
         Any number of threads may call it: each works in memory of its own. Those that change something take turns.
 
         Parameters
         ----------
-        arrays : sequence of arrays or tensors
+        arrays : iterable of arrays or tensors
             Of the recorded shapes; of the recorded types, or of such as can be converted without a change of kind.
 
         Raises
         ------
         TypeError, ShapeError, DTypeError
             If there are more or fewer, or one does not fit.
+        GradientError
+            If a tensor has a gradient from before, and had none when the program was recorded, or the reverse.
         """
-        places = self.recording.placeholders
+        places, arrays = self.recording.placeholders, list(arrays)
         if len(arrays) != len(places):
             raise fail(TypeError, "program: arguments", expected=f"{len(places)} arrays", got=str(len(arrays)))
+        self._check_gradients()
         return self.run_fitting([fitting(t, a, "program") for t, a in zip(places, arrays, strict=True)])
+
+    def _check_gradients(self) -> None:
+        """Refuse to run where there are gradients from before and there were none when it was recorded, or none now."""
+        had = {t.serial for t in self.recording.carried.values()}
+        for t in self.recording.watched[0]:
+            if (t.grad is not None) != (t.serial in had):
+                raise fail(
+                    GradientError, f"program: .grad of {describe(t)}",
+                    expected="one from before, as when it was recorded" if t.serial in had else
+                    "None, as when it was recorded", got="None" if t.grad is None else "a gradient",
+                    hint="forget it, or call backward() before; a compiled function has a program for each case",
+                )  # fmt: skip
 
     def run_fitting(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays that are known to be of the recorded shapes and types."""
         if not self._has_effects:
             return self._run(arrays)
-        with self._turns:
+        with self._turns.lock:
             return self._run(arrays)
-
-    @cached_property
-    def _has_effects(self) -> bool:
-        recording = self.recording
-        return bool(recording.changes or recording.left or recording.cleared or recording.drawn)
 
     def _run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         workspace = self._workspace()
@@ -291,7 +298,7 @@ class Program:
                 if optimizer is not None:
                     optimizer.step_count += 1
 
-    def profile(self, *args: Any, repeats: int = 10, **kwargs: Any) -> Profile:
+    def profile(self, /, *args: Any, repeats: int = 10, **kwargs: Any) -> Profile:
         """Where time goes, when the program is called with these arguments.
 
         Nothing is changed by it: parameters, the state of optimisers and generators are put back.
@@ -299,7 +306,7 @@ class Program:
         arrays = self._call.arrays(args, kwargs, self.recording.placeholders, "profile")
         times = np.zeros(len(self.instructions), np.int64)
         workspace = self._workspace()
-        with self._turns, self._put_back(workspace):
+        with self._turns.lock, self._put_back(workspace):
             for _ in range(repeats):
                 workspace.stage(arrays)
                 workspace.time(times)

@@ -22,10 +22,11 @@ import numpy as np
 from ..changes import Observed
 from ..tensor import Tensor
 
-__all__ = ["MISSING", "FreeVariable", "GlobalVariable", "Reach", "content", "names_in", "visible"]
+__all__ = ["MISSING", "MOST", "FreeVariable", "GlobalVariable", "Reach", "content", "names_in", "visible"]
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 MOST = 1000  # a longer container holds data
+_ANY = {"getattr", "vars", "attrgetter", "eval", "__dict__", "__getattribute__"}
 HIDDEN = ("_name", "_compiled_methods")  # attributes of modules that change no result
 
 _PACKAGE = Path(__file__).parent.parent
@@ -121,6 +122,8 @@ class Reach:
             self._add([(label, value.func), *_parts(label, value.args), *value.keywords.items()])
         elif isinstance(value, property):
             self._add([(label, value.fget)])
+        elif isinstance(value, staticmethod | classmethod):
+            self._add([(label, value.__func__)])
         elif isinstance(value, type):
             self._class(value)
             self._work.extend(self._pending.pop("__init__", ()))
@@ -247,6 +250,11 @@ class Names:
 
     chains: frozenset[tuple[str, ...]]
     read: frozenset[str]
+
+    @property
+    def may_read_any(self) -> bool:
+        """Whether it may read attributes by names that it makes."""
+        return not self.read.isdisjoint(_ANY) or any(chain[0] in _ANY for chain in self.chains)
 
 
 @lru_cache(4096)

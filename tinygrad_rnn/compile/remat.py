@@ -81,7 +81,7 @@ def recompute(rewriter: Rewriter, segment: Segment) -> None:
     roots = {t.serial for t in rewriter.roots}
     for t in rewriter.nodes if copies else ():
         own_room = t.serial in members and t.serial in kept - roots and t.ndim and t.op not in FREE | JOINS
-        if own_room and "generator" not in t.params:
+        if own_room and "generator" not in t.params and t.op not in CHANGING:
             replaced[t.serial] = _in_own_room(t)
     rewriter.replace(replaced)
 

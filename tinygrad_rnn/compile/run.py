@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from ..errors import anomaly
-from ..kernels.machine import SCRATCH, machine
+from ..kernels.machine import REACHED, SCRATCH, machine
 from ..kernels.native import FAULT, environment
 from ..tensor import Spec, Tensor, describe, located
 from .arena import ALIGNMENT
@@ -72,11 +72,19 @@ class Workspace:
         self.addresses = tuple([a.ctypes.data for a in arrays])
         self.staging = [self.array(v) for v in table.inputs]
         self.outputs = [self._array_later(v) for v in table.results]
-        self.reached = 0  # instructions that have been carried out
+
+    @property
+    def reached(self) -> int:
+        """How many instructions have been carried out."""
+        return int(self.scratch[REACHED])
+
+    @reached.setter
+    def reached(self, count: int) -> None:
+        self.scratch[REACHED] = count
 
     def bind(self, slot: int, array: np.ndarray) -> None:
-        self.held[slot] = array
         self.bases[slot] = array.ctypes.data
+        self.held[slot] = array  # last: an interruption before it binds anew
 
     def array(self, view: View) -> np.ndarray:
         """A view as an array of NumPy's."""
@@ -147,12 +155,13 @@ class Workspace:
         if watched or numba.config.DISABLE_JIT:
             self._one_by_one(watched)
             return
-        run, end = machine()[0], len(self.table.instructions)
-        while self.reached < end:
-            self.reached = run(*self.addresses, self.reached, end)
-            if self.reached < end:
-                self._by_hand(self.table.instructions[self.reached])
-                self.reached += 1
+        run, at, end = machine()[0], 0, len(self.table.instructions)
+        while at < end:
+            at = run(*self.addresses, at, end)
+            if at < end:
+                self._by_hand(self.table.instructions[at])
+                at += 1
+                self.reached = at
 
     def _one_by_one(self, watched: bool) -> None:
         """Instruction by instruction, each result examined if need be."""
@@ -160,23 +169,23 @@ class Workspace:
         for at, i in enumerate(self.table.instructions):
             if run is None or i.address == 0 or run(*self.addresses, at, at + 1) == at:
                 self._by_hand(i)
-            self.reached = at + 1
+                self.reached = at + 1
             if watched:
                 self._look_at(i)
 
     def time(self, times: np.ndarray) -> None:
         """Run, and add the nanoseconds of each instruction to `times`."""
-        self.reached, self.environment[FAULT] = 0, 0
+        self.environment[FAULT] = 0
         self.refresh()
-        end = len(self.table.instructions)
-        while self.reached < end:
+        at, end = 0, len(self.table.instructions)
+        while at < end:
             if not numba.config.DISABLE_JIT:
-                self.reached = machine()[1](*self.addresses, self.reached, end, times.ctypes.data)
-            if self.reached < end:
+                at = machine()[1](*self.addresses, at, end, times.ctypes.data)
+            if at < end:
                 began = time.perf_counter_ns()
-                self._by_hand(self.table.instructions[self.reached])
-                times[self.reached] += time.perf_counter_ns() - began
-                self.reached += 1
+                self._by_hand(self.table.instructions[at])
+                times[at] += time.perf_counter_ns() - began
+                at += 1
 
     def _by_hand(self, i: Instruction) -> None:
         """What the machine has stopped at: a step for Python, or a fault."""

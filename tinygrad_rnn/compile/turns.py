@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from types import TracebackType
 from weakref import WeakSet
 
 __all__ = ["Turns"]
@@ -13,11 +12,16 @@ __all__ = ["Turns"]
 class Turns:
     """Threads take turns; the thread whose turn it is may come again, as a signal handler does.
 
+    Attributes
+    ----------
+    lock : threading.RLock
+        To be used in a ``with`` statement.
+
     Examples
     --------
     >>> from tinygrad_rnn.compile.turns import Turns
     >>> turns = Turns()
-    >>> with turns, turns:
+    >>> with turns.lock, turns.lock:
     ...     print("in turn")
     in turn
     """
@@ -28,15 +32,7 @@ class Turns:
 
     def renew(self) -> None:
         """Forget who has the turn."""
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self._lock.release()
+        self.lock = threading.RLock()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Turns:
         return Turns()

@@ -13,7 +13,7 @@ from ..ops.elementwise import add, vanishes
 from ..ops.shape import broadcast_to
 from ..scope import current, recording, using
 from ..tensor import Tensor, describe
-from .reverse import dependent, separated
+from .reverse import cut_off, dependent, separated
 
 __all__ = ["jvp"]
 
@@ -51,7 +51,7 @@ def jvp(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any],
     outputs = [y] if isinstance(y, Tensor) else list(y)
     recorded = create_graph or current().tracing is not None or any(t.is_symbolic for t in outputs)
     with using(lambda s: replace(s, recording=recorded)):
-        results = push_tangents(outputs, directions, after)
+        results = list(cut_off(dict(enumerate(push_tangents(outputs, directions, after))), create_graph).values())
     return y, results[0] if isinstance(y, Tensor) else results
 
 

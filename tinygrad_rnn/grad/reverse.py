@@ -85,8 +85,16 @@ def pull(
     """Cotangents of `targets`, None where there is no way to one; nodes up to number `after` are not walked into."""
     wanted = {t.serial for t in targets}
     nodes, active = dependent(outputs, wanted, after)
-    found = _walk(outputs, cotangents, nodes, active, wanted, create_graph, after)
+    found = cut_off(_walk(outputs, cotangents, nodes, active, wanted, create_graph, after), create_graph)
     return [found.get(t.serial) for t in targets]
+
+
+def cut_off(results: dict[int, Tensor], create_graph: bool) -> dict[int, Tensor]:
+    """Derivatives in a function that is recorded to be compiled, where they are constants unless asked otherwise."""
+    effects = current().tracing
+    if create_graph or effects is None or not effects.start:
+        return results
+    return {serial: t.detach() for serial, t in results.items()}
 
 
 def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) -> None:
@@ -119,7 +127,8 @@ def backward(y: Tensor, cotangent: Any = None, *, create_graph: bool = False) ->
     leaves = {s: t for s, t in nodes.items() if not t.inputs and t.requires_grad}
     if not leaves:
         raise _no_parameter(y)
-    for serial, result in _walk(outputs, cotangents, nodes, active, set(leaves), create_graph).items():
+    found = _walk(outputs, cotangents, nodes, active, set(leaves), create_graph)
+    for serial, result in cut_off(found, create_graph).items():
         leaf_ = leaves[serial]
         if leaf_.grad is None:
             leaf_.grad = result

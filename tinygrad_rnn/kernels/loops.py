@@ -269,7 +269,7 @@ def _ufunc(
 ) -> Any:
     """The ufunc whose loop `source` and `names` define, and `parts` tell from all others."""
     letters = "".join(f"{d.kind}{d.itemsize}" for d in ins + outs)
-    safe = re.sub(r"\W", "_", name)
+    safe = "loop_" + re.sub(r"\W", "_", name)[:40]
     called = f"{safe}_{letters}_{fingerprint(source, *parts)}"
     function = _function(source.replace("LOOP", called), ins + outs, names)
     loop = numba.cfunc(SIGNATURE, cache=True, error_model="numpy")(function)

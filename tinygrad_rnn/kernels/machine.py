@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 
 from .cache import anchor, fingerprint
 
-__all__ = ["HEAD", "HOST", "MOST_OPERANDS", "MOST_REPEATS", "SCRATCH", "machine"]
+__all__ = ["HEAD", "HOST", "MOST_OPERANDS", "MOST_REPEATS", "REACHED", "SCRATCH", "machine"]
 
 HEAD = 5  # numbers before the operands
 HOST = 0  # the address of an instruction that is left to Python
@@ -69,13 +69,15 @@ def _store(typing_context, address, value):
 def _run(table, starts, bases, scratch, environment, first, last):
     """Run instructions `first` to `last`; gives the number of the one that it stopped at.
 
-    It stops at instructions for Python, and after one that found a fault.
+    It stops at instructions for Python, and after one that found a fault. The number is left in the scratch memory too:
+    an interruption may come between the return and whatever Python does with it.
     """
     args = scratch
     for number in range(first, last):
         at = table + 8 * _load(starts + 8 * number)
         kernel = _load(at)
         if kernel == 0:
+            _store(scratch + 8 * REACHED, number)
             return number
         operands = _load(at + 8)
         repeats = _load(at + 16)
@@ -91,7 +93,9 @@ def _run(table, starts, bases, scratch, environment, first, last):
             loops = steps + 8 * _load(at + 32)
             _repeat(kernel, operands, repeats, args, dims, steps, loops, environment)
         if _load(environment) != 0:
+            _store(scratch + 8 * REACHED, number)
             return number
+    _store(scratch + 8 * REACHED, last)
     return last
 
 
@@ -142,14 +146,15 @@ def _profile(table, starts, bases, scratch, environment, first, last, times):
     return last
 
 
-SCRATCH = 40  # int64 numbers of working memory
+SCRATCH = 40  # int64 numbers of working memory: addresses, positions, a clock, and
+REACHED = 36  # how many instructions have been carried out
 
 
 @cache
 def machine() -> tuple[Callable[..., int], Callable[..., int]]:
     """The jitted ``run`` and ``profile``, which let other threads work meanwhile."""
     inner = {"_call": _call, "_load": _load, "_store": _store}
-    run = _jitted(_run, inner | {"_repeat": _helper(_repeat, inner)}, 7)
+    run = _jitted(_run, inner | {"_repeat": _helper(_repeat, inner), "REACHED": REACHED}, 7)
     timed = inner | {"_run": run, "_clock_gettime": _clock_gettime, "_MONOTONIC": _MONOTONIC}
     return run, _jitted(_profile, timed, 8)
 

@@ -147,8 +147,9 @@ class Module(Observed):
                 f"and has {unknown or 'nothing'} that it does not know"
             )
         if current().tracing is not None:
+            values = {path: v.detach() if isinstance(v, Tensor) else v for path, v in given.items()}  # all from before
             for path, t in own.items():
-                t.assign(given[path])
+                t.assign(values[path])
             return
         arrays = [fitted(f"load_state_dict: '{path}'", given[path], t.spec) for path, t in own.items()]
         for t, array in zip(own.values(), arrays, strict=True):

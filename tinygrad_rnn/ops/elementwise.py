@@ -714,6 +714,8 @@ def elementwise(scalar: Line, vjp: Any = None, *, name: str | None = None, formu
     code = getattr(scalar, "__code__", None)
     if code is None:
         raise TypeError(f"elementwise: expected a Python function of numbers, got {scalar!r}")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"elementwise: name must be a string, got {name!r}")
     arity = code.co_argcount
     called = name or scalar.__name__.replace("<lambda>", "elementwise")
     lines = vjp if isinstance(vjp, tuple) or vjp is None else (vjp,)

@@ -202,7 +202,14 @@ def _slice_run(x: np.ndarray, index: tuple[Any, ...]) -> Any:
     return x[index]
 
 
+def _signed(arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Indices that NumPy does not take for negative: the largest uint64 would become -1."""
+    most = np.iinfo(np.int64).max
+    return tuple([np.minimum(a, most).astype(np.int64) if a.dtype == np.uint64 else a for a in arrays])
+
+
 def _index_run(x: np.ndarray, *arrays: np.ndarray, index: tuple[Any, ...]) -> Any:
+    arrays = _signed(arrays)
     try:
         return x[fill(index, arrays)]
     except IndexError as error:
@@ -341,7 +348,7 @@ def assemble(parts: list[Placed], shape: tuple[int, ...]) -> Tensor:
 
 
 def _update_run(x: np.ndarray, value: np.ndarray, *arrays: np.ndarray, index: Any, mode: str) -> np.ndarray:
-    out = x.copy()
+    out, arrays = x.copy(), _signed(arrays)
     try:
         value = np.broadcast_to(value, np.shape(out[fill(index, arrays)]))
         if mode == "set":

@@ -57,12 +57,15 @@ _witness: ContextVar[Draws | None] = ContextVar("tinygrad_rnn_draws", default=No
 @contextmanager
 def witnessed() -> Iterator[Draws]:
     """Note which generators the block draws from."""
-    draws = Draws()
+    draws, around = Draws(), _witness.get()
     token = _witness.set(draws)
     try:
         yield draws
     finally:
         _witness.reset(token)
+        if around is not None:  # what is drawn inside is drawn within the outer block, too
+            for key, state in draws.before.items():
+                around.before.setdefault(key, state)
 
 
 def _noted(generator: np.random.Generator) -> np.random.Generator:
@@ -157,8 +160,9 @@ BERNOULLI_OF = define(
 
 def _categorical_run(logits: np.ndarray, noise: np.ndarray) -> np.ndarray:
     x = logits.astype(np.float64)
-    _check_all(np.isfinite(x.max(-1)), "categorical: logits without a largest finite value", x)
-    return (x + noise).argmax(-1)  # distributed as the softmax (Gumbel, 1954), with no exponential that overflows
+    peak = x.max(-1, keepdims=True)
+    _check_all(np.isfinite(peak[..., 0]), "categorical: logits without a largest finite value", x)
+    return (x - peak + noise).argmax(-1)  # distributed as the softmax (Gumbel, 1954)
 
 
 CATEGORICAL = define(

@@ -211,7 +211,7 @@ class SGD(Optimizer):
         super().__init__(parameters, lr, weight_decay)
 
     def settings(self, count: int) -> tuple[float, ...]:
-        return (self.momentum,) if self.momentum else ()
+        return (self.momentum,) if self.slots else ()
 
 
 class RMSprop(Optimizer):

@@ -128,7 +128,7 @@ class Checkpoints:
         series = {name: a.tolist() for name, a in file.part("history").items()}
         with _damaged(self.last):
             history = History(**series, **notes["history"])
-            dict(history.best_evaluation or {})  # the one that is said to be the best must be there
+            history.check()
         with self._put_back_if_refused():
             self._batches.load_state_dict(notes["batches"])
             self._model.load_state_dict(file.part("model"))

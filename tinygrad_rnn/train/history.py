@@ -54,6 +54,24 @@ class History:
         """The evaluation that was the best, if there was one."""
         return None if self.best is None else self.evaluations[self.best]
 
+    def check(self) -> None:
+        """Raise for fields that are not what they must be, as those of a file may be.
+
+        Raises
+        ------
+        TypeError, ValueError
+        """
+        series = np.asarray(self.losses, float), np.asarray(self.rates, float)
+        if any(s.ndim != 1 for s in series) or len(series[0]) != len(series[1]):
+            raise ValueError("losses and rates must be numbers, one for each update")
+        for row in self.evaluations:
+            if not isinstance(row, dict) or not all(isinstance(v, int | float) for v in row.values()):
+                raise TypeError("evaluations must be dicts of numbers")
+        if self.best is not None and not 0 <= self.best < len(self.evaluations):
+            raise ValueError(f"there is no evaluation {self.best}")
+        if self.stopped not in (None, "epochs", "patience") or not isinstance(self.seconds, int | float):
+            raise ValueError(f"seconds {self.seconds!r}, stopped {self.stopped!r}")
+
     def __str__(self) -> str:
         if not self.evaluations:
             return f"{len(self.losses)} updates, no evaluation"
