@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -179,6 +181,8 @@ VIEWS = {
     "a view of a view": lambda w: w.T[1:].T,
     "a copy": lambda w: tg.tensor(w),
     "cast": lambda w: w.astype(np.float32),
+    "shallow copy": lambda w: copy.copy(w),
+    "pickle with buffers": lambda w: pickled(w),
     "traced": lambda w: tg.trace(lambda: w.T)(),
     "traced alone": lambda w: tg.trace(lambda: w)(),
     "cotangent": lambda w: tg.vjp(lambda z: z + 0.0, np.ones(SHAPE))[1](w)[0],
@@ -186,6 +190,12 @@ VIEWS = {
     "tangent": lambda w: tg.jvp(lambda z: z.T, [np.ones(SHAPE)], [w])[1],
     "leaf's gradient": lambda w: gradient_of_a_leaf(w),
 }
+
+
+def pickled(w):
+    buffers = []
+    data = pickle.dumps(w, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=buffers)
 
 
 def gradient_of_a_leaf(w):

@@ -103,7 +103,78 @@ def exchanged(_):
     return run, [w, v], [steps]
 
 
-KINDS = {f.__name__: f for f in (inner_loop, adversaries, truncated, assignments, exchanged)}
+def online(optimizer):
+    """An update in each time step."""
+    w = tg.parameter(np.array([0.5, -1.0, 2.0]), name="w")
+    steps = optimizer([w])
+
+    def run(x):
+        h = x
+        for _ in tg.steps(4):
+            h = tg.tanh(h * w)
+            steps.zero_grad()
+            (h**2).sum().backward()
+            steps.step()
+            h = h.detach()
+        return h
+
+    return run, [w], [steps]
+
+
+def first_order(optimizer):
+    """A gradient that is not asked to be differentiable is a constant in what follows."""
+    w, v = tg.parameter(np.array([0.5, -1.0, 2.0])), tg.parameter(np.array([1.0, 0.3, -0.2]))
+    steps = optimizer([w, v])
+
+    def run(x):
+        inner = tg.grad(((w * x - v) ** 2).sum(), w)
+        _, slope = tg.jvp(lambda a: a**3, [w], [v])
+        w.grad = v.grad = None
+        (w**3).sum().backward()
+        weight = w.grad
+        w.grad = None
+        (((w - 0.1 * inner) * x - v) ** 2 * weight + slope * w).sum().backward()
+        steps.step()
+        return inner, tg.grad((tg.grad((w**3).sum(), w, create_graph=True) * v).sum(), w), tg.hvp((w**3).sum(), w, v)
+
+    return run, [w, v], [steps]
+
+
+def step_before_the_gradient(optimizer):
+    """The gradient of one call is used by the next."""
+    w = tg.parameter(np.array([0.5, -1.0, 2.0]))
+    steps = optimizer([w])
+    (w**2).sum().backward()
+
+    def run(x):
+        steps.step()
+        steps.zero_grad()
+        loss = ((w * x) ** 2).sum()
+        loss.backward()
+        return loss
+
+    return run, [w], [steps]
+
+
+def swapped_states(_):
+    """Loading a state takes all of it from before."""
+    model = tg.nn.Module()
+    model.a, model.b = tg.parameter(np.array([1.0, 2.0, 3.0])), tg.parameter(np.array([0.0, 1.0, 0.5]))
+
+    def run(x):
+        model.load_state_dict({"a": model.b, "b": model.a * x[0]})
+        return model.a + model.b
+
+    return run, model.parameters(), []
+
+
+KINDS = {
+    f.__name__: f
+    for f in (
+        inner_loop, adversaries, truncated, assignments, exchanged, online, first_order, step_before_the_gradient,
+        swapped_states,
+    )
+}  # fmt: skip
 OPTIMIZERS = {
     "adam": lambda p: optim.Adam(p, lr=optim.exponential(0.1, 0.5)),
     "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9),
@@ -196,6 +267,25 @@ def test_a_failure_between_two_steps():
     compiled(np.ones((2, 2)))
     eager(tg.ones((2, 2), np.float64))
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-12)
+
+
+def test_a_program_with_other_gradients_than_when_it_was_recorded():
+    """What it would add to was not there; a compiled function has a program for each case."""
+    w = tg.parameter(np.ones(3), name="w")
+    compiled = tg.compile(lambda x: (w * x).sum().backward())
+    program = compiled.program(X[0])
+    program(X[0])
+    for run in (lambda: program(X[0]), lambda: program.run([X[0]])):
+        with pytest.raises(tg.GradientError, match="'w'"):
+            run()
+    again = tg.Program.from_json(program.to_json(), {"w": w})
+    with pytest.raises(tg.GradientError, match="'w'"):
+        again(X[0])
+    compiled(X[0])
+    np.testing.assert_allclose(w.grad.numpy(), 2 * X[0])
+    w.grad = None
+    again(X[0])
+    np.testing.assert_allclose(w.grad.numpy(), X[0])
 
 
 def test_parameters_without_entries():

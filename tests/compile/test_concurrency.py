@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -9,11 +10,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import numba
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import optim
+from tinygrad_rnn.compile import run
+from tinygrad_rnn.kernels.machine import machine
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
@@ -208,3 +212,48 @@ def test_a_signal_handler_that_takes_a_step():
             work()
     assert optimizer.step_count == taken[0]
     assert np.isfinite(w.numpy()).all()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there is no machine to return from")
+def test_an_interruption_when_the_machine_returns(monkeypatch):
+    """Ctrl-C during a run is raised as soon as the machine is back: what was changed by then is counted and marked."""
+    w, optimizer, step = trained()
+    compiled, x = tg.compile(step), inputs(1)[0]
+    compiled(x)
+    before, count, marked = w.numpy().copy(), optimizer.step_count, w.assigned
+    stale = (w * 2.0).sum()
+    real = machine()[0]
+
+    def interrupted(*arguments):
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "machine", lambda: (interrupted, interrupted))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            compiled(x)
+    monkeypatch.undo()
+    changed = not np.array_equal(w.numpy(), before)
+    assert (optimizer.step_count > count, w.assigned > marked) == (changed, changed)
+    if changed:
+        with pytest.raises(tg.StaleError):
+            tg.grad(stale, w)
+    compiled(x)
+    assert optimizer.step_count > count
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_collects_garbage():
+    """Also one that was forked while a thread had put the collection off to record."""
+    inside, go = threading.Event(), threading.Event()
+    recorded = tg.compile(lambda x: (inside.set(), go.wait(10), x * 2)[2])
+    thread = threading.Thread(target=recorded, args=(np.ones(2),))
+    thread.start()
+    assert inside.wait(10)
+    try:
+        assert run_in_child(gc.isenabled)
+    finally:
+        go.set()
+        thread.join()
+    assert gc.isenabled()

@@ -828,3 +828,30 @@ def test_a_join_is_not_overwritten_while_a_part_of_a_part_is_needed(depth):
     x = np.random.default_rng(0).normal(size=(2, 3))
     for compiled, eager in zip(tg.compile(fn)(x), fn(x), strict=True):
         np.testing.assert_allclose(compiled.numpy(), eager.numpy(), rtol=1e-12)
+
+
+def test_an_argument_that_is_called_self():
+    scaled = tg.compile(lambda self, args: self * args)
+    assert scaled(self=np.ones(2), args=np.full(2, 3.0)).tolist() == [3, 3]
+    assert scaled.program(self=np.ones(2), args=np.ones(2))(self=np.ones(2), args=np.ones(2)).tolist() == [1, 1]
+
+
+def test_objects_at_the_address_of_another():
+    """A copy carries the programs' holder of what it is a copy of; a third object may come to lie where that was."""
+
+    class Plain:
+        def __init__(self, w):
+            self.w = w
+
+        @tg.compile
+        def f(self, x):
+            return self.w * x
+
+    for k in range(60):
+        a = Plain(tg.parameter([1.0]))
+        a.f(np.ones(1))
+        b = copy.copy(a)
+        b.w = tg.parameter([2.0 + k])
+        del a
+        c = copy.copy(b)
+        assert c.f(np.ones(1)).tolist() == [2 + k]

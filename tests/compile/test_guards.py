@@ -310,8 +310,25 @@ class Static:
     def twice(x):
         return x * scale
 
+    @classmethod
+    def thrice(cls, x):
+        return x * scale * cls.bias
+
     def __call__(self, x):
         return x * scale + 1
+
+
+class WithStatic(tg.nn.Module):
+    @staticmethod
+    def twice(x):
+        return x * scale
+
+    @classmethod
+    def thrice(cls, x):
+        return x * scale
+
+    def forward(self, x):
+        return self.twice(x) + self.thrice(x)
 
 
 TABLE = {"helper": helper}
@@ -329,11 +346,15 @@ CALLED = {
     "in a table": lambda x: TABLE["helper"](x),
     "decorated": lambda x: wrapped(x),
     "static": lambda x: Static.twice(x),
+    "of a class": lambda x: Static.thrice(x),
+    "static by an object": lambda x: STATIC.twice(x),
+    "static of a module": lambda x: WITH_STATIC(x),
     "callable": lambda x: Static()(x),
     "compiled": lambda x: INNER(x),
 }
 INNER = tg.compile(helper)
 PARTIAL = partial(helper)
+STATIC, WITH_STATIC = Static(), WithStatic()
 
 
 class Held:
@@ -574,6 +595,29 @@ def test_what_is_read_stays_right_however_often_it_changes():
         set_in_turn(model, "rate", map(float, range(10)), run)
     assert len([w for w in found if "model.rate" in str(w.message)]) == 1
     assert len(run.programs) == 4
+
+
+def test_what_is_read_by_a_name_that_is_made():
+    """No code has the name in it, but it may be read."""
+
+    class Indirect(Rated):
+        def forward(self, x):
+            return x * getattr(self, "".join(["epo", "ch"]))
+
+    model = Indirect()
+    run = tg.compile(lambda x: model(x))
+    with pytest.warns(RuntimeWarning, match=r"model.epoch has changed"):
+        set_in_turn(model, "epoch", map(float, range(10)), run)
+
+
+def test_long_tables_cost_nothing():
+    """A vocabulary in a module is data, and not looked into."""
+    model = Rated()
+    model.words = {f"word{k}": k for k in range(50_000)}
+    run = tg.compile(lambda x: model(x))
+    run(X)
+    entries = run._cache.by_key.popitem()[1][0].guards._containers
+    assert all(len(inside) < 10_000 for _, inside in entries)
 
 
 def test_the_change_since_the_last_call_is_the_cause():

@@ -279,3 +279,26 @@ def test_of_parameters_alone_in_a_compiled_function():
         for found, expected in zip(compiled(), step(), strict=True):
             np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
         w.assign(w * 0.5)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_draws_in_checkpoints_within_checkpoints(depth, compiled):
+    """What is computed again draws the same numbers, also those that an inner checkpoint drew first."""
+
+    def value_and_slope(wrap):
+        g = np.random.default_rng(2)
+
+        def block(k):
+            inner = wrap(block(k - 1)) if k else (lambda v: v * v)
+            return lambda v: tg.dropout(inner(v) * 1.5, 0.5, generator=g)
+
+        def run(x):
+            y = wrap(block(depth))(x)
+            return y, tg.grad(y.sum(), x)
+
+        x = np.linspace(0.1, 1, 8)
+        return [t.numpy() for t in (tg.compile(run)(x) if compiled else run(tg.tensor(x)))]
+
+    for a, b in zip(value_and_slope(tg.checkpoint), value_and_slope(lambda f: f), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -159,3 +159,16 @@ def test_a_function_that_numba_cannot_compile_is_told_in_a_few_lines(scalar):
     assert told == "odd: Numba cannot compile its function of numbers"
     assert re.fullmatch(r"  got:      \S.*", got)
     assert hint.endswith("functions imported by name: from tinygrad_rnn import tanh")
+
+
+@pytest.mark.parametrize("name", ["0", "2x", "a b", "λ", "n" * 300])
+def test_any_name(name):
+    triple = tg.elementwise(lambda x: 3 * x, vjp=lambda g, y, x: 3 * g, name=name)
+    x = tg.parameter([1.0, 2.0])
+    assert tg.grad(triple(x).sum(), x).tolist() == [3, 3]
+    assert tg.compile(lambda x: triple(x) + 1)(np.ones(2)).tolist() == [4, 4]
+
+
+def test_a_name_that_is_no_string():
+    with pytest.raises(TypeError, match="name must be a string"):
+        tg.elementwise(lambda x: 3 * x, name=3)

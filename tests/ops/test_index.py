@@ -233,3 +233,15 @@ def test_integer_tensors_are_python_indices():
     assert tg.arange(5)[tg.tensor(1) : tg.tensor(3)].tolist() == [1, 2]
     with pytest.raises(TypeError, match="only an integer tensor"):
         [1][tg.tensor(0.0)]
+
+
+@pytest.mark.parametrize("use", [
+    lambda t, i: t[i], lambda t, i: tg.take(t, i), lambda t, i: t.at[i].add(1.0), lambda t, i: t.at[i].set(1.0),
+])  # fmt: skip
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_largest_unsigned_numbers_are_out_of_range(use, compiled):
+    """They do not count from the end."""
+    run = tg.compile(use) if compiled else use
+    with pytest.raises(IndexError):
+        run(tg.tensor(np.arange(5.0)), tg.tensor(np.array([2**64 - 1], np.uint64)))
+    assert run(tg.tensor(np.arange(5.0)), tg.tensor(np.array([4], np.uint64))) is not None

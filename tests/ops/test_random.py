@@ -408,3 +408,23 @@ def test_values_are_checked_at_once_and_whenever_a_program_runs(fn, right, wrong
                     run(arrays)
             else:
                 assert run(arrays).size
+
+
+def test_equal_logits_that_are_huge():
+    drawn = tg.random.categorical(np.array([1e18, 1e18, 0.0]), (1000,), generator=np.random.default_rng(0)).numpy()
+    assert 400 < (drawn == 0).sum() < 600
+    assert not (drawn == 2).any()
+
+
+def test_a_traced_graph_draws_what_nobody_needs():
+    """The numbers behind are those of eager mode."""
+
+    def run(x, g):
+        tg.random.uniform(2, generator=g)
+        return x + tg.random.normal(2, generator=g)
+
+    g = np.random.default_rng(1)
+    graph = tg.trace(lambda x: run(x, g), (2,))
+    other = np.random.default_rng(1)
+    for _ in range(2):
+        np.testing.assert_array_equal(graph(np.zeros(2)).numpy(), run(tg.zeros(2), other).numpy())

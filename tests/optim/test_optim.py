@@ -226,3 +226,23 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_changes(clip, bad):
     with pytest.raises(tg.GradientError, match=r"'p1'(.|\n)*1 of 2"):
         clip(parameters, 1.0)
     assert parameters[0].grad.item() == 5.0
+
+
+def test_a_momentum_that_is_set_to_zero():
+    """The state that is kept for it stays, compiled and not."""
+    found = []
+    for kind in (tg.compile, lambda f: f):
+        w = tg.parameter(np.ones(3))
+        optimizer = tg.optim.SGD([w], lr=0.1, momentum=0.9)
+
+        def step(x, w=w, optimizer=optimizer):
+            optimizer.zero_grad()
+            (w * x).sum().backward()
+            optimizer.step()
+
+        run = kind(step)
+        run(tg.tensor(np.ones(3)))
+        optimizer.momentum = 0.0
+        run(tg.tensor(np.ones(3)))
+        found.append(w.tolist())
+    np.testing.assert_allclose(*found, rtol=1e-12)
