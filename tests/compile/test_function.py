@@ -113,6 +113,25 @@ def test_the_same_array_twice():
     assert run(X, np.zeros(2)).tolist() == [1, 2]
 
 
+def products(pair):
+    y = (pair["a"] * pair["b"][0]).sum()
+    return y, tg.grad(y, pair["a"])
+
+
+def test_the_same_tensor_twice():
+    """Its gradient is that by both places; with two tensors the function is recorded anew."""
+    run, a, b = tg.compile(products), tg.tensor(X), tg.tensor(X.copy())
+    for pair in ({"a": a, "b": [a]}, {"a": a, "b": [b]}, {"a": b, "b": [b]}):
+        for ours, theirs in zip(run(pair), products(pair), strict=True):
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert len(run.programs) == 2
+    program = tg.Program.from_json(run.program({"a": a, "b": [a]}).to_json())
+    assert program({"a": b, "b": [b]})[1].tolist() == (2 * X).tolist()
+    for call in (lambda: program({"a": a, "b": [a * 2]}), lambda: program.run([X, X + 1])):
+        with pytest.raises(TypeError, match="the same tensor"):
+            call()
+
+
 def test_arguments_are_left_as_they_are():
     x = X.copy()
     x.flags.writeable = False

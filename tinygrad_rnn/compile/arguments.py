@@ -13,7 +13,7 @@ from ..errors import fail
 from ..graph import fitting, rebuilt
 from ..tensor import Tensor, leaf
 
-__all__ = ["Call", "Hole", "Other"]
+__all__ = ["Call", "Hole", "Other", "repeated"]
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -51,16 +51,19 @@ class Call:
         The arguments, with a :class:`Hole` for each array and :class:`Other` for what is neither array nor plain data.
     form
         The nesting of the results, as ``rebuilt`` takes it; None if the function gave None.
+    same : tuple of (number, number)
+        Arrays that are one tensor, which stands in several places: a later place, and the first.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     form: Any
+    same: tuple[tuple[int, int], ...] = ()
 
     @staticmethod
-    def of(args: Any, kwargs: Any, form: Any) -> Call:
+    def of(args: Any, kwargs: Any, form: Any, same: tuple[tuple[int, int], ...] = ()) -> Call:
         numbers = count()
-        return Call(_holes(tuple(args), numbers), _holes(kwargs, numbers), form)
+        return Call(_holes(tuple(args), numbers), _holes(kwargs, numbers), form, same)
 
     @staticmethod
     def plain(arguments: int, results: int) -> Call:
@@ -81,11 +84,31 @@ class Call:
             _match(expected, value, f"{name}: argument {k}", given)
         for key, expected in self.kwargs.items():
             _match(expected, kwargs[key], f"{name}: argument '{key}'", given)
-        return [fitting(t, *given[k]) for k, t in enumerate(placeholders)]
+        arrays = [fitting(t, *given[k]) for k, t in enumerate(placeholders)]
+        self.check_same(arrays, name)
+        return arrays
+
+    def check_same(self, arrays: Sequence[np.ndarray], name: str) -> None:
+        """Raise if there are different values where one tensor stood in several places."""
+        for k, first in self.same:
+            if not np.array_equal(arrays[k], arrays[first], equal_nan=arrays[k].dtype.kind == "f"):
+                raise fail(
+                    TypeError, f"{name}: arrays {first} and {k} of the arguments", expected="the same tensor, as when "
+                    "it was recorded", got="different values", hint="record the function with different tensors",
+                )  # fmt: skip
 
     def results(self, arrays: Sequence[np.ndarray]) -> Any:
         """Results, nested as the function gave them."""
         return None if self.form is None else rebuilt(self.form, iter([leaf(a) for a in arrays]))
+
+
+def repeated(owners: Sequence[Any]) -> tuple[tuple[int, int], ...]:
+    """Places of tensors that stand in several ones: each later place, and the first."""
+    if len(owners) < 2 or len(set(map(id, owners))) == len(owners):
+        return ()
+    first: dict[int, int] = {}
+    found = [(k, first.setdefault(id(t), k)) for k, t in enumerate(owners) if isinstance(t, Tensor)]
+    return tuple([(k, at) for k, at in found if k != at])
 
 
 def _is_array(value: Any) -> bool:

@@ -23,7 +23,7 @@ from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
-from .arguments import Call
+from .arguments import Call, repeated
 from .capture import Recording, capture
 from .guards import Cause, Entry, Guards, Same
 from .program import Program
@@ -223,8 +223,10 @@ class Compiled:
         """The arguments, those with names in a fixed order where order says nothing, and their signature."""
         if len(kwargs) > 1 and not self._ordered:
             kwargs = dict(sorted(kwargs.items()))
-        structure = _signature((args, kwargs), arrays)
-        return args, kwargs, (structure, tuple([(a.shape, a.dtype) for a in arrays]), current().recording)
+        owners: list[Any] = []
+        structure = _signature((args, kwargs), arrays, owners)
+        specs = tuple([(a.shape, a.dtype) for a in arrays])
+        return args, kwargs, (structure, specs, current().recording, repeated(owners))
 
     def _found(self, key: Any, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> _Recorded:
         cache = self._cache
@@ -276,8 +278,10 @@ class Compiled:
         named = zip(arrays, _named(args, kwargs), strict=True)
         placeholders = [leaf(Spec(a.shape, a.dtype), PLACEHOLDER, name=n, requires_grad=r) for a, (n, r) in named]
         form: list[Any] = []
+        same = dict(key[-1])
 
         def traced(given: list[Tensor]) -> list[Tensor]:
+            given = [given[same.get(k, k)] for k in range(len(given))]
             args_, kwargs_ = _substituted((args, kwargs), iter(given))
             result = self._fn(*args_, **kwargs_)
             outputs: list[Tensor] = []
@@ -287,7 +291,7 @@ class Compiled:
         with uncollected():
             with unmoved("compile", self._fn, args, kwargs):
                 recording = capture(traced, placeholders)
-            recording.call = Call.of(args, kwargs, form[0])
+            recording.call = Call.of(args, kwargs, form[0], key[-1])
             guards = self._guards(recording, args, kwargs)
             program = Program(recording, time.perf_counter() - began, self._memory, self._cache.turns)
         return _Recorded(key, program, form[0], guards)
@@ -418,16 +422,17 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, Tensor | np.ndarray | np.generic)
 
 
-def _signature(value: Any, arrays: list[np.ndarray]) -> Any:
-    """What does not change between calls of one program; arrays are added to the list."""
+def _signature(value: Any, arrays: list[np.ndarray], owners: list[Any]) -> Any:
+    """What does not change between calls of one program; arrays, and what they are of, are added to the lists."""
     kind = type(value)
     if kind is np.ndarray or _is_array(value):
         arrays.append(_array(value))
+        owners.append(value)
         return kind is Tensor and value.requires_grad
     if kind is tuple or kind is list or isinstance(value, tuple | list):
-        return kind, tuple([_signature(v, arrays) for v in value])
+        return kind, tuple([_signature(v, arrays, owners) for v in value])
     if isinstance(value, dict):
-        return kind, tuple([(k, _signature(v, arrays)) for k, v in value.items()])
+        return kind, tuple([(k, _signature(v, arrays, owners)) for k, v in value.items()])
     if isinstance(value, Observed):
         return Same(value)
     if kind is float:

@@ -157,7 +157,7 @@ def plain_of(written: Any, where: str) -> Any:
 
 
 def call_of(written: Any, arguments: int, results: int) -> Call:
-    fields = fields_of(written, "call", {"args": dict, "kwargs": dict, "form": (dict, type(None))})
+    fields = fields_of(written, "call", {"args": dict, "kwargs": dict, "form": (dict, type(None)), "same": list})
     numbers: list[int] = []
     args, kwargs = (_nested(fields[key], f"call: '{key}'", numbers) for key in ("args", "kwargs"))
     if type(args) is not tuple or type(kwargs) is not dict or not all(type(k) is str for k in kwargs):
@@ -166,7 +166,15 @@ def call_of(written: Any, arguments: int, results: int) -> Call:
     numbers = []
     form = _numbered(_nested(fields["form"], "call: 'form'", numbers))
     _check_numbers(numbers, results, "call: arrays among the results")
-    return Call(args, kwargs, form)
+    return Call(args, kwargs, form, _same_of(fields["same"], arguments))
+
+
+def _same_of(written: list[Any], count: int) -> tuple[tuple[int, int], ...]:
+    """Pairs of places among so many arrays, the later one first."""
+    pairs = [tuple(p) for p in written if type(p) is list and len(p) == 2 and all(type(k) is int for k in p)]
+    if len(pairs) != len(written) or not all(0 <= first < k < count for k, first in pairs):
+        raise wrong("call: 'same'", f"pairs of places, a later and an earlier one of {count}", str(written))
+    return tuple(pairs)
 
 
 def _check_numbers(numbers: list[int], count: int, where: str) -> None:

@@ -236,7 +236,9 @@ class Program:
         if len(arrays) != len(places):
             raise fail(TypeError, "program: arguments", expected=f"{len(places)} arrays", got=str(len(arrays)))
         self._check_gradients()
-        return self.run_fitting([fitting(t, a, "program") for t, a in zip(places, arrays, strict=True)])
+        fitted = [fitting(t, a, "program") for t, a in zip(places, arrays, strict=True)]
+        self._call.check_same(fitted, "program")
+        return self.run_fitting(fitted)
 
     def _check_gradients(self) -> None:
         """Refuse to run where there are gradients from before and there were none when it was recorded, or none now."""

@@ -66,7 +66,8 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         "nodes": nodes,
         "arguments": [{"shape": list(t.shape), "dtype": t.dtype.name, "name": t.name, "node": position.get(t.serial)}
                       for t in recording.placeholders],
-        "call": {"args": _written(call.args), "kwargs": _written(call.kwargs), "form": _written(_form(call.form))},
+        "call": {"args": _written(call.args), "kwargs": _written(call.kwargs), "form": _written(_form(call.form)),
+                 "same": call.same},
         "bound": [[position[s], names[t.serial]] for s, t in recording.bound.items() if s in position],
         "carried": [[position[s], names[t.serial]] for s, t in recording.carried.items() if s in position],
         "results": [position[t.serial] for t in recording.roots[: recording.results]],
