@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -250,3 +251,81 @@ def test_functions_with_many_names_are_read_as_well():
 def test_much_data_is_not_searched_for_ever():
     data = [{"x": (k, str(k))} for k in range(200_000)]
     assert found_around(lambda: data) == {}
+
+
+def unseeded_at_once(x):
+    return x + np.random.default_rng().normal(size=3)
+
+
+def unseeded_with_a_name(x):
+    noise = np.random.RandomState()
+    return x + noise.normal(size=3)
+
+
+def unseeded_of_pythons(x):
+    return x * random.Random().random()
+
+
+def unseeded_in_a_call(x):
+    return unseeded_at_once(x) * 2
+
+
+@pytest.mark.parametrize(
+    "fn", [unseeded_at_once, unseeded_with_a_name, unseeded_of_pythons, unseeded_in_a_call], ids=lambda f: f.__name__
+)
+def test_a_generator_without_a_seed_that_the_function_makes(fn):
+    """In eager mode its numbers are fresh on each call; recorded they would be the same for ever."""
+    with pytest.raises(tg.GeneratorError, match=r"unseeded\w*\(\) makes a generator without a seed, .*py:\d+"):
+        tg.compile(fn)(np.zeros(3))
+
+
+def test_a_generator_without_a_seed_that_operations_draw_from():
+    noisy = tg.compile(lambda x: x + tg.random.normal(3, generator=np.random.default_rng()))
+    assert noisy(np.zeros(3)).tolist() != noisy(np.zeros(3)).tolist()
+
+
+def test_a_generator_with_a_seed_gives_the_same_numbers_in_eager_mode_too():
+    def fixed(x):
+        return x + np.random.default_rng(3).normal(size=3)
+
+    assert tg.compile(fixed)(np.zeros(3)).tolist() == fixed(tg.zeros(3, np.float64)).tolist()
+
+
+def test_a_shared_generator_that_another_thread_draws_from_meanwhile():
+    """Recording is tried again, and the other thread comes to rest, as one that fills a queue does."""
+    rng, begun = np.random.default_rng(1), threading.Event()
+
+    def fill():
+        for _ in range(5):
+            rng.random()
+            begun.set()
+            time.sleep(0.002)
+
+    def noisy(x):
+        thread.is_alive() or thread.start()
+        assert begun.wait(10)
+        time.sleep(0.004)
+        return x + tg.random.normal(3, generator=rng)
+
+    thread, other = threading.Thread(target=fill), threading.Event()
+    beside = threading.Thread(target=other.wait)
+    beside.start()
+    try:
+        recorded = []
+
+        def once(x):
+            recorded.append(1)
+            return noisy(x) if len(recorded) == 1 else x + tg.random.normal(3, generator=rng)
+
+        assert tg.compile(once)(np.zeros(3)).shape == (3,)
+        assert len(recorded) > 1
+    finally:
+        other.set()
+        beside.join()
+        thread.join()
+
+
+@pytest.mark.parametrize("seed", [0, 2**90, 2**200 + 1])
+def test_a_seed_of_any_length_begins_anew(seed):
+    noisy = tg.compile(lambda x: x + tg.random.normal(3, generator=np.random.default_rng(seed)))
+    assert noisy(np.zeros(3)).tolist() == noisy(np.zeros(3)).tolist()

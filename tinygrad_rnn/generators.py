@@ -10,7 +10,7 @@ import dis
 import random
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
@@ -22,16 +22,18 @@ import numpy as np
 from .errors import GeneratorError, fail
 from .tensor import Op, Spec, Tensor
 
-__all__ = ["found_around", "made_of_a_seed", "unmoved"]
+__all__ = ["check_made", "found_around", "made_of_a_seed", "unmoved"]
 
 Random = np.random.Generator | np.random.RandomState | random.Random
 _METHODS: dict[str, Any] = {"np.random's global generator": np.random.rand, "Python's random": random.random}
 GLOBAL: dict[str, Random] = {name: method.__self__ for name, method in _METHODS.items()}
 MOST = 20_000  # values that are looked at; what lies behind more data is not looked for
 _LIBRARIES = {*sys.stdlib_module_names, "tinygrad_rnn"}
-_FRESH = 96  # a number of so many bits was hardly written by hand
+_FRESH, _MOST_FRESH = 96, 128  # a number of so many bits was hardly written by hand, nor is it of the system's entropy
 _INSTALLED = ("site-packages", "dist-packages")
 _CALLED = {"__call__", "forward", "step", "initial_state", "loss"}  # methods that this package calls
+_MAKERS = {"default_rng", "RandomState", "Random", "SeedSequence", "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"}
+_BETWEEN = ("PRECALL", "PUSH_NULL", "CACHE")  # instructions between a name and its call
 _PLAIN = (int, float, complex, str, bytes, type(None), np.ndarray, np.generic, np.dtype, Tensor, Spec, Op, CodeType)
 
 
@@ -62,6 +64,29 @@ def unmoved(name: str, fn: Any, *given: Any) -> Iterator[None]:
                 hint="draw with tg.random, as tg.random.normal(shape, generator=rng); draw what is to stay the same "
                 "outside of the function",
             )  # fmt: skip
+
+
+def check_made(name: str, codes: Iterable[CodeType], drawn: Sequence[Tensor], fn: Any, *given: Any) -> None:
+    """Raise if these codes make a generator without a seed, and all draws are from those that `fn` finds around it.
+
+    Raises
+    ------
+    GeneratorError
+        With the line that makes it.
+    """
+    found = [(code, line) for code in codes for line in _fresh_lines(code)]
+    if not found:
+        return
+    known = {id(g) for g in found_around(fn, *given).values()}
+    if any(id(t.params["generator"]) not in known for t in drawn):
+        return
+    code, line = found[0]
+    raise fail(
+        GeneratorError, f"{name}: {code.co_name}() makes a generator without a seed, {code.co_filename}:{line}",
+        expected="one from outside, from which operations draw on each call",
+        got="numbers that would be the same on every call",
+        hint="make rng = np.random.default_rng() outside, and draw with tg.random.normal(shape, generator=rng)",
+    )  # fmt: skip
 
 
 def _described(where: str, g: Random) -> str:
@@ -105,7 +130,7 @@ def made_of_a_seed(params: Sequence[dict[str, Any]]) -> list[tuple[np.random.Gen
 def _is_seeded(sequence: Any) -> bool:
     """Whether a number was given that is no entropy of the system's, of which NumPy takes 128 bits."""
     entropy = getattr(sequence, "entropy", None)
-    drawn = entropy is None or (isinstance(entropy, int) and entropy >= 2**_FRESH)
+    drawn = entropy is None or (isinstance(entropy, int) and 2**_FRESH <= entropy < 2**_MOST_FRESH)
     return not drawn and not sequence.spawn_key
 
 
@@ -251,6 +276,24 @@ def _is_filled(cell: Any) -> bool:
         return cell.cell_contents is not None
     except ValueError:
         return False
+
+
+@lru_cache(maxsize=4096)
+def _fresh_lines(code: CodeType) -> tuple[int, ...]:
+    """The lines that make a generator without a seed, as ``np.random.default_rng()``."""
+    lines: list[int] = []
+    todo = [code]
+    while todo:
+        inner = todo.pop()
+        todo += [c for c in inner.co_consts if isinstance(c, CodeType)]
+        made, line = False, inner.co_firstlineno
+        for i in dis.get_instructions(inner):
+            line = i.positions.lineno if i.positions is not None and i.positions.lineno else line
+            if i.opname.startswith("CALL") and made and not i.arg:
+                lines.append(line)
+            if i.opname not in _BETWEEN:
+                made = i.argval in _MAKERS
+    return tuple(lines)
 
 
 @lru_cache(maxsize=4096)

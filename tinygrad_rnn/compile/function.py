@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 import warnings
 import weakref
@@ -17,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ..changes import Observed, seen_elsewhere
+from ..errors import GeneratorError
 from ..garbage import uncollected
-from ..generators import unmoved
+from ..generators import check_made, unmoved
 from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
@@ -277,7 +279,7 @@ class Compiled:
         began = time.perf_counter()
         named = zip(arrays, _named(args, kwargs), strict=True)
         placeholders = [leaf(Spec(a.shape, a.dtype), PLACEHOLDER, name=n, requires_grad=r) for a, (n, r) in named]
-        form: list[Any] = []
+        form: list[Any] = [None]
         same = dict(key[-1])
 
         def traced(given: list[Tensor]) -> list[Tensor]:
@@ -285,21 +287,33 @@ class Compiled:
             args_, kwargs_ = _substituted((args, kwargs), iter(given))
             result = self._fn(*args_, **kwargs_)
             outputs: list[Tensor] = []
-            form.append(None if result is None else flattened(result, outputs, "compile"))
+            form[0] = None if result is None else flattened(result, outputs, "compile")
             return outputs
 
         with uncollected():
-            with unmoved("compile", self._fn, args, kwargs):
-                recording = capture(traced, placeholders)
+            recording = self._captured(traced, placeholders, args, kwargs)
             recording.call = Call.of(args, kwargs, form[0], key[-1])
             guards = self._guards(recording, args, kwargs)
             program = Program(recording, time.perf_counter() - began, self._memory, self._cache.turns)
         return _Recorded(key, program, form[0], guards)
 
+    def _captured(self, traced: Any, placeholders: list[Tensor], args: Any, kwargs: Any) -> Recording:
+        """Record; once more if a generator has moved that another thread may have drawn from."""
+        for patience in (0.01, 0.1, None):
+            try:
+                with unmoved("compile", self._fn, args, kwargs):
+                    return capture(traced, placeholders)
+            except GeneratorError:
+                if patience is None or threading.active_count() == 1:
+                    raise
+                time.sleep(patience)
+        raise AssertionError("one of the attempts returns or raises")
+
     def _guards(self, recording: Recording, args: Any, kwargs: Any) -> Guards:
         tensors, modules = recording.watched
         called = [(m._name or type(m).__name__, m) for m in modules]
         reach = Reach.from_(_roots(self._fn, args, kwargs), called)
+        check_made("compile", reach.codes, recording.drawn, self._fn, args, kwargs)
         return Guards(reach, [*recording.bound.values(), *tensors], tensors, set(self._cache.ignored))
 
     # As a method ----------------------------------------------------------------------------------------------------
