@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
@@ -107,6 +108,7 @@ def test_a_sequence_made_step_by_step():
     np.testing.assert_allclose(outputs.numpy(), tg.relu(layer(xs).outputs[:, -1:]).numpy(), rtol=1e-10)
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="what is planned are the compiled instructions")
 @pytest.mark.parametrize(("fault", "function"), [
     (PLANNER[0], rows_and_columns), (PLANNER[1], stack_of_a_column_and_a_row), (PLANNER[2], part_of_a_stack),
 ])  # fmt: skip
