@@ -161,7 +161,8 @@ class Case:
         for seed in range(8):
             disturbed = {name: [self._disturbed(a, seed) for a in getattr(self, name)] for name in ("arrays", "others")}
             moved = self._experiment(stage, "eager", **disturbed)
-            off = [_size(np.asarray(y, np.float64) - m.array) for y, m in zip(moved, exact)]
+            with np.errstate(all="ignore"):  # a step may have gone beyond all numbers
+                off = [_size(np.asarray(y, np.float64) - m.array) for y, m in zip(moved, exact)]
             exact = [replace(m, tolerance=max(m.tolerance, 64 * float(d))) for m, d in zip(exact, off)]
         return exact
 

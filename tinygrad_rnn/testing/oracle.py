@@ -122,7 +122,7 @@ def _measured(exact: np.ndarray, noisy: np.ndarray, dtype: np.dtype, eps: float,
     with np.errstate(all="ignore"):
         growth = np.abs(noisy - exact).max(initial=0) / NOISE
         scale = np.abs(exact).max(initial=0)
-    tolerance = eps * (FACTOR * (growth + scale) + SMALLER * largest)
+        tolerance = eps * (FACTOR * (growth + scale) + SMALLER * largest)
     return Measured(exact, dtype, float(tolerance + np.finfo(dtype).tiny))
 
 
