@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.testing import fuzz as fuzzer
-from tinygrad_rnn.testing.fuzz import fuzz, main, program_number, replay
+from tinygrad_rnn.testing.fuzz import Finding, fuzz, main, program_number, replay
 from tinygrad_rnn.testing.fuzz_checks import Case, Failure, applies, check, reproduction
 from tinygrad_rnn.testing.fuzz_report import features_of, pairs_of
 from tinygrad_rnn.testing.fuzz_shrink import rebuilt, shrunk, size
@@ -301,3 +302,13 @@ def test_turns_of_a_loop_give_what_it_gives(seed):
     arrays = [next(names[id(y)] for y in program.inputs if y is x) for x in unrolled.inputs]
     for a, b in zip(unrolled(*map(tg.tensor, arrays)), program(*map(tg.tensor, program.arrays())), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_a_finding_goes_from_one_process_to_another():
+    """Also once its program has been called."""
+    program = program_number(1, 2)
+    program(*map(tg.tensor, program.arrays()))
+    finding = Finding(2, program, program, Failure("values", "value", "array 0 differs"), "code")
+    again = pickle.loads(pickle.dumps(finding))
+    assert (again.number, again.program, again.original) == (2, program, program)
+    assert str(again.failure) == "values: array 0 differs"

@@ -138,6 +138,9 @@ class Program:
         if any(not 0 <= n < len(self.inputs) + len(self.steps) for n in self.outputs):
             raise ValueError("Program: an output is none of its values")
 
+    def __reduce__(self) -> Any:
+        return Program, (self.inputs, self.steps, self.outputs)  # what was compiled of it stays in its process
+
     def __call__(self, *tensors: Any) -> list[Any]:
         values = self.values(*tensors)
         return [values[k] for k in self.outputs]
