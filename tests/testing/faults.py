@@ -158,23 +158,23 @@ def _step_before(patch: Patch) -> None:
 
 
 def _arguments_of_the_first_call(patch: Patch) -> None:
-    right = program.Program.run
+    right = program.Program.run_fitting
 
     def run(self: Any, arrays: Any) -> Any:
         self.first = getattr(self, "first", None) or [a.copy() for a in arrays]
         return right(self, self.first)
 
-    patch.setattr(program.Program, "run", run)
+    patch.setattr(program.Program, "run_fitting", run)
 
 
 def _parameters_of_the_first_call(patch: Patch) -> None:
-    right = program.Program._refresh
+    right = program.Workspace.refresh
 
     def refresh(self: Any) -> None:
         if not hasattr(self, "refreshed"):
             self.refreshed = right(self)
 
-    patch.setattr(program.Program, "_refresh", refresh)
+    patch.setattr(program.Workspace, "refresh", refresh)
 
 
 def _freed_too_early(patch: Patch) -> None:
