@@ -238,7 +238,7 @@ class Guards:
         except ValueError:  # a cell that is empty now
             return False
         for t, had in self._gradients:
-            if (t.grad is not None) is not had:
+            if (t._grad is not None) is not had:
                 return False
         for container, inside in self._containers:
             size = 2 * len(container) if isinstance(container, dict) else len(container)

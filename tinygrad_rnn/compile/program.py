@@ -112,6 +112,7 @@ class Program:
         self.record_seconds = record_seconds
         self._turns = turns or Turns()
         self._has_effects = bool(recording.changes or recording.left or recording.cleared or recording.drawn)
+        self._restarted, self._watched = recording.restarted, recording.anomaly
         self._call = recording.call or Call.plain(len(recording.placeholders), recording.results)
         self.graph = Graph(recording.shown, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
@@ -263,31 +264,30 @@ class Program:
         workspace = self._workspace()
         try:
             workspace.stage(arrays)
-            for generator, state in self.recording.restarted:
+            for generator, state in self._restarted:
                 generator.bit_generator.state = state
-            workspace.run(watched=current().anomaly or self.recording.anomaly)
+            workspace.run(self._watched or current().anomaly)
             return self._finish(workspace)
         finally:
             if self._steps:
                 self._note_changes(workspace.reached)
+                workspace.reached = 0
             self._free.append(workspace)
 
     def _workspace(self) -> Workspace:
         """Memory that no other run works in, be it of another thread or interrupted by this one."""
         try:
-            workspace = self._free.pop()
+            return self._free.pop()
         except IndexError:
-            workspace = Workspace(self._table)
-        workspace.reached = 0
-        return workspace
+            return Workspace(self._table)
 
     def _finish(self, workspace: Workspace) -> list[np.ndarray]:
         recording = self.recording
         values = [output().copy() for output in workspace.outputs]
         for p, value in zip(recording.left, values[recording.results :], strict=True):
-            p.grad = leaf(value, GRADIENT)
+            p._grad = leaf(value, GRADIENT)
         for p in recording.cleared:
-            p.grad = None
+            p._grad = None
         return values[: recording.results]
 
     def _note_changes(self, reached: int) -> None:

@@ -150,18 +150,21 @@ class Workspace:
 
     def run(self, watched: bool = False) -> None:
         """Carry out all instructions; `reached` says how far it came."""
-        self.environment[FAULT] = 0
-        self.refresh()
-        if watched or numba.config.DISABLE_JIT:
-            self._one_by_one(watched)
-            return
-        run, at, end = machine()[0], 0, len(self.table.instructions)
-        while at < end:
-            at = run(*self.addresses, at, end)
-            if at < end:
-                self._by_hand(self.table.instructions[at])
-                at += 1
-                self.reached = at
+        try:
+            self.refresh()
+            if watched or numba.config.DISABLE_JIT:
+                self._one_by_one(watched)
+                return
+            run, at, end = machine()[0], 0, len(self.table.instructions)
+            while at < end:
+                at = run(*self.addresses, at, end)
+                if at < end:
+                    self._by_hand(self.table.instructions[at])
+                    at += 1
+                    self.reached = at
+        except BaseException:
+            self.environment[FAULT] = 0  # an interruption may have come before anybody looked at it
+            raise
 
     def _one_by_one(self, watched: bool) -> None:
         """Instruction by instruction, each result examined if need be."""
