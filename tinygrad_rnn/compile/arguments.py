@@ -13,7 +13,7 @@ from ..errors import fail
 from ..graph import fitting, rebuilt
 from ..tensor import Tensor, leaf
 
-__all__ = ["Call", "Hole", "Other", "repeated"]
+__all__ = ["Call", "Hole", "Other", "is_array", "repeated"]
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -111,12 +111,12 @@ def repeated(owners: Sequence[Any]) -> tuple[tuple[int, int], ...]:
     return tuple([(k, at) for k, at in found if k != at])
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
     return isinstance(value, Tensor | np.ndarray | np.generic)
 
 
 def _holes(value: Any, numbers: Iterator[int]) -> Any:
-    if _is_array(value):
+    if is_array(value):
         return Hole(next(numbers))
     if isinstance(value, tuple | list):
         kind: Callable[..., Any] = tuple if isinstance(value, tuple) else list
@@ -146,7 +146,7 @@ def _listed(names: Any) -> str:
 def _match(expected: Any, value: Any, path: str, given: dict[int, tuple[Any, str]]) -> None:
     """Take the arrays out of an argument; its nesting is that of what is expected."""
     if isinstance(expected, Hole):
-        if not _is_array(value) or (isinstance(value, Tensor) and value.is_symbolic):
+        if not is_array(value) or (isinstance(value, Tensor) and value.is_symbolic):
             raise _unlike(path, "an array, or a tensor with a value", value)
         given[expected.number] = value, path
     elif isinstance(expected, tuple | list):

@@ -75,10 +75,10 @@ def recording_from_json(
     operations = {} if operations is None else operations
     if not isinstance(operations, Mapping):
         raise fail(TypeError, "from_json: operations", expected="a dict by name", got=type(operations).__name__)
-    return _Reader(written, named_tensors(tensors), optimizers, generator, operations).recording()
+    return _Loader(written, named_tensors(tensors), optimizers, generator, operations).recording()
 
 
-class _Reader:
+class _Loader:
     """Makes a recording of a text; all that is used of it is looked at first.
 
     Attributes

@@ -25,7 +25,7 @@ from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
-from .arguments import Call, repeated
+from .arguments import Call, is_array, repeated
 from .capture import Recording, capture
 from .guards import Cause, Entry, Guards, Same
 from .program import Program
@@ -432,14 +432,10 @@ def _roots(fn: Any, args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
     yield from kwargs.items()
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor | np.ndarray | np.generic)
-
-
 def _signature(value: Any, arrays: list[np.ndarray], owners: list[Any]) -> Any:
     """What does not change between calls of one program; arrays, and what they are of, are added to the lists."""
     kind = type(value)
-    if kind is np.ndarray or _is_array(value):
+    if kind is np.ndarray or is_array(value):
         arrays.append(_array(value))
         owners.append(value)
         return kind is Tensor and value.requires_grad
@@ -480,7 +476,7 @@ def _named(args: Any, kwargs: Any) -> Iterator[tuple[str, bool]]:
 
 def _arrays(value: Any) -> list[Any]:
     """The arrays and tensors in an argument."""
-    if _is_array(value):
+    if is_array(value):
         return [value]
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
     return [a for part in parts for a in _arrays(part)]
@@ -488,7 +484,7 @@ def _arrays(value: Any) -> list[Any]:
 
 def _substituted(value: Any, given: Iterator[Tensor]) -> Any:
     """`value` with placeholders instead of arrays."""
-    if _is_array(value):
+    if is_array(value):
         return next(given)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*[_substituted(v, given) for v in value])
