@@ -751,6 +751,7 @@ def test_a_change_that_is_half_made_when_the_recording_ends():
     assert run(X).tolist() == [3, 6]
 
 
+@pytest.mark.filterwarnings("ignore:.*recorded anew for the third time")
 def test_flags_that_other_threads_toggle():
     net = Net()
     run = tg.compile(lambda x: net(x))

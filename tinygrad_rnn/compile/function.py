@@ -235,24 +235,25 @@ class Compiled:
         found = cache.found(key)
         if found is not None:
             return found
-        causes = cache.causes_of(key)
         with seen_elsewhere() as changed:
+            causes = cache.causes_of(key)
             recorded = self._recorded(key, args, kwargs, arrays)
+            set_itself = {entry.cause for entry in causes if entry.differs()}  # or `changed` has its owner
         cache.count(key, causes)
         if recorded.guards.concern(changed):
             return recorded  # good for this call; of the next it is not known which state it was recorded in
         cache.add(recorded)
         for entry in causes:
             if cache.causes[key][entry.cause] >= 3 and entry.cause not in cache.ignored:
-                self._often(entry, recorded.guards)
+                unread = None if recorded.guards.is_read(entry) else "does not read it"
+                self._often(entry, "sets it itself" if entry.cause in set_itself else unread)
         if len(cache.order) > self._max_programs:
             self._drop()
         return recorded
 
-    def _often(self, entry: Entry, guards: Guards) -> None:
-        """Warn of what changes again and again; guard it no more if the function sets it itself or does not read it."""
+    def _often(self, entry: Entry, idle: str | None) -> None:
+        """Warn of what changes again and again; guard it no more if the function, as `idle` says, has no use for it."""
         cache = self._cache
-        idle = "sets it itself" if entry.differs() else None if guards.is_read(entry) else "does not read it"
         if idle is not None:
             cache.forget(entry)
         if entry.cause not in cache.warned:
