@@ -28,6 +28,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic, lower_builtin, type_callable
 
 from .cache import anchor, fingerprint, global_names
+from .frontend import numbers_of
 
 __all__ = [
     "SIGNATURE", "address", "compiled", "elementwise_loop", "free", "gathered", "itemsize", "moved", "parallel",
@@ -165,7 +166,6 @@ def _edges_back(after: dict[ir.Block, list[ir.Block]]) -> list[tuple[ir.Block, i
 def specialise(function: Callable[..., Any], dtype: np.dtype) -> Callable[..., Any]:
     """A scalar function for one dtype, compiled when it is first called: its numbers become numbers of that dtype.
 
-    Without this the ``1`` of ``1 - y * y`` would carry float32 arithmetic over into float64.
     Names that refer to elementwise operations (anything with a ``scalar`` attribute) become their scalar functions, so
     that a gradient rule written for tensors is also a kernel.
     """
@@ -173,25 +173,20 @@ def specialise(function: Callable[..., Any], dtype: np.dtype) -> Callable[..., A
 
 
 def compiled(function: Any, dtype: np.dtype | None = None) -> Any:
-    """`function` with its globals compiled as well, and its literals of type `dtype` if there is one."""
+    """`function` with its globals compiled as well, and its numbers of type `dtype` if there is one."""
     if not isinstance(function, FunctionType) or function.__module__ in (_TYPED, __name__):
         return function
-    code = function.__code__
-    if dtype is not None and not numba.config.DISABLE_JIT:
-        code = code.replace(co_consts=tuple(dtype.type(c) if type(c) in (int, float) else c for c in code.co_consts))
     names = {"__name__": __name__, "__builtins__": __builtins__}
-    for name in global_names(code) & function.__globals__.keys():
+    for name in global_names(function.__code__) & function.__globals__.keys():
         value = function.__globals__[name]
-        value = getattr(value, "scalar", value)
-        if dtype is not None and type(value) in (int, float):
-            names[name] = dtype.type(value)
-        else:
-            names[name] = compiled(value, dtype)
-    clone = FunctionType(code, names, function.__name__, function.__defaults__, function.__closure__)
+        names[name] = compiled(getattr(value, "scalar", value), dtype)
+    clone = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     if numba.config.DISABLE_JIT:
         return clone
+    if dtype is None:
+        return numba.njit(error_model="numpy")(clone)
     # A call inside a loop keeps it from becoming vector code, and whether LLVM leaves one differs by Python version.
-    return numba.njit(error_model="numpy", forceinline=dtype is not None)(clone)
+    return numba.njit(error_model="numpy", forceinline=True, pipeline_class=numbers_of(dtype))(clone)
 
 
 def elementwise_loop(

@@ -9,7 +9,6 @@ already and carry no gradient.
 
 from __future__ import annotations
 
-import dis
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from numba.core.errors import NumbaError
 
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import scalars
+from ..kernels.frontend import arguments_read
 from ..kernels.loops import elementwise_loop, specialise
 from ..tensor import DEFAULT_FLOAT, Op, Spec, Tensor, record
 from .core import (
@@ -145,7 +145,7 @@ class Kernels(dict):
             pass
         line = self.vjp[i]
         plain = isinstance(line, FunctionType) and not line.__code__.co_flags & CO_VARARGS
-        takes = _arguments_used(line) if plain else ()
+        takes = arguments_read(line) if plain else ()
         types = [dtype, dtype, *self.types(dtype)]
         rule = None
         if takes:
@@ -177,13 +177,6 @@ def _supported(name: str, integers: Callable[..., Any]) -> Callable[..., Any]:
             ) from None  # fmt: skip
 
     return run
-
-
-def _arguments_used(line: Line) -> tuple[int, ...]:
-    code = line.__code__
-    read = {i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD_FAST")} | {*code.co_cellvars}
-    read |= {n for i in dis.get_instructions(code) if isinstance(i.argval, tuple) for n in i.argval}
-    return tuple(k for k, name in enumerate(code.co_varnames[: code.co_argcount]) if name in read)
 
 
 def passes(g: Any, *_: Any) -> Any:
@@ -740,7 +733,7 @@ def _check_line(called: str, line: Any, arity: int) -> None:
     names = ", ".join(code.co_varnames[: code.co_argcount])
     if code.co_argcount != arity + 2:
         raise TypeError(f"elementwise: a line of {called} takes (g, y, *inputs), {arity + 2} arguments; got ({names})")
-    if 0 not in _arguments_used(line):
+    if 0 not in arguments_read(line):
         raise TypeError(
             f"elementwise: the line ({names}) of {called} does not use its gradient {names.partition(',')[0]}\n"
             f"  hint:     multiply by it; a gradient of zero is g * 0"
