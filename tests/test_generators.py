@@ -248,6 +248,27 @@ def test_functions_with_many_names_are_read_as_well():
     assert list(found_around(space["many"])) == ["np.random"]
 
 
+class Drawing:
+    def draw(self):
+        return RNG.normal(size=3)
+
+
+def made(of=Drawing):
+    return of()
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x, h: np.add(x, h.draw()), lambda x, h: np.add(h.draw(), x), lambda x, h: made().draw(),
+        lambda x, h: (lambda y: np.add(x, y.draw()))(h), lambda x, h: [x, h][1].draw(),
+    ],
+)  # fmt: skip
+def test_methods_are_found_wherever_they_are_called(fn):
+    """The second of two variables may be loaded together with the first."""
+    assert list(found_around(fn, 1, Drawing())) == ["RNG"]
+
+
 def test_much_data_is_not_searched_for_ever():
     data = [{"x": (k, str(k))} for k in range(200_000)]
     assert found_around(lambda: data) == {}

@@ -239,8 +239,9 @@ class _Walk:
             self.push(fn.__name__, value)
         if not self.is_own(fn.__globals__.get("__name__")):  # a decorator may have exchanged __module__
             return
+        for code in _codes(fn.__code__):
+            self.names.update(code.co_names)
         for chain in _chains(fn.__code__):
-            self.names.update(chain[1:])
             self.chain(chain, around.get(chain[0], fn.__globals__.get(chain[0])))
 
     def chain(self, chain: tuple[str, ...], value: Any) -> None:
@@ -278,14 +279,20 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-@lru_cache(maxsize=4096)
-def _fresh_lines(code: CodeType) -> tuple[int, ...]:
-    """The lines that make a generator without a seed, as ``np.random.default_rng()``."""
-    lines: list[int] = []
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function, and of the functions in it."""
     todo = [code]
     while todo:
         inner = todo.pop()
         todo += [c for c in inner.co_consts if isinstance(c, CodeType)]
+        yield inner
+
+
+@lru_cache(maxsize=4096)
+def _fresh_lines(code: CodeType) -> tuple[int, ...]:
+    """The lines that make a generator without a seed, as ``np.random.default_rng()``."""
+    lines: list[int] = []
+    for inner in _codes(code):
         made, line = False, inner.co_firstlineno
         for i in dis.get_instructions(inner):
             line = i.positions.lineno if i.positions is not None and i.positions.lineno else line
@@ -300,10 +307,7 @@ def _fresh_lines(code: CodeType) -> tuple[int, ...]:
 def _chains(code: CodeType) -> tuple[tuple[str, ...], ...]:
     """The dotted names in the code of a function, and of the functions in it."""
     found: dict[tuple[str, ...], None] = {}
-    todo = [code]
-    while todo:
-        inner = todo.pop()
-        todo += [c for c in inner.co_consts if isinstance(c, CodeType)]
+    for inner in _codes(code):
         chain: tuple[str, ...] = ()
         for i in dis.get_instructions(inner):
             if i.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain:

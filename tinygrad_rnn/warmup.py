@@ -10,7 +10,7 @@ import numpy as np
 
 from .kernels import indexing, reductions, rows
 from .kernels.gemm import gemm
-from .kernels.machine import machine
+from .kernels.machine import machine, profiler
 from .kernels.scatter import add_rows
 from .ops import neural, reduce
 from .ops.core import registry
@@ -53,7 +53,7 @@ def warmup(dtypes: Any = FLOATS, *, progress: bool = True) -> int:
             raise ValueError(f"warmup: expected float32 or float64, got {d}")
     if numba.config.DISABLE_JIT:
         return 0
-    jobs: list[Callable[..., Any]] = [machine, indexing.check_range]
+    jobs: list[Callable[..., Any]] = [machine, profiler, indexing.check_range]
     jobs += [lambda n=n: indexing.copy(n) for n in (1, 4, 8)]
     jobs += [job for d in chosen for job in _jobs(d)]
     for job in tqdm(jobs, desc="kernels", unit="", disable=not progress):

@@ -383,6 +383,15 @@ def test_initialising_counts_only_where_it_is_done():
     assert Initialised.__init__.__code__ not in reach.codes
 
 
+def test_annotations_are_not_computed_with():
+    """Since Python 3.14 a class has a function that gives its annotations."""
+    space = {"__name__": __name__, "Module": tg.nn.Module, "Size": int, "factor": 2.0}
+    source = "class Scaled(Module):\n    size: Size\n\n    def forward(self, x):\n        return x * factor"
+    exec(compile(source, __file__, "exec", dont_inherit=True), space)
+    reach = Reach.from_([("", space["Scaled"]())])
+    assert {v.label for v in reach.variables.values()} == {"factor"}
+
+
 def test_long_lists_hold_data():
     assert Reach.from_([("", [helper] * 1000)]).codes
     assert not Reach.from_([("", [helper] * 1001)]).codes

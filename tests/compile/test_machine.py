@@ -18,7 +18,7 @@ from tinygrad_rnn.compile.emit import Emitter, Instruction
 from tinygrad_rnn.compile.views import Storage, View
 from tinygrad_rnn.kernels import indexing
 from tinygrad_rnn.kernels.loops import address
-from tinygrad_rnn.kernels.machine import HOST, SCRATCH, machine
+from tinygrad_rnn.kernels.machine import HOST, SCRATCH, machine, profiler
 from tinygrad_rnn.kernels.native import FAULT, POSITION, VALUE, environment
 from tinygrad_rnn.ops.core import registry
 
@@ -76,8 +76,8 @@ class Table:
         arguments = [a.ctypes.data for a in tables]
         last = len(rows) if last is None else last
         if times is None:
-            return machine()[0](*arguments, first, last)
-        return machine()[1](*arguments, first, last, times.ctypes.data)
+            return machine()(*arguments, first, last)
+        return profiler()(*arguments, first, last, times.ctypes.data)
 
 
 # Repeats --------------------------------------------------------------------------------------------------------------

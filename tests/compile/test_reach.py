@@ -50,7 +50,7 @@ def _ends(offsets):
 
 def look_at(workspace, at, i):
     """Run one instruction with everything else spoilt, and again as it is."""
-    arena, run = workspace.arena, machine()[0]
+    arena, run = workspace.arena, machine()
     marks = [touched(i, k, len(arena)) for k in range(len(i.views))]
     reads = np.logical_or.reduce(marks) if marks else np.zeros(len(arena), bool)
     writes = np.logical_or.reduce([np.zeros(len(arena), bool), *marks[len(marks) - i.writes :]])

@@ -7,6 +7,7 @@ installed. So are the modules, methods, partial functions and small containers t
 from __future__ import annotations
 
 import dis
+import os
 import sys
 import sysconfig
 from collections import deque
@@ -31,13 +32,14 @@ HIDDEN = ("_name", "_compiled_methods")  # attributes of modules that change no 
 
 _PACKAGE = Path(__file__).parent.parent
 _FOREIGN = tuple(
-    {str(_PACKAGE) + "/", str(_PACKAGE.parent / "viz") + "/"}
-    | {sysconfig.get_path(kind) + "/" for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    {str(_PACKAGE) + os.sep, str(_PACKAGE.parent / "viz") + os.sep}
+    | {sysconfig.get_path(kind) + os.sep for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS",
           "LOAD_FROM_DICT_OR_DEREF"}  # fmt: skip
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
 _HOOKS = ("forward", "initial_state")
+_CALLED_BY_NOBODY = ("__init__", "__annotate_func__")  # unless a class is called, or asked for its annotations
 _NAME = __name__.partition(".")[0] + "."
 _DATA = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(None), np.dtype, CodeType, ModuleType)
 
@@ -298,7 +300,7 @@ def _is_foreign_module(module: ModuleType | None) -> bool:
 def _is_hook(kind: type, name: str) -> bool:
     """Whether a method is called by Python, or by this package in place of its own, so that no code need name it."""
     if name.startswith("__"):
-        return name != "__init__"
+        return name not in _CALLED_BY_NOBODY
     return name in _HOOKS or any(name in vars(base) for base in kind.__mro__ if base.__module__.startswith(_NAME))
 
 

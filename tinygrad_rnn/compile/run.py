@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from ..errors import anomaly
-from ..kernels.machine import REACHED, SCRATCH, machine
+from ..kernels.machine import REACHED, SCRATCH, machine, profiler
 from ..kernels.native import FAULT, environment
 from ..tensor import Spec, Tensor, describe, located
 from .arena import ALIGNMENT
@@ -155,7 +155,7 @@ class Workspace:
             if watched or numba.config.DISABLE_JIT:
                 self._one_by_one(watched)
                 return
-            run, at, end = machine()[0], 0, len(self.table.instructions)
+            run, at, end = machine(), 0, len(self.table.instructions)
             while at < end:
                 at = run(*self.addresses, at, end)
                 if at < end:
@@ -168,7 +168,7 @@ class Workspace:
 
     def _one_by_one(self, watched: bool) -> None:
         """Instruction by instruction, each result examined if need be."""
-        run = None if numba.config.DISABLE_JIT else machine()[0]
+        run = None if numba.config.DISABLE_JIT else machine()
         for at, i in enumerate(self.table.instructions):
             if run is None or i.address == 0 or run(*self.addresses, at, at + 1) == at:
                 self._by_hand(i)
@@ -183,7 +183,7 @@ class Workspace:
         at, end = 0, len(self.table.instructions)
         while at < end:
             if not numba.config.DISABLE_JIT:
-                at = machine()[1](*self.addresses, at, end, times.ctypes.data)
+                at = profiler()(*self.addresses, at, end, times.ctypes.data)
             if at < end:
                 began = time.perf_counter_ns()
                 self._by_hand(self.table.instructions[at])

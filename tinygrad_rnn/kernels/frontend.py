@@ -15,7 +15,6 @@ import numpy as np
 from numba.core import ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, run_frontend
 from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.errors import NumbaError
 from numba.core.untyped_passes import InlineClosureLikes
 
 __all__ = ["arguments_read", "numbers_of"]
@@ -32,19 +31,25 @@ def arguments_read(function: FunctionType) -> tuple[int, ...]:
     """
     try:
         code = run_frontend(function)
-    except (NumbaError, NotImplementedError):
+    except Exception:  # whatever Numba raises where Python has something that it does not support
         return tuple(range(function.__code__.co_argcount))
-    assigned = [i for block in code.blocks.values() for i in block.find_insts(ir.Assign)]
-    names = {i.value.index: i.target.name for i in assigned if isinstance(i.value, ir.Arg)}
-    read = {name for block in code.blocks.values() for i in block.body for name in _read_by(i)}
+    instructions = [i for block in code.blocks.values() for i in block.body]
+    names = {i.value.index: i.target.name for i in instructions if _is_argument(i)}
+    read = {name for i in instructions for name in _read_by(i)}
     return tuple(k for k in sorted(names) if names[k] in read)
 
 
+def _is_argument(instruction: ir.Stmt) -> bool:
+    return isinstance(instruction, ir.Assign) and isinstance(instruction.value, ir.Arg)
+
+
 def _read_by(instruction: ir.Stmt) -> set[str]:
-    if isinstance(instruction, ir.Assign):
-        value = instruction.value
-        return {v.name for v in value.list_vars()} if isinstance(value, ir.Var | ir.Inst) else set()
-    return {v.name for v in instruction.list_vars()}
+    if not isinstance(instruction, ir.Assign):
+        return {v.name for v in instruction.list_vars()}
+    value = instruction.value
+    if isinstance(value, ir.Var):
+        return {value.name}
+    return {v.name for v in value.list_vars()} if isinstance(value, ir.Inst) else set()
 
 
 @cache
@@ -75,8 +80,9 @@ class _NumbersOfOneType(FunctionPass):
         super().__init__()
 
     def run_pass(self, state: Any) -> bool:
-        for block in state.func_ir.blocks.values():
-            for assignment in block.find_insts(ir.Assign):
+        assignments = [a for block in state.func_ir.blocks.values() for a in block.find_insts(ir.Assign)]
+        with np.errstate(over="ignore"):  # 1e300 is infinity in float32
+            for assignment in assignments:
                 assignment.value = _typed(assignment.value, state.func_ir, state.pipeline.kind)
         return True
 

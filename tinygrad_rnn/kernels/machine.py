@@ -12,6 +12,7 @@ same when an array moves. Nothing here checks bounds: the verifier of ``compile/
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
@@ -24,7 +25,7 @@ from numba.extending import intrinsic
 
 from .cache import anchor, fingerprint
 
-__all__ = ["HEAD", "HOST", "MOST_OPERANDS", "MOST_REPEATS", "REACHED", "SCRATCH", "machine"]
+__all__ = ["HEAD", "HOST", "MOST_OPERANDS", "MOST_REPEATS", "REACHED", "SCRATCH", "machine", "profiler"]
 
 HEAD = 5  # numbers before the operands
 HOST = 0  # the address of an instruction that is left to Python
@@ -127,20 +128,30 @@ def _repeat(kernel, operands, repeats, args, dims, steps, loops, environment):
             return
 
 
-_clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
-_MONOTONIC = 1
+# Python's own clock, as C has none that every system knows by one name. Python's has got a public name since.
+if sys.version_info >= (3, 13):
+    _perf_counter = types.ExternalFunction("PyTime_PerfCounterRaw", types.int32(types.intp))
+
+    def _now(place):
+        """Nanoseconds since some moment, by way of the int64 at an address."""
+        _perf_counter(place)
+        return _load(place)
+
+else:
+    _perf_counter = types.ExternalFunction("_PyTime_GetPerfCounter", types.int64())
+
+    def _now(place):
+        """Nanoseconds since some moment."""
+        return _perf_counter()
 
 
 def _profile(table, starts, bases, scratch, environment, first, last, times):
     """Run as ``_run`` does, and add the nanoseconds that each instruction took to the int64 numbers at `times`."""
     clock = scratch + 8 * 32
     for number in range(first, last):
-        _clock_gettime(_MONOTONIC, clock)
-        began = 1_000_000_000 * _load(clock) + _load(clock + 8)
+        began = _now(clock)
         stopped = _run(table, starts, bases, scratch, environment, number, number + 1)
-        _clock_gettime(_MONOTONIC, clock)
-        ended = 1_000_000_000 * _load(clock) + _load(clock + 8)
-        _store(times + 8 * number, _load(times + 8 * number) + ended - began)
+        _store(times + 8 * number, _load(times + 8 * number) + _now(clock) - began)
         if stopped == number:
             return number
     return last
@@ -150,13 +161,20 @@ SCRATCH = 40  # int64 numbers of working memory: addresses, positions, a clock, 
 REACHED = 36  # how many instructions have been carried out
 
 
+_INNER = {"_call": _call, "_load": _load, "_store": _store}
+
+
 @cache
-def machine() -> tuple[Callable[..., int], Callable[..., int]]:
-    """The jitted ``run`` and ``profile``, which let other threads work meanwhile."""
-    inner = {"_call": _call, "_load": _load, "_store": _store}
-    run = _jitted(_run, inner | {"_repeat": _helper(_repeat, inner), "REACHED": REACHED}, 7)
-    timed = inner | {"_run": run, "_clock_gettime": _clock_gettime, "_MONOTONIC": _MONOTONIC}
-    return run, _jitted(_profile, timed, 8)
+def machine() -> Callable[..., int]:
+    """The jitted ``run``, which lets other threads work meanwhile."""
+    return _jitted(_run, _INNER | {"_repeat": _helper(_repeat, _INNER), "REACHED": REACHED}, 7)
+
+
+@cache
+def profiler() -> Callable[..., int]:
+    """The same for a profile: it is compiled when one is asked for."""
+    now = _helper(_now, _INNER | {"_perf_counter": _perf_counter})
+    return _jitted(_profile, _INNER | {"_run": machine(), "_now": now}, 8)
 
 
 def _helper(function: Callable[..., Any], names: dict[str, Any]) -> Any:

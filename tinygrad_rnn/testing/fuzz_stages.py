@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -222,3 +223,5 @@ _TWINS = [Stage(name, source, share=SHARES[name.partition(":")[0]], twin=True) f
 
 PEERS = ("torch", "jax")
 STAGES: dict[str, Stage] = {stage.name: stage for stage in [*_STAGES, *_TWINS]}
+if not hasattr(os, "fork"):  # systems without it
+    del STAGES["fork"]
