@@ -105,8 +105,8 @@ def with_a_loop(x):
     [
         lambda x: 1 - x, lambda x: 0.1 * x, lambda x: 300 * x, lambda x: x**2, lambda x: -5 + x, lambda x: x * HALF,
         lambda x: x if x > 0 else 0, lambda x: max(x, 0), lambda x: x * math.pi, lambda x: x + np.e, around(3),
-        around(0.3), twice, lambda x: twice(x) + 1, lambda x: square(x) * 3, with_a_loop, lambda x: (lambda y: 1 - y)(x),
-        lambda x: 1e300 * x, lambda x: 2**40 * x,
+        around(0.3), twice, lambda x: twice(x) + 1, lambda x: square(x) * 3, with_a_loop,
+        lambda x: (lambda y: 1 - y)(x), lambda x: 1e300 * x, lambda x: 2**40 * x,
     ],
 )  # fmt: skip
 def test_numbers_are_of_the_type_of_the_kernel(function):

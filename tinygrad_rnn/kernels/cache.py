@@ -51,7 +51,7 @@ def _try_anchor(directory: Path) -> str | None:
         directory.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             beside = directory / f"{path.name}.{os.getpid()}"
-            beside.write_text('"""Compiled kernels of tinygrad_rnn are kept beside this file; delete freely."""\n')
+            beside.write_bytes(b'"""Compiled kernels of tinygrad_rnn are kept beside this file; delete freely."""\n')
             os.utime(beside, (0, 0))  # Numba looks at its time: the same, whichever of several processes wrote it last
             beside.replace(path)
         tempfile.TemporaryFile(dir=directory).close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -269,7 +270,7 @@ def _tell(finding: Finding, save: Path | None) -> None:
     print(f"\n# program {finding.number}: {finding.failure}\n{finding.code}", flush=True)
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
-        stem = f"{finding.failure.stage.replace(' ', '_').replace(',', '')}_{finding.number}"
+        stem = re.sub(r"\W+", "_", f"{finding.failure.stage} {finding.number}")  # a colon is part of no name on Windows
         write_atomically(save / f"{stem}.json", finding.to_json().encode("utf-8"))
         write_atomically(save / f"{stem}.py", finding.code.encode("utf-8"))
 
