@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
 @tg.compile
 def step(x):
     loss = (model(x).outputs ** 2).mean()
+    optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     return loss
@@ -119,3 +121,45 @@ def test_what_is_hidden_is_missed(tmp_path):
     open_twice = "open('a', 'w', encoding='utf-8').close()\nheld = open('b', 'w', encoding='utf-8')\nos.replace('a', 'b')"
     with pytest.raises(AssertionError, match="PermissionError"):
         child(HIDDEN + open_twice, tmp_path)
+
+
+# Compiled code --------------------------------------------------------------------------------------------------------
+
+CALLED = """
+import re
+import numpy as np
+from numba.core.codegen import CPUCodeLibrary
+
+found, finish = set(), CPUCodeLibrary._finalize_final_module
+
+
+def finished(self):
+    finish(self)
+    found.update(re.findall(r'^declare .*?@"?([\\w.$]+)', self.get_llvm_str(), re.M))
+
+
+CPUCodeLibrary._finalize_final_module = finished
+
+from tinygrad_rnn.kernels import indexing
+from tinygrad_rnn.kernels.gemm import gemm
+from tinygrad_rnn.kernels.machine import machine, profiler
+from tinygrad_rnn.kernels.scatter import add_rows
+from tinygrad_rnn.ops import neural
+from tinygrad_rnn.ops.core import registry
+
+dtype = np.dtype(np.float32)
+machine(), profiler(), indexing.check_range(), gemm(dtype, True), add_rows(dtype)
+neural.SOFTMAX_ROWS[dtype], registry["tanh"].kernels[dtype], registry["floor_divide"].kernels[dtype]
+print(*found)
+"""
+
+# Of the library of C, what the C of 1999 has; of Python and Numba, what both have everywhere.
+EVERYWHERE = r"llvm\..*|numba_.*|NRT_.*|_?Py[A-Z]?[A-Za-z]*_.*|malloc|free|feclearexcept|mem(cpy|move|set)|(sqrt|floor)f?"
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_compiled_code_calls_only_what_every_system_has(tmp_path):
+    called = child(CALLED, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")).split()
+    assert {"malloc", "feclearexcept"} <= set(called)
+    assert any("PerfCounter" in name for name in called)
+    assert [name for name in called if not re.fullmatch(EVERYWHERE, name)] == []
