@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import anomaly
+from ..kernels.sums import add_up
 from ..ops import reduce, shape
 from ..ops.create import zeros_like
 from ..ops.elementwise import add, passes, vanishes
@@ -162,7 +163,7 @@ def _fold_array(part: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
     axes = tuple([k for k in range(part.ndim) if k < lead or (target[k - lead] == 1 and part.shape[k] != 1)])
     if any(part.shape[k] != 1 for k in axes):
         with np.errstate(all="ignore"):
-            part = np.add.reduce(part, axes)
+            part = add_up(part, axes)
     part = np.asarray(part)
     # What is left may still be smaller than the target where a rule gave one value for many.
     return np.broadcast_to(part, target) if part.size < prod(target) else part.reshape(target)

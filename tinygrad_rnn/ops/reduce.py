@@ -1,7 +1,7 @@
 """Reductions over any axes, with ``keepdims``.
 
-Sums, extrema and cumulative sums run in NumPy, whose loops are vectorised (sums pairwise along the last axis);
-log-sum-exp is a Numba row kernel. Products, variances and norms are composed of these.
+Extrema run in NumPy, whose loops are vectorised; sums (``kernels/sums.py``), cumulative sums and log-sum-exp in loops
+of our own, which are right for any number of terms along any axis. Products, variances and norms are composed of these.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..kernels import rows
+from ..kernels.sums import add_up
 from ..tensor import Spec, Tensor
 from .core import apply, are_axes, are_floats, as_float, as_tensor, cast, define, is_axis, quiet
 from .elementwise import abs as absolute
@@ -83,7 +84,7 @@ def _reduction(
 
 _sum = _reduction(
     "sum",
-    lambda x, axis, keepdims: np.add.reduce(x, axis, keepdims=keepdims),
+    lambda x, axis, keepdims: add_up(x, axis, keepdims),
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis),),
     "linear",
     r"\sum {0}",
@@ -91,7 +92,7 @@ _sum = _reduction(
 )
 _mean = _reduction(
     "mean",
-    lambda x, axis, keepdims: np.add.reduce(x, axis, keepdims=keepdims) / x.dtype.type(_count(x.shape, axis)),
+    lambda x, axis, keepdims: add_up(x, axis, keepdims) / x.dtype.type(_count(x.shape, axis)),
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) / _count(x.shape, axis),),
     "linear",
     r"\mathrm{{mean}}({0})",
@@ -338,7 +339,7 @@ def _scaled_norm(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.nda
     usable = (peak > 0) & np.isfinite(peak)
     scale = np.where(usable, peak, x.dtype.type(1))
     scaled = x / scale
-    length = np.sqrt(np.sum(scaled * scaled, axis=axis, keepdims=keepdims))
+    length = np.sqrt(add_up(scaled * scaled, axis, keepdims))
     return length * scale.reshape(reduced_shape(x.shape, axis, keepdims))
 
 
@@ -362,9 +363,18 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
     return apply(_CUMSUM, (x,), {"axis": normalize_axes("cumsum", axis, x.ndim, x)[0]})
 
 
+CUMSUM_ROWS = RowKernels("cumsum", rows.cumsum, "(n)->(n)")
+
+
+def _cumsum_run(x: np.ndarray, axis: int) -> np.ndarray:
+    if x.dtype.kind == "f" and x.size:
+        return CUMSUM_ROWS[x.dtype](x, axis=axis)
+    return np.add.accumulate(x, axis, dtype=_widened(x.dtype))
+
+
 _CUMSUM = define(
     "cumsum",
-    run=quiet(lambda x, axis: np.add.accumulate(x, axis, dtype=_widened(x.dtype))),
+    run=quiet(lambda x, axis: _cumsum_run(x, axis)),
     shape=lambda x, axis: Spec(x.shape, _widened(x.dtype)),
     vjp=(lambda g, y, x, axis: flip(cumsum(flip(g, axis), axis), axis),),
     jvp="linear",
