@@ -17,7 +17,7 @@ from ..ops import elementwise as ew
 from ..ops import neural, reduce
 from ..ops.checks import out_of_range
 from ..ops.core import CAST, TO_INTEGER
-from ..ops.index import ASSEMBLE, ONE_HOT, SLICE
+from ..ops.index import ASSEMBLE, ONE_HOT, SLICE, is_crowded
 from ..ops.linalg import MATMUL
 from ..ops.named import by_op, op_named
 from ..ops.neural import CROSS_ENTROPY, LOG_SOFTMAX, NORMALIZE, SOFTMAX
@@ -119,7 +119,7 @@ def _consecutive(t: Tensor, parts: list[View]) -> View | None:
 
 @lowers(ASSEMBLE)
 def _assemble(low: Lowering, t: Tensor) -> View | None:
-    if len(t.inputs) != len(t.params["places"]) or not t.is_float:
+    if len(t.inputs) != len(t.params["places"]) or not t.is_float or is_crowded(t.shape, t.inputs):
         return None
     out = low.destination(t)
     low.fill(t, out, 0.0)
@@ -510,6 +510,8 @@ def _scatter(low: Lowering, t: Tensor) -> View | None:
         return None
     index, rows = low.inputs(t)
     index = low.compact(t, low.as_index(t, index))
+    if len(walk(index.shape, [rows.strides[:-1]]) or ()) > 1:  # all rows in one loop, which knows where many add up
+        rows = low.compact(t, rows)
     out = low.destination(t)
     low.fill(t, out, 0.0)
     loop = indexing.scatter_add_rows(t.dtype)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["BLOCK", "settled", "two_sum"]
+__all__ = ["BLOCK", "FEW", "settled", "two_sum"]
 
 BLOCK = 128  # elements that are added up without care; as vectors, few of them in a row
+FEW = 32  # rows that are added to a place of a table without care, one after the other
 
 
 def two_sum(total, lost, term):
