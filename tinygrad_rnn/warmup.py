@@ -72,10 +72,10 @@ def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
         yield lambda family=family: family[dtype]
     yield lambda: reduce.LOGSUMEXP_ROWS[dtype]
     yield lambda: reduce.CUMSUM_ROWS[dtype]
+    yield lambda: reduce.NORM_ROWS[dtype]
     for kind in ("sum", "max", "min"):
         yield lambda kind=kind: reductions.reduce_last(kind, dtype)
         yield lambda kind=kind: reductions.reduce_first(kind, dtype)
-    yield lambda: reductions.reduce_last("sumsq", dtype)
     for loop in (indexing.gather_rows, indexing.scatter_add_rows, indexing.one_hot, indexing.check_finite):
         yield lambda loop=loop: loop(dtype)
     for loop in (rows.checked_cross_entropy, rows.cross_entropy_softmax, rows.softmax_minus_onehot):
@@ -85,7 +85,6 @@ def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
             yield lambda other=other: indexing.cast(other, dtype)
             yield lambda other=other: indexing.cast(dtype, other)
     yield lambda: scatter_loop(dtype)
-    yield lambda: registry["sqrt"].kernels[np.dtype(np.float64)]  # of a sum of squares, for the norm
     for accumulate in (False, True):
         yield lambda accumulate=accumulate: gemm(dtype, accumulate)
     yield from (lambda o=o: o.kernel(dtype) for o in _optimizers(dtype))

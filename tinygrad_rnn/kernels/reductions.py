@@ -29,7 +29,6 @@ _ROWS = 64  # rows that are added up without care: eight at a time as a tree, so
 _APART = 8  # elements that do not lie side by side and are added up without care
 _KINDS: dict[str, tuple[Callable[..., Any], float]] = {
     "sum": (add, -0.0),  # of the two zeros the one that changes nothing
-    "sumsq": (add, -0.0),
     "max": (maximum, -np.inf),
     "min": (minimum, np.inf),
 }
@@ -39,10 +38,9 @@ _KINDS: dict[str, tuple[Callable[..., Any], float]] = {
 def reduce_last(kind: str, dtype: Any, accumulate: bool = False) -> Loop:
     """The loop ``(n)->()`` over ``x, out``: the "sum", "max" or "min" of each row put into `out`, or added to it.
 
-    "sumsq" is the sum of squares, in float64 whatever `dtype` is. ``dims = [outer, n]``,
-    ``steps = [x_outer, out_outer, x_n]``.
+    ``dims = [outer, n]``, ``steps = [x_outer, out_outer, x_n]``.
     """
-    return _loop(f"{kind}_last", _last, kind, dtype, np.float64 if kind == "sumsq" else dtype, accumulate)
+    return _loop(f"{kind}_last", _last, kind, dtype, accumulate)
 
 
 @cache
@@ -51,16 +49,15 @@ def reduce_first(kind: str, dtype: Any, accumulate: bool = False) -> Loop:
 
     ``dims = [outer, m, n]``, ``steps = [x_outer, out_outer, x_m, x_n, out_n]``.
     """
-    return _loop(f"{kind}_first", _first, kind, dtype, dtype, accumulate)
+    return _loop(f"{kind}_first", _first, kind, dtype, accumulate)
 
 
-def _loop(name: str, function: Any, kind: str, dtype: Any, result: Any, accumulate: bool) -> Loop:
+def _loop(name: str, function: Any, kind: str, dtype: Any, accumulate: bool) -> Loop:
     combine, start = _KINDS[kind]
     filled = {"combine": combine, "START": start, "store": _store_sum if accumulate else _store}
-    filled["term"] = _square if kind == "sumsq" else _entry
     filled["row"], filled["columns"] = (_row_sum, _column_sums) if combine is add else (_block, _column_extremes)
     function = FunctionType(function.__code__, {**globals(), **filled}, function.__name__)
-    return native(f"{name}_add" if accumulate else name, function, T=dtype, R=result)
+    return native(f"{name}_add" if accumulate else name, function, T=dtype)
 
 
 def _store(place, value):
@@ -71,11 +68,10 @@ def _store_sum(place, value):
     place[0] += value
 
 
-# What `_loop` fills in; T is the operand's type, R the result's.
+# What `_loop` fills in.
 T: Any = None
-R: Any = None
 START: Any = None
-combine, term, store, row, columns = add, None, _store, None, None
+combine, store, row, columns = add, _store, None, None
 
 
 @intrinsic
@@ -88,53 +84,34 @@ def _room(typing_context, like):
     return types.CPointer(like)(like), build
 
 
-# Functions that Numba compiled would, handed on to others, keep their callers from being stored on disk.
-
-
-@intrinsic
-def _entry(typing_context, x):
-    return x(x), lambda context, builder, signature, args: args[0]
-
-
-@intrinsic
-def _square(typing_context, x):
-    """The square of x in float64."""
-
-    def build(context, builder, signature, args):
-        wide = context.cast(builder, args[0], x, types.float64)
-        return builder.fmul(wide, wide)
-
-    return types.float64(x), build
-
-
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
 def _last(args, dims, steps, data):
     for i in range(dims[0]):
-        x, out = pointer(args[0], i * steps[0], T), pointer(args[1], i * steps[1], R)
-        store(out, R(row(x, dims[1], steps[2], combine, term, R(START)) if dims[1] else R(0)))
+        x, out = pointer(args[0], i * steps[0], T), pointer(args[1], i * steps[1], T)
+        store(out, T(row(x, dims[1], steps[2], combine, T(START)) if dims[1] else T(0)))
 
 
-def _row_sum(x, n, step, combine, term, start):
+def _row_sum(x, n, step, combine, start):
     block = BLOCK if step == itemsize(x) else _APART
     if n <= block:
-        return _block(x, n, step, combine, term, start)
+        return _block(x, n, step, combine, start)
     total, lost = np.float64(start), 0.0
     for first in range(0, n, block):
-        part = _block(moved(x, first * step), min(block, n - first), step, combine, term, start)
+        part = _block(moved(x, first * step), min(block, n - first), step, combine, start)
         total, lost = two_sum(total, lost, part)
     return settled(total, lost)
 
 
-def _block(x, n, step, combine, term, start):
+def _block(x, n, step, combine, start):
     total = start
     if step == itemsize(x):
         for j in range(n):
-            total = combine(total, term(x[j]))
+            total = combine(total, x[j])
     else:
         for j in range(n):
-            total = combine(total, term(moved(x, j * step)[0]))
+            total = combine(total, moved(x, j * step)[0])
     return total
 
 
@@ -156,7 +133,7 @@ def _first(args, dims, steps, data):
                 parallel()
         else:
             for j in range(n):
-                total = row(moved(x, j * steps[3]), m, steps[2], combine, _entry, T(START))
+                total = row(moved(x, j * steps[3]), m, steps[2], combine, T(START))
                 store(moved(out, j * steps[4]), T(total))
 
 

@@ -24,7 +24,7 @@ from .scalars import add, exp, log, maximum
 
 __all__ = [
     "checked_cross_entropy", "cross_entropy", "cross_entropy_softmax", "cumsum", "log_softmax", "logsumexp",
-    "normalize", "softmax", "softmax_minus_onehot",
+    "norm", "normalize", "softmax", "softmax_minus_onehot",
 ]  # fmt: skip
 
 
@@ -60,6 +60,27 @@ def cumsum(x, out):
         out[i] = settled(total, lost)
 
 
+def norm(x, out):
+    """The root of the sum of squares, which neither overflow nor vanish."""
+    squares = _squares(x, 1.0)
+    if _SAFE[0] < squares < _SAFE[1]:
+        out[0] = squares**0.5
+    else:
+        scale = _scale(_magnitude(x))
+        out[0] = _squares(x, scale) ** 0.5 / scale
+
+
+def _squares(x, scale):
+    """The sum of the squares of the row times `scale`, in float64."""
+    total, lost = 0.0, 0.0
+    for first in range(0, x.size, BLOCK):
+        part = 0.0
+        for i in range(first, min(first + BLOCK, x.size)):
+            part = add(part, (x[i] * scale) * (x[i] * scale))
+        total, lost = two_sum(total, lost, part)
+    return settled(total, lost)
+
+
 def normalize(x, eps, out):
     """The row less its mean, divided by the root of its variance plus `eps`; in float64."""
     mean, spread = _moments(x, 1.0)
@@ -72,7 +93,7 @@ def normalize(x, eps, out):
         _standardize(x, scale, mean, spread + (eps[0] * scale) * scale if eps[0] != 0 else spread, out)
 
 
-_SAFE = 1e-200, 1e200  # variances with no terms that matter out of range
+_SAFE = 1e-200, 1e200  # sums of squares with no terms that matter out of range
 
 
 def _moments(x, scale):

@@ -20,9 +20,13 @@ __all__ = ["add_rows"]
 
 
 def add_rows(target: np.ndarray, index: np.ndarray, rows: np.ndarray) -> None:
-    """Add ``rows[k]`` to ``target[index[k]]``, arrays of one float dtype in C order; what adds up is kept in float64."""
+    """Add ``rows[k]`` to ``target[index[k]]``, arrays of one dtype in C order; floats add up in float64."""
     order = np.argsort(index) if index.size > FEW else np.arange(index.size)
-    loop(target.dtype)(target, index, order, rows, np.empty(target.shape[1]))
+    loop(target.dtype)(target, index, order, rows, np.empty(target.shape[1], _wide(target.dtype)))
+
+
+def _wide(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.float64) if dtype.kind == "f" else dtype
 
 
 def _add_rows(target, index, order, rows, total):
@@ -57,4 +61,5 @@ def loop(dtype: np.dtype) -> Any:
     function = FunctionType(code, {"__name__": __name__, "range": range, "FEW": FEW}, name)
     element = numba.from_dtype(dtype)
     given = [types.Array(kind, n, "C", readonly=True) for kind, n in ((types.int64, 1), (types.int64, 1), (element, 2))]
-    return numba.njit(types.void(element[:, ::1], *given, types.float64[::1]), cache=True, error_model="numpy")(function)
+    signature = types.void(element[:, ::1], *given, numba.from_dtype(_wide(dtype))[::1])
+    return numba.njit(signature, cache=True, error_model="numpy")(function)

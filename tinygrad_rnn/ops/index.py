@@ -281,10 +281,10 @@ def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndar
     rows = np.broadcast_to(value, (*places.shape, *target.shape[target.ndim - width :])).astype(target.dtype, copy=False)
     flat = target.reshape(-1, prod(target.shape[target.ndim - width :]))
     rows = np.ascontiguousarray(rows).reshape(places.size, flat.shape[1])
-    if target.dtype.kind == "f":
-        add_rows(flat, places.reshape(-1), rows)
+    if target.dtype.kind == "b":
+        np.logical_or.at(flat, places.reshape(-1), rows)
     else:
-        np.add.at(flat, places.reshape(-1), rows)
+        add_rows(flat, places.reshape(-1), rows)
 
 
 def _places(
