@@ -11,7 +11,7 @@ import numpy as np
 from .kernels import indexing, reductions, rows
 from .kernels.gemm import gemm
 from .kernels.machine import machine, profiler
-from .kernels.scatter import add_rows
+from .kernels.scatter import loop as scatter_loop
 from .ops import neural, reduce
 from .ops.core import registry
 from .optim.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
@@ -71,10 +71,11 @@ def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
     for family in (neural.SOFTMAX_ROWS, neural.LOG_SOFTMAX_ROWS, neural.NORMALIZE_ROWS, neural.CROSS_ENTROPY_ROWS):
         yield lambda family=family: family[dtype]
     yield lambda: reduce.LOGSUMEXP_ROWS[dtype]
+    yield lambda: reduce.CUMSUM_ROWS[dtype]
+    yield lambda: reduce.NORM_ROWS[dtype]
     for kind in ("sum", "max", "min"):
         yield lambda kind=kind: reductions.reduce_last(kind, dtype)
         yield lambda kind=kind: reductions.reduce_first(kind, dtype)
-    yield lambda: reductions.reduce_last("sumsq", dtype)
     for loop in (indexing.gather_rows, indexing.scatter_add_rows, indexing.one_hot, indexing.check_finite):
         yield lambda loop=loop: loop(dtype)
     for loop in (rows.checked_cross_entropy, rows.cross_entropy_softmax, rows.softmax_minus_onehot):
@@ -83,8 +84,7 @@ def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
         if other != dtype:
             yield lambda other=other: indexing.cast(other, dtype)
             yield lambda other=other: indexing.cast(dtype, other)
-    yield lambda: add_rows(dtype)
-    yield lambda: registry["sqrt"].kernels[np.dtype(np.float64)]  # of a sum of squares, for the norm
+    yield lambda: scatter_loop(dtype)
     for accumulate in (False, True):
         yield lambda accumulate=accumulate: gemm(dtype, accumulate)
     yield from (lambda o=o: o.kernel(dtype) for o in _optimizers(dtype))

@@ -24,7 +24,7 @@ SUBJECTS["forward"] = Subject(tg.compile(forward).program(np.zeros((3, 4)), np.z
 KINDS = {
     "gemm", "gemm_add", "sum_last", "sum_rows", "max_rows", "min_rows", "gather", "scatter", "check_range",
     "check_finite", "cross_entropy", "cross_entropy_softmax", "softmax_minus_onehot", "softmax", "log_softmax",
-    "logsumexp", "normalize", "one_hot", "copy", "cast", "sumsq", "tanh", "adam",
+    "logsumexp", "normalize", "one_hot", "copy", "cast", "norm", "tanh", "adam",
 }  # fmt: skip
 
 

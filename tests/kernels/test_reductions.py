@@ -48,12 +48,10 @@ def normal(shape, dtype, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-def assert_sums(got, x, axis, squares=False):
-    """The error is at most that of a pairwise sum with blocks of 128 additions."""
-    exact = x.astype(np.longdouble) ** (2 if squares else 1)
-    n = max(x.shape[axis], 1)
-    bound = np.finfo(got.dtype).eps * (np.log2(n) + 64) * np.abs(exact).sum(axis) / 2
-    assert np.all(np.abs(got - exact.sum(axis)) <= bound + np.finfo(got.dtype).tiny)
+def assert_sums(got, x, axis):
+    exact = x.astype(np.longdouble)
+    bound = 8 * np.finfo(got.dtype).eps * np.abs(exact).sum(axis)
+    assert np.all(np.abs(got - exact.sum(axis)) <= bound)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -65,9 +63,6 @@ def test_sums_of_rows(dtype, view, n):
     last("sum", x, out[1:7:2])
     assert_sums(out[1:7:2], x, 1)
     assert (out[[0, 2, 4, 6, 7]] == 9).all()
-    squares = np.zeros(3)
-    last("sumsq", x, squares)
-    assert_sums(squares, x.astype(np.float64), 1, squares=True)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -123,12 +118,8 @@ def test_errors_of_long_sums_do_not_grow_with_their_length(count):
     first("sum", x[:, :, None], column)
     wide = np.zeros((1, 3), np.float32)
     first("sum", np.full((1, count, 3), np.float32(0.1)), wide)
-    eps = np.finfo(np.float32).eps
-    assert abs(out[0] / exact - 1) < 20 * eps
-    assert abs(column[0, 0] / exact - 1) < 20 * eps
-    # Blocks of rows are as many as the rows of one, over eight.
-    assert np.all(np.abs(wide / exact - 1) < eps * np.sqrt(count / 8))
-    assert np.all(np.abs(wide / exact - 1) < 1e-4)
+    for got in (out, column, wide):
+        assert np.all(np.abs(got / exact - 1) < 8 * np.finfo(np.float32).eps)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..grad.sums import through
+from ..kernels.sums import add_up
 from ..ops.elementwise import passes, vanishes
 from ..ops.index import Placed, add_at
 from ..ops.linalg import Product
@@ -172,7 +173,7 @@ def folded(part: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
         return part
     lead = len(shape) - len(target)
     axes = tuple(k + 1 for k, n in enumerate(shape) if k < lead or (target[k - lead] == 1 and n != 1))
-    return np.broadcast_to(np.add.reduce(part, axes).reshape(-1, *_after(shape, axes, lead)), (len(part), *target))
+    return np.broadcast_to(add_up(part, axes).reshape(-1, *_after(shape, axes, lead)), (len(part), *target))
 
 
 def _after(shape: tuple[int, ...], axes: tuple[int, ...], lead: int) -> tuple[int, ...]:

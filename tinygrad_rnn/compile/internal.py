@@ -10,6 +10,7 @@ import numpy as np
 from ..effects import Assignment, Check, Update
 from ..ops.checks import RANGE_CHECK
 from ..ops.core import quiet, registry
+from ..ops.index import ARRAY, add_at
 from ..tensor import Op, Spec
 
 __all__ = [
@@ -50,7 +51,7 @@ LOOKUP = _internal(
 
 def _scatter(index: np.ndarray, rows: np.ndarray, count: int, wrap: bool) -> np.ndarray:
     out = np.zeros((count, *rows.shape[index.ndim :]), rows.dtype)
-    np.add.at(out, _rows(index, count, wrap, "scatter"), rows)
+    add_at(out, (ARRAY,), (_rows(index, count, wrap, "scatter"),), rows)
     return out
 
 

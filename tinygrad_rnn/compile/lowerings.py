@@ -17,7 +17,7 @@ from ..ops import elementwise as ew
 from ..ops import neural, reduce
 from ..ops.checks import out_of_range
 from ..ops.core import CAST, TO_INTEGER
-from ..ops.index import ASSEMBLE, ONE_HOT, SLICE
+from ..ops.index import ASSEMBLE, ONE_HOT, SLICE, is_crowded
 from ..ops.linalg import MATMUL
 from ..ops.named import by_op, op_named
 from ..ops.neural import CROSS_ENTROPY, LOG_SOFTMAX, NORMALIZE, SOFTMAX
@@ -119,7 +119,7 @@ def _consecutive(t: Tensor, parts: list[View]) -> View | None:
 
 @lowers(ASSEMBLE)
 def _assemble(low: Lowering, t: Tensor) -> View | None:
-    if len(t.inputs) != len(t.params["places"]) or not t.is_float:
+    if len(t.inputs) != len(t.params["places"]) or not t.is_float or is_crowded(t.shape, t.inputs):
         return None
     out = low.destination(t)
     low.fill(t, out, 0.0)
@@ -381,24 +381,6 @@ def _reduce_one(low: Lowering, t: Tensor, source: View, axes: list[int], out: Vi
     )  # fmt: skip
 
 
-@lowers(op_named("norm"))
-def _norm(low: Lowering, t: Tensor) -> View | None:
-    """The root of the sum of squares in float64, which no float32 overflows."""
-    x = low.view(t.inputs[0])
-    if t.dtype != np.float32 or t.size != 1 or not x.contiguous or not x.size:
-        return None
-    wide = np.dtype(np.float64)
-    total = low.emitter.room((), wide, "squares")
-    loop = reduce_last("sumsq", x.dtype)
-    steps = [0, 0, x.dtype.itemsize]
-    low.emitter.emit(t, "sumsq", loop.address, [x, total], [1, x.size], steps, ((1,), ()), [], flops=2 * x.size)
-    low.emitter.elementwise(t, "sqrt", address(ew.sqrt.op.kernels[wide]), [total, total])
-    out = low.destination(t)
-    single = View(out.storage, out.offset, (), (), out.dtype)
-    low.emitter.elementwise(t, "cast", indexing.cast(wide, t.dtype).address, [total, single])
-    return out
-
-
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 _ROW_KERNELS = {SOFTMAX: neural.SOFTMAX_ROWS, LOG_SOFTMAX: neural.LOG_SOFTMAX_ROWS}
@@ -418,16 +400,22 @@ def _softmax(low: Lowering, t: Tensor) -> View:
     return out
 
 
-@lowers(op_named("logsumexp"))
-def _logsumexp(low: Lowering, t: Tensor) -> View | None:
-    x = t.inputs[0]
-    if t.params["axis"] != (x.ndim - 1,) or not x.size:
+_REDUCED_ROWS = by_op({"logsumexp": reduce.LOGSUMEXP_ROWS, "norm": reduce.NORM_ROWS})
+
+
+@lowers(*_REDUCED_ROWS)
+def _reduced_rows(low: Lowering, t: Tensor) -> View | None:
+    x, axes = t.inputs[0], t.params["axis"]
+    if not x.size or not axes:
         return None
+    lead = [k for k in range(x.ndim) if k not in axes]
+    source, shape = vw.transpose(low.view(x), [*lead, *axes]), [x.shape[k] for k in lead]
+    size = prod(x.shape[k] for k in axes)
+    rows = vw.reshape(source, (*shape, size)) or vw.reshape(low.compact(t, source), (*shape, size))
     out = low.destination(t)
-    result = vw.subview(out, (..., 0)) if t.params["keepdims"] else out
-    kernel = reduce.LOGSUMEXP_ROWS[t.dtype]
-    pair = [low.view(x), result]
-    low.emitter.over_rows(t, "logsumexp", address(kernel), pair, ((1,), ()), [x.shape[-1]], flops=4 * x.size)
+    result = vw.subview(out, tuple(0 if k in axes else slice(None) for k in range(x.ndim)) if t.ndim == x.ndim else ())
+    kernel = _REDUCED_ROWS[t.op][t.dtype]
+    low.emitter.over_rows(t, t.op.name, address(kernel), [rows, result], ((1,), ()), [size], flops=4 * x.size)
     return out
 
 
@@ -510,6 +498,8 @@ def _scatter(low: Lowering, t: Tensor) -> View | None:
         return None
     index, rows = low.inputs(t)
     index = low.compact(t, low.as_index(t, index))
+    if len(walk(index.shape, [rows.strides[:-1]]) or ()) > 1:  # all rows in one loop, which knows where many add up
+        rows = low.compact(t, rows)
     out = low.destination(t)
     low.fill(t, out, 0.0)
     loop = indexing.scatter_add_rows(t.dtype)

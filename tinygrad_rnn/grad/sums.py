@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import anomaly
+from ..kernels.compensated import FEW
+from ..kernels.sums import add_up
 from ..ops import reduce, shape
 from ..ops.create import zeros_like
 from ..ops.elementwise import add, passes, vanishes
@@ -34,19 +36,48 @@ def through(node: Tensor, i: int, rule: Any, g: np.ndarray) -> Any:
     return kernel(*[g if k == 0 else node.data if k == 1 else node.inputs[k - 2].data for k in takes])
 
 
+class Parts:
+    """Partial sums of one cotangent, each of few addends, so that errors do not grow with the number of time steps."""
+
+    def __init__(self) -> None:
+        self.levels: list[list[Any]] = []  # for each level the sums of the one before: none is ever a long row
+
+    def keep(self, total: Any) -> None:
+        for level in self.levels:
+            level.append(total)
+            if len(level) < FEW:
+                return
+            total = _added(level)
+            level.clear()
+        self.levels.append([total])
+
+    def total(self, rest: Any) -> Any:
+        """All of them and the rest, which may be None."""
+        return _added([part for level in self.levels for part in level] + ([] if rest is None else [rest]))
+
+
+def _added(addends: list[Any]) -> Any:
+    total = addends[0]
+    for part in addends[1:]:
+        total = add(total, part) if type(part) is Tensor else np.asarray(ADD[part.dtype](total, part))
+    return total
+
+
 class Arrays:
     """Sums as arrays."""
 
     def __init__(self) -> None:
         self.sums: dict[int, np.ndarray] = {}
-        self.owned: set[int] = set()  # sums made here, which may be added to in place
+        self.owned: dict[int, float] = {}  # sums made here, which may be added to in place: addends of an entry so far
+        self.parts: dict[int, Parts] = {}  # of sums with many addends
         self.products: dict[int, list[Product]] = {}  # of weights; multiplied out together
 
     def take(self, node: Tensor) -> np.ndarray | None:
         serial = node.serial
         if serial in self.products:
             self._multiply_out(node)
-        return self.sums.pop(serial, None)
+        total = self.sums.pop(serial, None)
+        return self.parts.pop(serial).total(total) if serial in self.parts else total
 
     def spread(self, node: Tensor, g: np.ndarray, active: Any) -> None:
         op, inputs = node.op, node.inputs
@@ -87,18 +118,27 @@ class Arrays:
             self.sums[serial] = part
         elif serial in self.owned:
             ADD[part.dtype](before, part, out=before)
+            self._count(serial, 1)
         else:
             self.sums[serial] = np.asarray(ADD[part.dtype](before, part))
-            self.owned.add(serial)
+            self.owned[serial] = 2
         return None
+
+    def _count(self, serial: int, addends: float) -> None:
+        """Begin another sum where each entry of one has got many addends."""
+        self.owned[serial] += addends
+        if self.owned[serial] >= FEW:
+            self.parts.setdefault(serial, Parts()).keep(self.sums.pop(serial))
+            del self.owned[serial]
 
     def _place(self, t: Tensor, part: Placed) -> None:
         serial = t.serial
         if serial not in self.owned:
             before = self.sums.get(serial)
-            self.sums[serial] = np.zeros(t.shape, t.dtype) if before is None else np.array(before)
-            self.owned.add(serial)
+            self.sums[serial] = np.zeros(t.shape, t.dtype) if before is None else before.copy()
+            self.owned[serial] = 0 if before is None else 1
         add_at(self.sums[serial], part.template, _arrays(part.indices), part.value)
+        self._count(serial, part.value.size / max(t.size, 1))
 
     def _defer(self, t: Tensor, part: Product) -> None:
         """Keep a product until its weight's turn comes, or until those kept take more room than the weight."""
@@ -162,7 +202,7 @@ def _fold_array(part: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
     axes = tuple([k for k in range(part.ndim) if k < lead or (target[k - lead] == 1 and part.shape[k] != 1)])
     if any(part.shape[k] != 1 for k in axes):
         with np.errstate(all="ignore"):
-            part = np.add.reduce(part, axes)
+            part = add_up(part, axes)
     part = np.asarray(part)
     # What is left may still be smaller than the target where a rule gave one value for many.
     return np.broadcast_to(part, target) if part.size < prod(target) else part.reshape(target)
@@ -173,15 +213,19 @@ class Tensors:
 
     def __init__(self) -> None:
         self.sums: dict[int, Tensor] = {}
-        self.parts: dict[int, list[Placed]] = {}
+        self.addends: dict[int, int] = {}
+        self.parts: dict[int, Parts] = {}  # of sums with many addends
+        self.placed: dict[int, list[Placed]] = {}
 
     def take(self, node: Tensor) -> Tensor | None:
         total = self.sums.pop(node.serial, None)
-        parts = self.parts.pop(node.serial, None)
-        if parts is None:
+        if node.serial in self.parts:
+            total = self.parts.pop(node.serial).total(total)
+        placed = self.placed.pop(node.serial, None)
+        if placed is None:
             return total
-        placed = assemble(parts, node.shape)
-        return placed if total is None else add(total, placed)
+        assembled = assemble(placed, node.shape)
+        return assembled if total is None else add(total, assembled)
 
     def spread(self, node: Tensor, g: Tensor, active: Any) -> None:
         inputs = node.inputs
@@ -198,14 +242,19 @@ class Tensors:
 
     def add(self, t: Tensor, part: Any) -> None:
         if type(part) is Placed:
-            self.parts.setdefault(t.serial, []).append(part)
+            self.placed.setdefault(t.serial, []).append(part)
             return
         if type(part) is Product:
             part = part.a.swapaxes(0, 1) @ part.g
         if part.shape != t.shape:
             part = _fold_tensor(part, t.shape)
-        before = self.sums.get(t.serial)
-        self.sums[t.serial] = part if before is None else add(before, part)
+        before, count = self.sums.get(t.serial), self.addends.get(t.serial, 0) + 1
+        total = part if before is None else add(before, part)
+        if count < FEW:
+            self.sums[t.serial], self.addends[t.serial] = total, count
+        else:
+            self.parts.setdefault(t.serial, Parts()).keep(total)
+            del self.sums[t.serial], self.addends[t.serial]
 
 
 def _fold_tensor(part: Tensor, target: tuple[int, ...]) -> Tensor:

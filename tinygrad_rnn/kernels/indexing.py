@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from .loops import itemsize, moved, parallel, pointer
+from .compensated import FEW
+from .loops import free, itemsize, moved, parallel, pointer, scratch
 from .native import FAULT, LIMIT, POSITION, VALUE, Loop, native
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
 INDEX_OUT_OF_RANGE = 1
 NOT_FINITE = 2
 
-I = types.int64
+I, W = types.int64, types.float64
 T: Any = None  # stands for the type of the elements, U for what they are converted to
 U: Any = None
 
@@ -146,12 +147,43 @@ def _gather_add(args, dims, steps, data):
 
 
 def _scatter_add(args, dims, steps, data):
-    for i in range(dims[0]):
-        at = _place(pointer(args[0], i * steps[0], I)[0], dims[2], i, data)
+    """Rows of which a place of the table gets many are added up in float64 first."""
+    n, w, r = dims[0], dims[1], dims[2]
+    counts = scratch(n > FEW, r * itemsize(pointer(args[0], 0, I)))
+    sums = _sums_of_many(args[0], steps[0], n, w, r, counts) if n > FEW else 0
+    wide = scratch(sums > 0, sums * w * itemsize(pointer(args[0], 0, W)))
+    _clear(pointer(wide, 0, W), sums * w)
+    for i in range(n):
+        at = _place(pointer(args[0], i * steps[0], I)[0], r, i, data)
         if at < 0:
-            return
-        place = pointer(args[2], i * steps[2] + at * steps[4], T)
-        _add_row(pointer(args[1], i * steps[1], T), place, dims[1], steps[3], steps[5])
+            break
+        row = pointer(args[1], i * steps[1], T)
+        if sums and pointer(counts, 0, I)[at] >= 0:
+            _widen_row(row, pointer(wide, pointer(counts, 0, I)[at] * w * 8, W), w, steps[3])
+        else:
+            _add_row(row, pointer(args[2], i * steps[2] + at * steps[4], T), w, steps[3], steps[5])
+    for k in range(r if sums else 0):
+        if pointer(counts, 0, I)[k] >= 0:
+            _narrow_row(pointer(wide, pointer(counts, 0, I)[k] * w * 8, W), pointer(args[2], k * steps[4], T), w, steps[5])
+    free(counts)
+    free(wide)
+
+
+def _sums_of_many(indices, step, n, w, r, counts):
+    """How many places of a table get more than a few rows; `counts` becomes their numbers, and -1 for the others."""
+    numbers = pointer(counts, 0, I)
+    _clear(numbers, r)
+    for i in range(n):
+        index = pointer(indices, i * step, I)[0]
+        at = index + r if index < 0 else index
+        if 0 <= at < r:
+            numbers[at] += 1
+    sums = 0
+    for k in range(r):
+        many = numbers[k] > FEW
+        numbers[k] = sums if many else -1
+        sums += many
+    return sums
 
 
 def _pick(args, dims, steps, data):
@@ -208,6 +240,29 @@ def _add_row(x, out, n, x_step, out_step):
     else:
         for j in range(n):
             moved(out, j * out_step)[0] += moved(x, j * x_step)[0]
+    parallel()
+
+
+def _widen_row(x, total, n, x_step):
+    if x_step == itemsize(x):
+        for j in range(n):
+            total[j] += W(x[j])
+    else:
+        for j in range(n):
+            total[j] += W(moved(x, j * x_step)[0])
+    parallel()
+
+
+def _narrow_row(total, out, n, out_step):
+    for j in range(n):
+        place = moved(out, j * out_step)
+        place[0] = W(place[0]) + total[j]
+    parallel()
+
+
+def _clear(place, n):
+    for k in range(n):
+        place[k] = 0
     parallel()
 
 

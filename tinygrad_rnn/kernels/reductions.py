@@ -1,7 +1,8 @@
 """Sums, largest and smallest entries along the last or the first axis, as loops for programs (``native.py``).
 
-Sums are added up in vectors within blocks, and the blocks' sums pairwise, so that the error of a long sum is about
-that of NumPy's or smaller. NaN wins over every number in ``max`` and ``min``. The sum of nothing is 0.
+Sums are added up in vectors within blocks, and the blocks' sums with care (``compensated.py``), so that the error of a
+sum of any length is below 8 units of rounding of the sum of magnitudes. NaN wins over every number in ``max`` and
+``min``. The sum of nothing is 0. Eager operations call the loops for sums as ufuncs (``sums.py``).
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .compensated import BLOCK, settled, two_sum
 from .loops import itemsize, moved, parallel, pointer
 from .native import Loop, native
 from .scalars import add, maximum, minimum
 
 __all__ = ["reduce_first", "reduce_last"]
 
-_BLOCK = 256  # elements of a row that are summed at once
-_WIDTH = 256  # columns that are summed at once
+_WIDTH = 256  # columns that are reduced at once
+_ROWS = 64  # rows that are added up without care: eight at a time as a tree, so that there are ten roundings in a row
+_APART = 8  # elements that do not lie side by side and are added up without care
 _KINDS: dict[str, tuple[Callable[..., Any], float]] = {
     "sum": (add, -0.0),  # of the two zeros the one that changes nothing
-    "sumsq": (add, -0.0),
     "max": (maximum, -np.inf),
     "min": (minimum, np.inf),
 }
@@ -36,10 +38,9 @@ _KINDS: dict[str, tuple[Callable[..., Any], float]] = {
 def reduce_last(kind: str, dtype: Any, accumulate: bool = False) -> Loop:
     """The loop ``(n)->()`` over ``x, out``: the "sum", "max" or "min" of each row put into `out`, or added to it.
 
-    "sumsq" is the sum of squares, in float64 whatever `dtype` is. ``dims = [outer, n]``,
-    ``steps = [x_outer, out_outer, x_n]``.
+    ``dims = [outer, n]``, ``steps = [x_outer, out_outer, x_n]``.
     """
-    return _loop(f"{kind}_last", _last, kind, dtype, np.float64 if kind == "sumsq" else dtype, accumulate)
+    return _loop(f"{kind}_last", _last, kind, dtype, accumulate)
 
 
 @cache
@@ -48,15 +49,15 @@ def reduce_first(kind: str, dtype: Any, accumulate: bool = False) -> Loop:
 
     ``dims = [outer, m, n]``, ``steps = [x_outer, out_outer, x_m, x_n, out_n]``.
     """
-    return _loop(f"{kind}_first", _first, kind, dtype, dtype, accumulate)
+    return _loop(f"{kind}_first", _first, kind, dtype, accumulate)
 
 
-def _loop(name: str, function: Any, kind: str, dtype: Any, result: Any, accumulate: bool) -> Loop:
+def _loop(name: str, function: Any, kind: str, dtype: Any, accumulate: bool) -> Loop:
     combine, start = _KINDS[kind]
     filled = {"combine": combine, "START": start, "store": _store_sum if accumulate else _store}
-    filled["term"] = _square if kind == "sumsq" else _entry
+    filled["row"], filled["columns"] = (_row_sum, _column_sums) if combine is add else (_block, _column_extremes)
     function = FunctionType(function.__code__, {**globals(), **filled}, function.__name__)
-    return native(f"{name}_add" if accumulate else name, function, T=dtype, R=result)
+    return native(f"{name}_add" if accumulate else name, function, T=dtype)
 
 
 def _store(place, value):
@@ -67,11 +68,10 @@ def _store_sum(place, value):
     place[0] += value
 
 
-# What `_loop` fills in; T is the operand's type, R the result's.
+# What `_loop` fills in.
 T: Any = None
-R: Any = None
 START: Any = None
-combine, term, store = add, None, _store
+combine, store, row, columns = add, _store, None, None
 
 
 @intrinsic
@@ -84,66 +84,34 @@ def _room(typing_context, like):
     return types.CPointer(like)(like), build
 
 
-# Functions that Numba compiled would, handed on to others, keep their callers from being stored on disk.
-
-
-@intrinsic
-def _entry(typing_context, x):
-    return x(x), lambda context, builder, signature, args: args[0]
-
-
-@intrinsic
-def _square(typing_context, x):
-    """The square of x in float64."""
-
-    def build(context, builder, signature, args):
-        wide = context.cast(builder, args[0], x, types.float64)
-        return builder.fmul(wide, wide)
-
-    return types.float64(x), build
-
-
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
 def _last(args, dims, steps, data):
     for i in range(dims[0]):
-        x = pointer(args[0], i * steps[0], T)
-        store(pointer(args[1], i * steps[1], R), _row(x, dims[1], steps[2], combine, term, R(START)))
+        x, out = pointer(args[0], i * steps[0], T), pointer(args[1], i * steps[1], T)
+        store(out, T(row(x, dims[1], steps[2], combine, T(START)) if dims[1] else T(0)))
 
 
-def _row(x, n, step, combine, term, start):
-    if n == 0:
-        return start - start
-    if n <= _BLOCK:
-        return _block(x, n, step, combine, term, start)
-    # Results of 2**k blocks wait, at most one for each k, until another of the same size is there to be combined with.
-    waiting, depth = _room(start), 0
-    for number in range((n + _BLOCK - 1) // _BLOCK):
-        first = number * _BLOCK
-        total = _block(moved(x, first * step), min(_BLOCK, n - first), step, combine, term, start)
-        pairs = number
-        while pairs & 1:
-            depth -= 1
-            total = combine(total, waiting[depth])
-            pairs >>= 1
-        waiting[depth] = total
-        depth += 1
-    total = start
-    while depth:
-        depth -= 1
-        total = combine(total, waiting[depth])
-    return total
+def _row_sum(x, n, step, combine, start):
+    block = BLOCK if step == itemsize(x) else _APART
+    if n <= block:
+        return _block(x, n, step, combine, start)
+    total, lost = np.float64(start), 0.0
+    for first in range(0, n, block):
+        part = _block(moved(x, first * step), min(block, n - first), step, combine, start)
+        total, lost = two_sum(total, lost, part)
+    return settled(total, lost)
 
 
-def _block(x, n, step, combine, term, start):
+def _block(x, n, step, combine, start):
     total = start
     if step == itemsize(x):
         for j in range(n):
-            total = combine(total, term(x[j]))
+            total = combine(total, x[j])
     else:
         for j in range(n):
-            total = combine(total, term(moved(x, j * step)[0]))
+            total = combine(total, moved(x, j * step)[0])
     return total
 
 
@@ -159,32 +127,48 @@ def _first(args, dims, steps, data):
                 store(moved(out, j * steps[4]), T(0))
         elif n > 1 and steps[3] == itemsize(x):
             for j in range(0, n, _WIDTH):
-                total = _columns(moved(x, j * steps[3]), m, min(_WIDTH, n - j), steps[2], combine, T(START))
+                total = columns(moved(x, j * steps[3]), m, min(_WIDTH, n - j), steps[2], combine, T(START))
                 for k in range(min(_WIDTH, n - j)):
                     store(moved(out, (j + k) * steps[4]), total[k])
                 parallel()
         else:
             for j in range(n):
-                total = _row(moved(x, j * steps[3]), m, steps[2], combine, _entry, T(START))
-                store(moved(out, j * steps[4]), total)
+                total = row(moved(x, j * steps[3]), m, steps[2], combine, T(START))
+                store(moved(out, j * steps[4]), T(total))
 
 
-def _columns(x, m, n, step, combine, start):
-    """At most `_WIDTH` columns reduced; the blocks of rows grow with their number, so that neither is large."""
-    total, block = _room(start), _room(start)
-    rows = max(128, int((8.0 * m) ** 0.5))
-    for k in range(n):
-        total[k] = start
-    for first in range(0, m, rows):
-        part = total if m <= rows else block
-        for k in range(n):
-            part[k] = start
-        _add_rows(part, moved(x, first * step), min(rows, m - first), n, step, combine)
-        if m > rows:
-            for k in range(n):
-                total[k] = combine(total[k], block[k])
-    parallel()
+def _column_extremes(x, m, n, step, combine, start):
+    """The extremes of at most `_WIDTH` columns."""
+    total = _room(start)
+    _fill(total, n, start)
+    _add_rows(total, x, m, n, step, combine)
     return total
+
+
+def _column_sums(x, m, n, step, combine, start):
+    """The sums of at most `_WIDTH` columns."""
+    part, total, lost = _room(start), _room(0.0), _room(0.0)
+    _fill(part, n, start)
+    _add_rows(part, x, min(m, _ROWS), n, step, combine)
+    if m <= _ROWS:
+        return part
+    for k in range(n):
+        total[k], lost[k] = part[k], 0.0
+    for first in range(_ROWS, m, _ROWS):
+        _fill(part, n, start)
+        _add_rows(part, moved(x, first * step), min(_ROWS, m - first), n, step, combine)
+        for k in range(n):
+            total[k], lost[k] = two_sum(total[k], lost[k], part[k])
+    for k in range(n):
+        part[k] = settled(total[k], lost[k])
+    parallel()
+    return part
+
+
+def _fill(place, n, value):
+    for k in range(n):
+        place[k] = value
+    parallel()
 
 
 def _add_rows(total, x, m, n, step, combine):

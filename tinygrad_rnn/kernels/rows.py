@@ -2,27 +2,29 @@
 
 A row of length 1 stands for a number. The largest entry is subtracted before exponentials, so nothing overflows that
 need not; a row of nothing but minus infinities has no such entry and gives what the formula gives. Each pass over a
-row is one that becomes vector code: sums are added up in no particular order.
+row is one that becomes vector code: sums are added up in blocks, and those with care (``compensated.py``).
 
 The losses at the end are loops for programs (``native.py``), which check their targets themselves.
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
 import numba
 from numba import types
 
+from .compensated import BLOCK, settled, two_sum
 from .indexing import INDEX_OUT_OF_RANGE, note_fault
 from .loops import free, gathered, itemsize, moved, parallel, place, pointer, scatter, scratch
 from .native import Loop, native
 from .scalars import add, exp, log, maximum
 
 __all__ = [
-    "checked_cross_entropy", "cross_entropy", "cross_entropy_softmax", "log_softmax", "logsumexp", "normalize",
-    "softmax", "softmax_minus_onehot",
+    "checked_cross_entropy", "cross_entropy", "cross_entropy_softmax", "cumsum", "log_softmax", "logsumexp",
+    "norm", "normalize", "softmax", "softmax_minus_onehot",
 ]  # fmt: skip
 
 
@@ -50,19 +52,86 @@ def cross_entropy(x, target, out):
     out[0] = _logsumexp(x) - x[target[0]]
 
 
+def cumsum(x, out):
+    """Running sum."""
+    total, lost = -0.0, 0.0  # of the two zeros the one that changes nothing
+    for i in range(x.size):
+        total, lost = two_sum(total, lost, x[i])
+        out[i] = settled(total, lost)
+
+
+def norm(x, out):
+    """The root of the sum of squares, which neither overflow nor vanish."""
+    squares = _squares(x, 1.0)
+    if _SAFE[0] < squares < _SAFE[1]:
+        out[0] = squares**0.5
+    else:
+        scale = _scale(_magnitude(x))
+        out[0] = _squares(x, scale) ** 0.5 / scale
+
+
+def _squares(x, scale):
+    """The sum of the squares of the row times `scale`, in float64."""
+    total, lost = 0.0, 0.0
+    for first in range(0, x.size, BLOCK):
+        part = 0.0
+        for i in range(first, min(first + BLOCK, x.size)):
+            part = add(part, (x[i] * scale) * (x[i] * scale))
+        total, lost = two_sum(total, lost, part)
+    return settled(total, lost)
+
+
 def normalize(x, eps, out):
-    """The row less its mean, divided by the root of its variance plus `eps`."""
-    total = x.dtype.type(0)
+    """The row less its mean, divided by the root of its variance plus `eps`; in float64."""
+    mean, spread = _moments(x, 1.0)
+    spread += eps[0]
+    if _SAFE[0] < spread < _SAFE[1]:
+        _standardize(x, 1.0, mean, spread, out)
+    else:  # squares may have overflowed or vanished
+        scale = _scale(_magnitude(x))
+        mean, spread = _moments(x, scale)
+        _standardize(x, scale, mean, spread + (eps[0] * scale) * scale if eps[0] != 0 else spread, out)
+
+
+_SAFE = 1e-200, 1e200  # sums of squares with no terms that matter out of range
+
+
+def _moments(x, scale):
+    """Mean and variance of the row times `scale`."""
+    total, lost = 0.0, 0.0
+    for first in range(0, x.size, BLOCK):
+        part = 0.0
+        for i in range(first, min(first + BLOCK, x.size)):
+            part = add(part, x[i] * scale)
+        total, lost = two_sum(total, lost, part)
+    mean = settled(total, lost) / x.size
+    total, lost = 0.0, 0.0
+    for first in range(0, x.size, BLOCK):
+        part = 0.0
+        for i in range(first, min(first + BLOCK, x.size)):
+            part = add(part, (x[i] * scale - mean) * (x[i] * scale - mean))
+        total, lost = two_sum(total, lost, part)
+    return mean, settled(total, lost) / x.size
+
+
+def _standardize(x, scale, mean, spread, out):
+    root = 1 / spread**0.5
     for i in range(x.size):
-        total = add(total, x[i])
-    mean = total / x.size
-    squares = x.dtype.type(0) / x.size  # of the type of the mean
-    for i in range(x.size):
-        squares = add(squares, (x[i] - mean) * (x[i] - mean))
-    scale = 1 / (squares / x.size + eps[0]) ** 0.5
-    for i in range(x.size):
-        out[i] = (x[i] - mean) * scale
+        out[i] = (x[i] * scale - mean) * root
     parallel()
+
+
+def _scale(peak):
+    """The power of two that brings `peak` below 1, as far as there is one."""
+    return math.ldexp(1.0, -max(math.frexp(peak)[1], -1000)) if peak - peak == 0 else 1.0
+
+
+def _magnitude(x):
+    """The largest magnitude, or NaN if there is one."""
+    peak = x.dtype.type(0)
+    for i in range(x.size):
+        peak = maximum(peak, abs(x[i]))
+    return peak
 
 
 def _largest(x):
@@ -75,10 +144,13 @@ def _largest(x):
 
 def _exponentials(x, peak):
     """The sum of the exponentials of the entries less `peak`."""
-    total = x.dtype.type(0)
-    for i in range(x.size):
-        total = add(total, exp(x[i] - peak))
-    return total
+    total, lost = 0.0, 0.0
+    for first in range(0, x.size, BLOCK):
+        part = x.dtype.type(0)
+        for i in range(first, min(first + BLOCK, x.size)):
+            part = add(part, exp(x[i] - peak))
+        total, lost = two_sum(total, lost, part)
+    return x.dtype.type(settled(total, lost))
 
 
 def _logsumexp(x):
@@ -89,16 +161,20 @@ def _logsumexp(x):
 def _softmax(x, out):
     """The softmax written into `out`; the largest entry and the sum of the exponentials returned."""
     peak = _largest(x)
-    total = x.dtype.type(0)
-    for i in range(x.size):
-        e = exp(x[i] - peak)
-        out[i] = e
-        total = add(total, e)
-    scale = 1 / total
+    total, lost = 0.0, 0.0
+    for first in range(0, x.size, BLOCK):
+        part = x.dtype.type(0)
+        for i in range(first, min(first + BLOCK, x.size)):
+            e = exp(x[i] - peak)
+            out[i] = e
+            part = add(part, e)
+        total, lost = two_sum(total, lost, part)
+    whole = x.dtype.type(settled(total, lost))
+    scale = 1 / whole
     for i in range(x.size):
         out[i] *= scale
     parallel()
-    return peak, total
+    return peak, whole
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ the kernel at once, or only the shape rule where an input is symbolic, and recor
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from contextvars import Context
@@ -180,7 +181,13 @@ def as_array(data: Any, dtype: Any = None, floats: np.dtype = DEFAULT_FLOAT) -> 
             DTypeError, "a list of tensors is not a tensor",
             hint="use tg.stack or tg.concatenate, which record the operation",
         )  # fmt: skip
-    array = np.asarray(data, dtype=dtype)
+    try:
+        array = np.asarray(data, dtype=dtype)
+    except OverflowError as error:
+        raise fail(
+            DTypeError, f"numbers of a tensor of dtype {np.dtype(dtype)}", expected=_range_of(np.dtype(dtype)), got=str(error),
+            hint="choose a wider dtype",
+        ) from None  # fmt: skip
     if dtype is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
         with np.errstate(all="ignore"):
             array = array.astype(floats)
@@ -207,6 +214,8 @@ def as_tensor(data: Any, dtype: np.dtype | None = None) -> Tensor:
     """A tensor as it is, anything else as a constant; of `dtype` where one is given, with no detour over float32."""
     if isinstance(data, Tensor):
         return data if dtype is None else cast(data, dtype)
+    if dtype is not None:
+        check_fits(data, dtype)
     array = as_array(data, floats=dtype if dtype is not None and dtype.kind == "f" else DEFAULT_FLOAT)
     with np.errstate(all="ignore"):
         array = array.astype(array.dtype if dtype is None else dtype)
@@ -224,12 +233,49 @@ def literal(number: Any, dtype: np.dtype) -> Tensor:
     if dtype.kind == "f":
         if -_LARGEST <= number <= _LARGEST:
             return leaf(np.asarray(number, dtype), LITERAL)
-        return as_tensor(number, dtype)
+        return as_tensor(_as_python_float(number), dtype)
     if isinstance(number, float | np.floating):
         return leaf(np.asarray(number, DEFAULT_FLOAT), LITERAL)
     if dtype.kind == "b" and not isinstance(number, bool | np.bool_):
-        return leaf(np.asarray(number, np.int64), LITERAL)
+        dtype = np.dtype(np.int64)
+    check_fits(number, dtype)
     return leaf(np.asarray(number, dtype), LITERAL)
+
+
+def _as_python_float(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def fits(number: Any, dtype: np.dtype) -> bool:
+    """Whether tensors of a dtype can hold a number; floats and booleans are converted, whole numbers must be in range."""
+    if dtype.kind not in "iu" or not isinstance(number, int | np.integer):
+        return True
+    return np.iinfo(dtype).min <= int(number) <= np.iinfo(dtype).max
+
+
+def check_fits(number: Any, dtype: np.dtype) -> None:
+    """Raise for a whole number out of the range of a dtype: NumPy would refuse it, or take another for it."""
+    if not fits(number, dtype):
+        shown = str(number) if abs(int(number)) < 10**30 else f"an integer of {int(number).bit_length()} bits"
+        raise fail(
+            DTypeError, f"{shown} does not fit a tensor of dtype {dtype}", expected=_range_of(dtype),
+            hint="convert the tensor first, as with .astype(np.int64)",
+        )  # fmt: skip
+
+
+def _range_of(dtype: np.dtype) -> str:
+    return f"numbers from {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if dtype.kind in "iu" else f"{dtype} numbers"
+
+
+def comparable(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is compared, with an infinity for a whole number that no entry of the others can be."""
+    dtypes = [np.dtype(np.int64) if x.dtype.kind == "b" else x.dtype for x in inputs if isinstance(x, Tensor | np.ndarray)]
+    if not dtypes:
+        return inputs
+    return tuple([x if all(fits(x, d) for d in dtypes) else math.inf if x > 0 else -math.inf for x in inputs])
 
 
 def promoted(inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:

@@ -31,6 +31,7 @@ from .core import (
     are_floats,
     as_tensor,
     cast,
+    comparable,
     literal,
     of_one_dtype,
     promoted,
@@ -291,7 +292,7 @@ def _binary(op: Op, doc: str) -> Any:
         elif type(b) is Tensor and type(a) in (int, float) and b.data.dtype.kind == "f":
             a = literal(a, b.data.dtype)
         else:
-            a, b = _floats(kernels, promoted((a, b)))
+            a, b = _floats(kernels, promoted(comparable((a, b)) if kernels.result == "bool" else (a, b)))
         return apply(op, (a, b))
 
     return _dressed(function, op, doc)

@@ -11,11 +11,13 @@ import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
+from ..kernels.compensated import FEW
 from ..kernels.scatter import add_rows
 from ..scope import current
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
@@ -266,32 +268,63 @@ INDEX = define(
 
 
 def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndarray, ...], value: np.ndarray) -> None:
-    """``target[index] += value`` where an index that occurs twice counts twice."""
+    """``target[index] += value`` where an index that occurs twice counts twice; `target` lies in C order."""
     if not indices:
         target[template] += value
         return
-    index = indices[0]
-    if index.dtype != np.int64:
-        index = index.astype(np.int64)  # the length of an axis need not fit into a narrow type
-    if template == (ARRAY,) and target.ndim == 2 and target.flags.c_contiguous and value.dtype == target.dtype:
-        if index.size and (index.min() < -len(target) or index.max() >= len(target)):
-            raise IndexError(_explain_index(target.shape, template, indices))
-        index = np.where(index < 0, index + len(target), index).reshape(-1)
-        rows = np.ascontiguousarray(value).reshape(index.size, target.shape[1])
-        add_rows(target.dtype)(target, index, rows)
+    try:
+        places, width = _places(target.shape, template, _signed(indices))
+    except IndexError as error:
+        raise IndexError(_explain_index(target.shape, template, indices) or str(error)) from None
+    if not places.size or 0 in target.shape:
         return
-    with np.errstate(all="ignore"):
-        np.add.at(target, fill(template, indices), value)
+    rows = np.broadcast_to(value, (*places.shape, *target.shape[target.ndim - width :])).astype(target.dtype, copy=False)
+    flat = target.reshape(-1, prod(target.shape[target.ndim - width :]))
+    rows = np.ascontiguousarray(rows).reshape(places.size, flat.shape[1])
+    if target.dtype.kind == "b":
+        np.logical_or.at(flat, places.reshape(-1), rows)
+    else:
+        add_rows(flat, places.reshape(-1), rows)
+
+
+def _places(
+    shape: tuple[int, ...], template: tuple[Any, ...], indices: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, int]:
+    """What an index picks as numbers of rows, of so many axes each, of an array of this shape."""
+    if len(indices) < len(template):  # slices between: every entry by itself
+        index, width = fill(template, indices), 0
+        numbers = [np.broadcast_to(o, shape)[index] for o in np.ogrid[tuple(slice(n) for n in shape)]]
+    else:
+        width = len(shape) - len(indices)
+        numbers = [_from_start(i, n) for i, n in zip(indices, shape)]
+    total, size = np.int64(0), 1
+    for number, n in zip(reversed(numbers), reversed(shape[: len(shape) - width])):
+        total, size = total + number * size, size * n
+    return np.asarray(total), width
+
+
+def _from_start(index: np.ndarray, n: int) -> np.ndarray:
+    """Indices counted from the start; the length of an axis need not fit into their type."""
+    index = index.astype(np.int64, copy=False)
+    if index.size and (index.min() < -n or index.max() >= n):
+        raise IndexError("index out of range")
+    return np.where(index < 0, index + n, index)
 
 
 def _assemble_run(*arrays: np.ndarray, shape: tuple[int, ...], places: Any) -> np.ndarray:
-    out = np.zeros(shape, arrays[0].dtype)
-    given = iter(arrays)
+    dtype, given = arrays[0].dtype, iter(arrays)
+    many = dtype.kind == "f" and is_crowded(shape, arrays)
+    out = np.zeros(shape, np.float64 if many else dtype)
     with np.errstate(all="ignore"):
         for template in places:
             value = next(given)
             add_at(out, template, tuple(next(given) for part in template if type(part) is str), value)
-    return out
+        return out.astype(dtype, copy=False)
+
+
+def is_crowded(shape: tuple[int, ...], given: Any) -> bool:
+    """Whether so many values are added up that they are kept in float64 until all are there."""
+    return sum(x.size for x in given) > FEW * prod(shape)
 
 
 def _assemble_vjp(wanted: list[int], g: Tensor, y: Tensor, *inputs: Tensor, shape: Any, places: Any) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,10 @@ from .core import (
     refused,
 )
 from .elementwise import abs as absolute
-from .elementwise import exp, log, minimum, rsqrt, softplus, square, where
+from .elementwise import exp, log, maximum, minimum, rsqrt, softplus, square, where
 from .index import gather, one_hot
 from .random import bernoulli, check_generator
-from .reduce import mean, sum, var
+from .reduce import mean, std, sum
 from .rowwise import RowKernels
 from .shape import broadcast_to, expand_dims, normalize_axes, reshape, squeeze
 
@@ -107,7 +108,9 @@ def _normalize_run(x: np.ndarray, eps: float) -> np.ndarray:
 
 
 def _normalize_rule(g: Tensor, y: Tensor, x: Tensor, eps: float) -> Tensor:
-    scale = rsqrt(var(x, -1, keepdims=True) + eps)
+    deviation = std(x, -1, keepdims=True)
+    unit = maximum(deviation, math.sqrt(eps)).detach()  # so that squares neither overflow nor vanish
+    scale = rsqrt(square(deviation / unit) + square(math.sqrt(eps) / unit)) / unit
     return scale * (g - mean(g, -1, keepdims=True) - y * mean(g * y, -1, keepdims=True))
 
 

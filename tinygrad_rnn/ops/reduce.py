@@ -1,21 +1,23 @@
 """Reductions over any axes, with ``keepdims``.
 
-Sums, extrema and cumulative sums run in NumPy, whose loops are vectorised (sums pairwise along the last axis);
-log-sum-exp is a Numba row kernel. Products, variances and norms are composed of these.
+Extrema run in NumPy, whose loops are vectorised; sums (``kernels/sums.py``), cumulative sums and log-sum-exp in loops
+of our own, which are right for any number of terms along any axis. Products, variances and norms are composed of these.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError, fail
 from ..kernels import rows
+from ..kernels.sums import add_up
 from ..tensor import Spec, Tensor
 from .core import apply, are_axes, are_floats, as_float, as_tensor, cast, define, is_axis, quiet
 from .elementwise import abs as absolute
-from .elementwise import exp, multiply, sqrt, where
+from .elementwise import exp, multiply, where
 from .rowwise import RowKernels
 from .shape import broadcast_to, flip, normalize_axes, reduced_shape, reshape
 
@@ -83,7 +85,7 @@ def _reduction(
 
 _sum = _reduction(
     "sum",
-    lambda x, axis, keepdims: np.add.reduce(x, axis, keepdims=keepdims),
+    lambda x, axis, keepdims: add_up(x, axis, keepdims),
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis),),
     "linear",
     r"\sum {0}",
@@ -91,7 +93,7 @@ _sum = _reduction(
 )
 _mean = _reduction(
     "mean",
-    lambda x, axis, keepdims: np.add.reduce(x, axis, keepdims=keepdims) / x.dtype.type(_count(x.shape, axis)),
+    lambda x, axis, keepdims: add_up(x, axis, keepdims) / x.dtype.type(_count(x.shape, axis)),
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) / _count(x.shape, axis),),
     "linear",
     r"\mathrm{{mean}}({0})",
@@ -111,7 +113,7 @@ _max, _min = [
 LOGSUMEXP_ROWS = RowKernels("logsumexp", rows.logsumexp, "(n)->()")
 _logsumexp = _reduction(
     "logsumexp",
-    lambda x, axis, keepdims: _reduce_rows(x, axis, keepdims),
+    lambda x, axis, keepdims: _reduce_rows(LOGSUMEXP_ROWS, x, axis, keepdims, -np.inf),
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) * exp(x - _unreduce(y, x, axis)),),
     lambda i, t, y, x, axis, keepdims: sum(t * exp(x - _unreduce(y, x, axis)), axis, keepdims),
     r"\ln \sum e^{{{0}}}",
@@ -137,14 +139,14 @@ def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
     return count
 
 
-def _reduce_rows(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
+def _reduce_rows(kernels: RowKernels, x: np.ndarray, axis: tuple[int, ...], keepdims: bool, empty: float) -> np.ndarray:
     shape = reduced_shape(x.shape, axis, keepdims)
     n = _count(x.shape, axis)
     if n == 0:
-        return np.full(shape, -np.inf, x.dtype)
+        return np.full(shape, empty, x.dtype)
     lead = [k for k in range(x.ndim) if k not in axis]
     flat = x.transpose(*lead, *axis).reshape(*[x.shape[k] for k in lead], n)
-    return np.asarray(LOGSUMEXP_ROWS[x.dtype](flat)).reshape(shape)
+    return np.asarray(kernels[x.dtype](flat)).reshape(shape)
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -287,7 +289,7 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, *, ddof: int = 0) -> 
 
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False, *, ddof: int = 0) -> Tensor:
-    """Standard deviation over `axis`: the root of :func:`var`. Its gradient is not defined where it is zero.
+    """Standard deviation over `axis`, of any magnitude: the root of :func:`var`. Where it is zero its gradient is zero.
 
     Examples
     --------
@@ -295,14 +297,16 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, *, ddof: int = 0) -> 
     >>> tg.std([1.0, 3.0]).item()
     1.0
     """
-    return sqrt(var(x, axis, keepdims, ddof=ddof))
+    x = as_float(x)
+    axes = normalize_axes("std", axis, x.ndim, x)
+    n = _count(x.shape, axes) - ddof
+    return norm(x - mean(x, axes, keepdims=True), 2, axes, keepdims) / math.sqrt(n if n > 0 else 0)
 
 
 def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Vector norm over `axis` (all axes by default): ``ord`` 1, 2 or infinity.
 
-    The Euclidean norm is scaled by the largest entry, so squares neither overflow nor vanish; its gradient at zero is
-    zero.
+    Squares of the Euclidean norm neither overflow nor vanish; its gradient at zero is zero.
 
     Examples
     --------
@@ -323,23 +327,15 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> T
     return _norm(x, axes, keepdims)
 
 
+NORM_ROWS = RowKernels("norm", rows.norm, "(n)->()")
 _norm = _reduction(
     "norm",
-    lambda x, axis, keepdims: _scaled_norm(x, axis, keepdims),
+    lambda x, axis, keepdims: _reduce_rows(NORM_ROWS, x, axis, keepdims, 0.0),
     (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) * _direction(y, x, axis),),
     lambda i, t, y, x, axis, keepdims: sum(t * _direction(y, x, axis), axis, keepdims),
     r"\lVert {0} \rVert",
     floats=True,
 )
-
-
-def _scaled_norm(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
-    peak = np.maximum.reduce(np.abs(x), axis, keepdims=True)
-    usable = (peak > 0) & np.isfinite(peak)
-    scale = np.where(usable, peak, x.dtype.type(1))
-    scaled = x / scale
-    length = np.sqrt(np.sum(scaled * scaled, axis=axis, keepdims=keepdims))
-    return length * scale.reshape(reduced_shape(x.shape, axis, keepdims))
 
 
 def _direction(y: Tensor, x: Tensor, axis: tuple[int, ...]) -> Tensor:
@@ -359,12 +355,21 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
-    return apply(_CUMSUM, (x,), {"axis": normalize_axes("cumsum", axis, x.ndim, x)[0]})
+    return apply(_CUMSUM, (x,), {"axis": normalize_axes("cumsum", (axis,), x.ndim, x)[0]})
+
+
+CUMSUM_ROWS = RowKernels("cumsum", rows.cumsum, "(n)->(n)")
+
+
+def _cumsum_run(x: np.ndarray, axis: int) -> np.ndarray:
+    if x.dtype.kind == "f" and x.size:
+        return CUMSUM_ROWS[x.dtype](x, axis=axis)
+    return np.add.accumulate(x, axis, dtype=_widened(x.dtype))
 
 
 _CUMSUM = define(
     "cumsum",
-    run=quiet(lambda x, axis: np.add.accumulate(x, axis, dtype=_widened(x.dtype))),
+    run=quiet(lambda x, axis: _cumsum_run(x, axis)),
     shape=lambda x, axis: Spec(x.shape, _widened(x.dtype)),
     vjp=(lambda g, y, x, axis: flip(cumsum(flip(g, axis), axis), axis),),
     jvp="linear",
@@ -399,8 +404,8 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 def _arg(name: str, x: Any, axis: int | None, keepdims: bool) -> Tensor:
     x = as_tensor(x)
-    params = {"axis": None if axis is None else normalize_axes(name, axis, x.ndim, x)[0], "keepdims": bool(keepdims)}
-    return apply(_ARGS[name], (x,), params)
+    k = None if axis is None else normalize_axes(name, (axis,), x.ndim, x)[0]
+    return apply(_ARGS[name], (x,), {"axis": k, "keepdims": bool(keepdims)})
 
 
 def _arg_shape(x: Spec, axis: int | None, keepdims: bool) -> Spec:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..tensor import Op, Spec, Tensor
-from .core import apply, as_tensor, define, is_axis, is_shape, of_one_dtype, promoted, refused
+from .core import apply, as_tensor, check_fits, define, is_axis, is_shape, of_one_dtype, promoted, refused
 
 __all__ = [
     "broadcast_to", "chunk", "concatenate", "expand", "expand_dims", "flatten", "flip", "moveaxis", "pad", "repeat",
@@ -532,4 +532,5 @@ def pad(x: Any, widths: Any, value: float = 0.0) -> Tensor:
             (x,), f"pad: widths {widths!r} for shape {x.shape}",
             expected="(before, after), or one such pair per axis, none negative",
         )  # fmt: skip
+    check_fits(value, x.dtype)
     return apply(PAD, (x,), {"widths": pairs, "value": value})

@@ -10,7 +10,7 @@ import numpy as np
 from ..effects import Check, Effects, NotFinite
 from ..errors import GradientError, fail
 from ..nn.module import Module
-from ..ops.elementwise import clip, sqrt, where
+from ..ops.elementwise import clip, sqrt, square, where
 from ..ops.reduce import norm
 from ..ops.shape import stack
 from ..scope import current
@@ -56,11 +56,18 @@ def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> fl
     if effects is not None:
         return _traced_clip(given, max_norm, effects)
     _check_finite("clip_grad_norm", given)
-    total = math.hypot(*(float(np.linalg.norm(_grad(p).astype(np.float64))) for p in given))
+    norms = [norm(_grad(p).astype(np.float64)).item() for p in given]
+    for p, length in zip(given, norms, strict=True):
+        if length == math.inf:
+            raise _not_finite("clip_grad_norm", p, "a norm beyond the largest number")
+    peak = max(norms, default=0.0)
+    whole = math.hypot(*(length / peak for length in norms)) if peak else 0.0
+    total = peak * whole
     if total > max_norm:
+        factor = max_norm / peak / whole  # also where the total would be infinite
         for p in given:
             g = _grad(p)
-            p.grad = leaf(g * g.dtype.type(max_norm / total), GRADIENT)
+            p.grad = leaf(g * g.dtype.type(factor), GRADIENT)
     return total
 
 
@@ -107,9 +114,10 @@ def _traced_clip(given: list[Tensor], max_norm: float, effects: Effects) -> Tens
     norms = stack([norm(p.grad) for p in given])
     effects.note(Check(norms, _blame("clip_grad_norm", given)))
     peak = norms.max()
-    scaled = norms / where(peak > 0, peak, 1.0)  # so that squares neither overflow nor vanish
-    total = peak * sqrt((scaled * scaled).sum())
-    factor = where(total > max_norm, max_norm / total, 1.0)
+    unit = where(peak > 0, peak, 1.0)  # so that squares neither overflow nor vanish
+    whole = sqrt(square(norms / unit).sum())
+    total = peak * whole
+    factor = where(total > max_norm, max_norm / unit / whole, 1.0)
     for p in given:
         p.grad = p.grad * factor.astype(p.dtype)
     return total
