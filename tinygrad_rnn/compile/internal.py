@@ -130,7 +130,7 @@ def _update(p: np.ndarray, g: np.ndarray, *_: np.ndarray, change: Update) -> np.
     """The new value; the state of the optimiser is left as it is."""
     optimizer = change.optimizer
     state = [a.copy() for a in optimizer.state[change.index]]
-    numbers = map(p.dtype.type, optimizer.numbers(change.step))
+    numbers = map(p.dtype.type, optimizer.numbers(change.index, change.step, change.updates))
     new = optimizer.kernel(p.dtype)(p, g, *state, *numbers)
     return new[0] if isinstance(new, tuple) else new
 

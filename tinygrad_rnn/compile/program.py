@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..effects import Update
+from ..effects import Assignment, Update
 from ..errors import GradientError, PlaceholderError, fail
 from ..graph import Graph, fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
@@ -71,13 +71,12 @@ def _staged(emitter: Emitter, t: Tensor) -> View:
     return view
 
 
-def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, Any, list[Tensor]]]:
-    """After which instruction a step or an assignment is complete, of what optimiser, and what it changes."""
-    steps: dict[Any, tuple[int, Any, list[Tensor]]] = {}
+def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, list[Update | Assignment]]]:
+    """After which instruction a step or an assignment is complete, and the changes that it is made of."""
+    steps: dict[Any, tuple[int, list[Update | Assignment]]] = {}
     for change, end in changed:
-        optimizer = change.optimizer if isinstance(change, Update) else None
-        key = (id(optimizer), change.step) if isinstance(change, Update) else change
-        steps[key] = end, optimizer, [*steps.get(key, (0, None, []))[2], change.parameter]
+        key = (id(change.optimizer), change.step) if isinstance(change, Update) else change
+        steps[key] = end, [*steps.get(key, (0, []))[1], change]
     return list(steps.values())
 
 
@@ -292,13 +291,14 @@ class Program:
 
     def _note_changes(self, reached: int) -> None:
         """Mark what was changed by the instructions that were carried out, and count the steps of optimisers."""
-        for end, optimizer, tensors in self._steps:
-            if end <= reached:
-                at = now()
-                for t in tensors:
-                    t.assigned = at
-                if optimizer is not None:
-                    optimizer.step_count += 1
+        for changes in (changes for end, changes in self._steps if end <= reached):
+            at = now()
+            for change in changes:
+                change.parameter.assigned = at
+                if isinstance(change, Update):
+                    change.optimizer.update_counts[change.index] += 1
+            if isinstance(changes[0], Update):
+                changes[0].optimizer.step_count += 1
 
     def profile(self, /, *args: Any, repeats: int = 10, **kwargs: Any) -> Profile:
         """Where time goes, when the program is called with these arguments.

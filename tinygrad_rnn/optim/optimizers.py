@@ -55,6 +55,8 @@ class Optimizer:
     parameters : list of Tensor
     step_count : int
         Steps taken, which a learning-rate schedule is a function of.
+    update_counts : list of int
+        Updates of each parameter: less than the steps where it had no gradient in some of them.
     """
 
     rule: Callable[..., Any]  # what happens to one number, from kernels/updates.py
@@ -69,6 +71,7 @@ class Optimizer:
         self.schedule = lr
         self.weight_decay = weight_decay
         self.step_count = 0
+        self.update_counts = [0] * len(self.parameters)
         self.serial = now()  # tells whether it was made before a function was recorded
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
 
@@ -81,7 +84,7 @@ class Optimizer:
         return float(self.schedule(count) if callable(self.schedule) else self.schedule)
 
     def settings(self, count: int) -> tuple[float, ...]:
-        """Numbers that the update takes after learning rate and weight decay, when `count` steps have been taken."""
+        """Numbers that the update takes after learning rate and weight decay, for a parameter updated `count` times."""
         return ()
 
     def step(self) -> None:
@@ -102,30 +105,41 @@ class Optimizer:
         if effects is not None:
             given = [(k, p, p.grad) for k, p in enumerate(self.parameters)]
             taken = effects.step_of(self)
-            effects.note(*(Update(self, p, grad, k, taken) for k, p, grad in given if grad is not None))
+            effects.note(*(
+                Update(self, p, grad, k, taken, effects.updates_of(self, k)) for k, p, grad in given if grad is not None
+            ))  # fmt: skip
             return
-        numbers = self.numbers()
-        for p, state in zip(self.parameters, self.state, strict=True):
-            if p.grad is None:
-                continue
-            new = np.empty(p.shape, p.dtype)
-            out = (new, *state) if state else new
-            self.kernel(p.dtype)(p.data, p.grad.data, *state, *map(p.dtype.type, numbers), out=out)
-            p.replace_data(new)
+        moved = {k: 0 for k, p in enumerate(self.parameters) if p.grad is not None}
+        for k, numbers in zip(moved, self.numbers_of(moved), strict=True):
+            self._update(self.parameters[k], self.state[k], numbers)
+            self.update_counts[k] += 1
         self.step_count += 1
+
+    def _update(self, p: Tensor, state: list[np.ndarray], numbers: tuple[float, ...]) -> None:
+        assert p.grad is not None
+        new = np.empty(p.shape, p.dtype)
+        out = (new, *state) if state else new
+        self.kernel(p.dtype)(p.data, p.grad.data, *state, *map(p.dtype.type, numbers), out=out)
+        p.replace_data(new)
 
     @property
     def remembers(self) -> bool:
         """Whether a step depends on those before."""
         return bool(self.slots) or callable(self.schedule) or self.settings(0) != self.settings(1)
 
-    def numbers(self, ahead: int = 0) -> tuple[float, ...]:
-        """What the update of the next step, or one further `ahead`, takes after the arrays.
+    def numbers(self, index: int, ahead: int = 0, updates: int = 0) -> tuple[float, ...]:
+        """What the next update of a parameter takes after the arrays: learning rate, weight decay, and the settings.
 
-        These are the learning rate, the weight decay, and the settings.
+        `ahead` steps further on, after as many `updates` of it.
         """
-        count = self.step_count + ahead
-        return (self._lr_after(count), self.weight_decay, *self.settings(count))
+        return self.numbers_of({index: updates}, ahead)[0]
+
+    def numbers_of(self, updates: Mapping[int, int], ahead: int = 0) -> list[tuple[float, ...]]:
+        """The numbers of several parameters, by their index."""
+        counts = [self.update_counts[k] + more for k, more in updates.items()]
+        rate = self._lr_after(self.step_count + ahead)
+        numbers = {count: (rate, self.weight_decay, *self.settings(count)) for count in set(counts)}
+        return [numbers[count] for count in counts]
 
     def kernel(self, dtype: np.dtype) -> Any:
         """The loop of the update: ``(p, g, *state, *numbers) -> (p, *state)``."""
@@ -143,7 +157,8 @@ class Optimizer:
             for k, state in enumerate(self.state)
             for slot, array in zip(self.slots, state, strict=True)
         }
-        return {"step_count": np.array(self.step_count, np.int64), **arrays}
+        counts = {"step_count": self.step_count, "update_counts": self.update_counts}
+        return {**{name: np.array(count, np.int64) for name, count in counts.items()}, **arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state. Either all of it fits, or nothing is changed.
@@ -164,9 +179,10 @@ class Optimizer:
                 f"load_state_dict: the state is not of this {type(self).__name__}; it differs in {difference[:5]}"
             )
         new = {k: fitted(f"load_state_dict: '{k}'", given[k], Spec(a.shape, a.dtype)) for k, a in own.items()}
-        if new["step_count"] < 0:
-            raise fail(ValueError, "load_state_dict: 'step_count'", expected="0 or more", got=str(new["step_count"]))
-        self.step_count = int(new["step_count"])
+        for name in ("step_count", "update_counts"):
+            if (new[name] < 0).any():
+                raise fail(ValueError, f"load_state_dict: '{name}'", expected="0 or more", got=str(new[name]))
+        self.step_count, self.update_counts = int(new["step_count"]), new["update_counts"].tolist()
         self.state[:] = [[new[f"{k}.{slot}"] for slot in self.slots] for k in range(len(self.parameters))]
 
 
