@@ -68,6 +68,13 @@ class Numbers:
     updates: dict[int, int]
     spec: Spec
 
+    def write(self, rows: np.ndarray) -> None:
+        """Write the numbers of the next run, which are mostly the same for all parameters."""
+        taken = self.optimizer.update_counts
+        counts = [taken[k] + more for k, more in self.updates.items()]
+        numbers = self.optimizer.numbers(set(counts), self.step)
+        rows[: len(counts)] = [numbers[n] for n in counts] if len(numbers) > 1 else numbers[counts[0]]
+
 
 class Bindings:
     """The slots of one program.
@@ -105,7 +112,7 @@ class Bindings:
     def numbers(self, change: Update, dtype: np.dtype) -> View:
         key = id(change.optimizer), change.step, dtype
         if key not in self._numbers:
-            spec = Spec((len(change.optimizer.parameters), len(change.optimizer.numbers(0))), dtype)
+            spec = Spec((len(change.optimizer.parameters), len(change.optimizer.numbers([0])[0])), dtype)
             entry = Numbers(change.optimizer, change.step, {}, spec)
             self._numbers[key] = entry, self._view(entry, spec, "numbers")
         entry, view = self._numbers[key]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..effects import Assignment, Update
+from ..effects import Update
 from ..errors import GradientError, PlaceholderError, fail
 from ..graph import Graph, fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
@@ -71,12 +71,15 @@ def _staged(emitter: Emitter, t: Tensor) -> View:
     return view
 
 
-def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, list[Update | Assignment]]]:
-    """After which instruction a step or an assignment is complete, and the changes that it is made of."""
-    steps: dict[Any, tuple[int, list[Update | Assignment]]] = {}
+def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, Any, list[Tensor], list[int]]]:
+    """After which instruction a step or an assignment is complete, of what optimiser, and what it changes."""
+    steps: dict[Any, tuple[int, Any, list[Tensor], list[int]]] = {}
     for change, end in changed:
-        key = (id(change.optimizer), change.step) if isinstance(change, Update) else change
-        steps[key] = end, [*steps.get(key, (0, []))[1], change]
+        update = isinstance(change, Update)
+        key = (id(change.optimizer), change.step) if update else change
+        *_, tensors, indices = steps.get(key, (0, None, [], []))
+        indices = [*indices, change.index] if update else []
+        steps[key] = end, change.optimizer if update else None, [*tensors, change.parameter], indices
     return list(steps.values())
 
 
@@ -291,14 +294,13 @@ class Program:
 
     def _note_changes(self, reached: int) -> None:
         """Mark what was changed by the instructions that were carried out, and count the steps of optimisers."""
-        for changes in (changes for end, changes in self._steps if end <= reached):
-            at = now()
-            for change in changes:
-                change.parameter.assigned = at
-                if isinstance(change, Update):
-                    change.optimizer.update_counts[change.index] += 1
-            if isinstance(changes[0], Update):
-                changes[0].optimizer.step_count += 1
+        for end, optimizer, tensors, indices in self._steps:
+            if end <= reached:
+                at = now()
+                for t in tensors:
+                    t.assigned = at
+                if optimizer is not None:
+                    optimizer.count(indices)
 
     def profile(self, /, *args: Any, repeats: int = 10, **kwargs: Any) -> Profile:
         """Where time goes, when the program is called with these arguments.

@@ -109,9 +109,15 @@ class Optimizer:
                 Update(self, p, grad, k, taken, effects.updates_of(self, k)) for k, p, grad in given if grad is not None
             ))  # fmt: skip
             return
-        moved = {k: 0 for k, p in enumerate(self.parameters) if p.grad is not None}
-        for k, numbers in zip(moved, self.numbers_of(moved), strict=True):
-            self._update(self.parameters[k], self.state[k], numbers)
+        numbers = self.numbers(set(self.update_counts))
+        moved = [k for k, p in enumerate(self.parameters) if p.grad is not None]
+        for k in moved:
+            self._update(self.parameters[k], self.state[k], numbers[self.update_counts[k]])
+        self.count(moved)
+
+    def count(self, moved: Iterable[int]) -> None:
+        """Count a step that has updated these of the parameters."""
+        for k in moved:
             self.update_counts[k] += 1
         self.step_count += 1
 
@@ -127,19 +133,13 @@ class Optimizer:
         """Whether a step depends on those before."""
         return bool(self.slots) or callable(self.schedule) or self.settings(0) != self.settings(1)
 
-    def numbers(self, index: int, ahead: int = 0, updates: int = 0) -> tuple[float, ...]:
-        """What the next update of a parameter takes after the arrays: learning rate, weight decay, and the settings.
+    def numbers(self, counts: Iterable[int], ahead: int = 0) -> dict[int, tuple[float, ...]]:
+        """What the next step, or one further `ahead`, takes after the arrays, by how often a parameter was updated.
 
-        `ahead` steps further on, after as many `updates` of it.
+        These are the learning rate, the weight decay, and the settings.
         """
-        return self.numbers_of({index: updates}, ahead)[0]
-
-    def numbers_of(self, updates: Mapping[int, int], ahead: int = 0) -> list[tuple[float, ...]]:
-        """The numbers of several parameters, by their index."""
-        counts = [self.update_counts[k] + more for k, more in updates.items()]
         rate = self._lr_after(self.step_count + ahead)
-        numbers = {count: (rate, self.weight_decay, *self.settings(count)) for count in set(counts)}
-        return [numbers[count] for count in counts]
+        return {count: (rate, self.weight_decay, *self.settings(count)) for count in counts}
 
     def kernel(self, dtype: np.dtype) -> Any:
         """The loop of the update: ``(p, g, *state, *numbers) -> (p, *state)``."""
