@@ -274,7 +274,7 @@ def test_a_position_that_is_refused_changes_nothing(data, kind):
 def test_windows_say_what_they_need():
     with pytest.raises(tg.errors.ShapeError, match="at least 13: 3 streams of 4 steps"):
         Windows(np.arange(12), batch_size=3, steps=4)
-    with pytest.raises(ValueError, match="at least 1, got 0 and 4"):
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1, got 0"):
         Windows(np.arange(12), batch_size=0, steps=4)
-    with pytest.raises(ValueError, match="ahead must be at least 1"):
+    with pytest.raises(ValueError, match="ahead must be an integer of at least 1"):
         Prefetch(Windows(np.arange(12), batch_size=1, steps=4), ahead=0)

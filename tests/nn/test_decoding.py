@@ -263,7 +263,7 @@ RNG = np.random.default_rng(0)
         (lambda step: beam_search(step, None, width=2, **COMMON), TypeError, "state: .* got NoneType"),
         (lambda step: sample(step, (), temperature=-1, generator=RNG, **COMMON), ValueError, "temperature .* got -1"),
         (lambda step: sample(step, (), top_k=0, generator=RNG, **COMMON), ValueError, "top_k must be .* got 0"),
-        (lambda step: sample(step, (), top_p=0.0, generator=RNG, **COMMON), ValueError, "top_p must be .* got 0.0"),
+        (lambda step: sample(step, (), top_p=0.0, generator=RNG, **COMMON), ValueError, r"top_p must lie .* got 0.0"),
         (lambda step: sample(step, (), generator=0, **COMMON), TypeError, "Generator, got int"),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import ShapeError, fail
 from ..ops.core import as_array
+from ..settings import check_counts
 from ..tensor import Tensor
 from .source import Batch, Source
 
@@ -50,8 +51,7 @@ class Windows(Source):
         self, sequence: Any, *, batch_size: int, steps: int, names: tuple[str, str] = ("tokens", "target")
     ) -> None:
         super().__init__()
-        if batch_size < 1 or steps < 1:
-            raise ValueError(f"Windows: batch_size and steps must be at least 1, got {batch_size} and {steps}")
+        check_counts("Windows", batch_size=batch_size, steps=steps)
         whole = as_array(sequence.data if isinstance(sequence, Tensor) else sequence)
         each = (len(whole) - 1) // batch_size if whole.ndim else 0
         if each < steps:

@@ -16,6 +16,7 @@ from ..errors import ShapeError, fail
 from ..ops.create import tensor
 from ..ops.random import categorical, check_generator
 from ..scope import no_grad
+from ..settings import check_count, check_counts, check_number
 from ..tensor import Tensor
 from .state import mapped_state
 
@@ -155,7 +156,7 @@ def sample(
     def draw(logp: np.ndarray) -> np.ndarray:
         if temperature == 0:
             return _largest(logp)
-        kept = _likely(_tempered(logp, temperature), top_k, top_p)
+        kept = _likely(_tempered(logp, float(temperature)), top_k, top_p)
         return categorical(kept, generator=generator).numpy()
 
     return _decoded("sample", draw, step, state, start, end, max_steps, batch)
@@ -212,7 +213,9 @@ def beam_search(
     (1,) 0.4
     (2, 1) 0.25
     """
-    _check_numbers("beam_search", width=width, max_steps=max_steps, batch=batch)
+    check_counts("beam_search", width=width, max_steps=max_steps, batch=batch)
+    _check_integers("beam_search", start, end)
+    length_penalty = check_number("beam_search: length_penalty", length_penalty)
     with no_grad():
         return _searched(step, state, _Beams(batch, width, end, length_penalty), start, max_steps)
 
@@ -294,7 +297,8 @@ def _decoded(
     max_steps: int,
     batch: int,
 ) -> Decoded:
-    _check_numbers(name, max_steps=max_steps, batch=batch)
+    check_counts(name, max_steps=max_steps, batch=batch)
+    _check_integers(name, start, end)
     tokens, over = np.full(batch, start), np.zeros(batch, bool)
     lengths, total = np.zeros(batch, np.int64), np.zeros(batch)
     columns: list[np.ndarray] = []
@@ -355,21 +359,20 @@ def _likely(logp: np.ndarray, top_k: int | None, top_p: float | None) -> np.ndar
 def check_tokens(name: str, vocabulary: int, **tokens: int) -> None:
     """Whether the start and the end token are of the vocabulary."""
     for what, token in tokens.items():
-        if not 0 <= token < vocabulary:
-            raise ValueError(f"{name}: {what} must be a token of the vocabulary, 0 to {vocabulary - 1}, got {token}")
+        if isinstance(token, bool) or not isinstance(token, int | np.integer) or not 0 <= token < vocabulary:
+            raise ValueError(f"{name}: {what} must be a token of the vocabulary, 0 to {vocabulary - 1}, got {token!r}")
 
 
-def _check_numbers(name: str, **numbers: int) -> None:
-    for what, number in numbers.items():
-        if not isinstance(number, int | np.integer) or number < 1:
-            raise ValueError(f"{name}: {what} must be an integer of at least 1, got {number!r}")
+def _check_integers(name: str, start: int, end: int) -> None:
+    """What can be checked before the vocabulary is known."""
+    check_count(f"{name}: start", start, least=None)
+    check_count(f"{name}: end", end, least=None)
 
 
 def _check_sampling(temperature: float, top_k: int | None, top_p: float | None, generator: Any) -> None:
-    if not 0 <= temperature < np.inf:
-        raise ValueError(f"sample: temperature must be finite and not negative, got {temperature}")
+    check_number("sample: temperature", temperature, 0)
     if top_k is not None:
-        _check_numbers("sample", top_k=top_k)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"sample: top_p must be more than 0 and at most 1, got {top_p}")
+        check_counts("sample", top_k=top_k)
+    if top_p is not None:
+        check_number("sample: top_p", top_p, above=0, high=1)
     check_generator("sample", generator)

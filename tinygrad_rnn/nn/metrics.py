@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..ops.core import as_array
+from ..settings import check_count
 from ..tensor import Tensor
 
 __all__ = ["accuracy", "f1_score", "perplexity"]
@@ -60,6 +61,7 @@ def f1_score(prediction: Any, target: Any, *, classes: int, mask: Any = None) ->
     >>> tg.nn.metrics.f1_score([0, 0, 1, 1], [0, 1, 1, 1], classes=3).round(3).tolist()
     [0.667, 0.8, 0.0]
     """
+    check_count("f1_score: classes", classes)
     p, t = _shown("f1_score", prediction, target, mask)
     for what, a in (("prediction", p), ("target", t)):
         if a.size and not 0 <= a.min() <= a.max() < classes:

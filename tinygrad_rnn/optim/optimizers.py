@@ -18,6 +18,7 @@ from ..kernels.loops import elementwise_loop, specialise
 from ..nn.loading import fitted, read_state
 from ..nn.module import Module
 from ..scope import current
+from ..settings import check_number, check_switch
 from ..tensor import Spec, Tensor, describe, now
 from .schedules import Schedule
 
@@ -64,12 +65,9 @@ class Optimizer:
 
     def __init__(self, parameters: Module | Iterable[Tensor], lr: float | Schedule, weight_decay: float = 0.0) -> None:
         self.parameters = parameters_of(parameters)
-        if not callable(lr) and not lr >= 0:
-            raise ValueError(f"{type(self).__name__}: lr must not be negative, got {lr}")
-        if not weight_decay >= 0:
-            raise ValueError(f"{type(self).__name__}: weight_decay must not be negative, got {weight_decay}")
-        self.schedule = lr
-        self.weight_decay = weight_decay
+        name = type(self).__name__
+        self.schedule = lr if callable(lr) else check_number(f"{name}: lr", lr, 0)
+        self.weight_decay = check_number(f"{name}: weight_decay", weight_decay, 0)
         self.step_count = 0
         self.update_counts = [0] * len(self.parameters)
         self.serial = now()  # tells whether it was made before a function was recorded
@@ -81,7 +79,8 @@ class Optimizer:
         return self._lr_after(self.step_count)
 
     def _lr_after(self, count: int) -> float:
-        return float(self.schedule(count) if callable(self.schedule) else self.schedule)
+        rate = self.schedule(count) if callable(self.schedule) else self.schedule
+        return check_number(f"{type(self).__name__}: the learning rate of step {count}", rate, 0)
 
     def settings(self, count: int) -> tuple[float, ...]:
         """Numbers that the update takes after learning rate and weight decay, for a parameter updated `count` times."""
@@ -219,9 +218,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        if nesterov and not momentum:
+        self.momentum = momentum = check_number("SGD: momentum", momentum, 0, below=1)
+        if check_switch("SGD: nesterov", nesterov) and not momentum:
             raise ValueError("SGD: nesterov needs a momentum")
-        self.momentum = momentum
         self.slots = ("velocity",) if momentum else ()
         self.rule = updates.nesterov if nesterov else updates.momentum if momentum else updates.sgd
         super().__init__(parameters, lr, weight_decay)
@@ -254,7 +253,7 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self.alpha, self.eps = alpha, eps
+        self.alpha, self.eps = check_number("RMSprop: alpha", alpha, 0, below=1), check_number("RMSprop: eps", eps, 0)
         self.rule = updates.rmsprop
         super().__init__(parameters, lr, weight_decay)
 
@@ -285,7 +284,7 @@ class Adagrad(Optimizer):
         eps: float = 1e-10,
         weight_decay: float = 0.0,
     ) -> None:
-        self.eps = eps
+        self.eps = check_number("Adagrad: eps", eps, 0)
         self.rule = updates.adagrad
         super().__init__(parameters, lr, weight_decay)
 
@@ -317,7 +316,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self.betas, self.eps = betas, eps
+        name = type(self).__name__
+        self.betas, self.eps = _betas(name, betas), check_number(f"{name}: eps", eps, 0)
         self.rule = self._adam()
         super().__init__(parameters, lr, weight_decay)
 
@@ -328,6 +328,13 @@ class Adam(Optimizer):
         beta1, beta2 = self.betas
         t = count + 1
         return beta1, beta2, self.eps, 1 - beta1**t, 1 - beta2**t
+
+
+def _betas(name: str, given: Any) -> tuple[float, float]:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise TypeError(f"{name}: betas must be two numbers, for the mean and for the square, got {given!r}")
+    first, second = (check_number(f"{name}: betas", beta, 0, below=1) for beta in given)
+    return first, second
 
 
 class AdamW(Adam):
