@@ -248,6 +248,15 @@ def test_a_momentum_that_is_set_to_zero():
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 
+@pytest.mark.parametrize("clip", [optim.clip_grad_norm, optim.clip_grad_value])
+def test_the_clipped_gradient_of_a_number_can_be_read(clip):
+    w = tg.parameter(2.0)
+    (w * w).backward()
+    clip([w], 1.0)
+    assert w.grad.tolist() == w.grad.item() == 1.0
+    assert w.grad.numpy().shape == ()
+
+
 @pytest.mark.parametrize("kind", ["Adam", "AdamW"])
 def test_a_parameter_that_is_late_takes_a_first_step(kind):
     early, late = tg.parameter([1.0]), tg.parameter([1.0])
