@@ -176,9 +176,10 @@ def beam_search(
     """Follow the `width` most probable beginnings of each sequence.
 
     At each step the `width` best continuations are looked at; those that end are kept as hypotheses, and the `width`
-    best of the others are followed. A sequence is done when `width` hypotheses have ended; if the steps run out
-    before, the beginnings that are followed become hypotheses too. A width of 1 is :func:`greedy`; one that is not less
-    than the number of sequences finds the best of all.
+    best of the others are followed. A sequence is done when `width` hypotheses have ended and none that is followed can
+    still become better; if the steps run out before so many have ended, the beginnings that are followed become
+    hypotheses too. A width of 1 is :func:`greedy`; one that is not less than the number of sequences finds the best of
+    all.
 
     Parameters
     ----------
@@ -217,14 +218,14 @@ def beam_search(
     _check_integers("beam_search", start, end)
     length_penalty = check_number("beam_search: length_penalty", length_penalty)
     with no_grad():
-        return _searched(step, state, _Beams(batch, width, end, length_penalty), start, max_steps)
+        return _searched(step, state, _Beams(batch, width, end, length_penalty, max_steps), start)
 
 
-def _searched(step: Step, state: Any, beams: _Beams, start: int, max_steps: int) -> list[list[Hypothesis]]:
+def _searched(step: Step, state: Any, beams: _Beams, start: int) -> list[list[Hypothesis]]:
     batch, width = beams.logp.shape
     tokens = np.full(batch * width, start)
     state = reordered(state, np.repeat(np.arange(batch), width))
-    for _ in range(max_steps):
+    for _ in range(beams.max_steps):
         logits, state = step(tensor(tokens), state)
         logp = _log_probabilities("beam_search", logits, batch * width, start, beams.end)
         parents, tokens = beams.advance(logp.reshape(batch, width, -1))
@@ -237,8 +238,8 @@ def _searched(step: Step, state: Any, beams: _Beams, start: int, max_steps: int)
 class _Beams:
     """The beginnings that are followed, and the hypotheses that have ended, of each sequence of a batch."""
 
-    def __init__(self, batch: int, width: int, end: int, alpha: float) -> None:
-        self.width, self.end, self.alpha = width, end, alpha
+    def __init__(self, batch: int, width: int, end: int, alpha: float, max_steps: int) -> None:
+        self.width, self.end, self.alpha, self.max_steps = width, end, alpha, max_steps
         self.logp = np.full((batch, width), -np.inf)  # of the beginnings; at first there is one, the empty one
         self.logp[:, 0] = 0
         self.tokens = np.zeros((batch, width, 0), np.int64)
@@ -260,18 +261,30 @@ class _Beams:
             self._keep(b, (*self.tokens[b, parent[b, k]], self.end), total[b, k])
         following = np.argsort(ends, axis=1, kind="stable")[:, :width]
         total, parent, token = (np.take_along_axis(a, following, 1) for a in (total, parent, token))
-        full = [len(ended) >= width for ended in self.ended]
-        self.logp = np.where(np.take_along_axis(ends, following, 1) | np.array(full)[:, None], -np.inf, total)
         self.tokens = np.concatenate([self.tokens[sequence, parent], token[:, :, None]], 2)
+        self.logp = np.where(np.take_along_axis(ends, following, 1), -np.inf, total)
+        self.logp[[self._is_done(b) for b in range(batch)]] = -np.inf
         return (sequence * width + parent).reshape(-1), token.reshape(-1)
 
+    def _is_done(self, b: int) -> bool:
+        """Whether enough have ended, and none of those that are followed can end better: probabilities only fall."""
+        if len(self.ended[b]) < self.width or self.width == 1:
+            return len(self.ended[b]) == self.width
+        least = sorted(h.score for h in self.ended[b])[-self.width]
+        most = self.logp[b].max() / max(map(self._penalty, (self.tokens.shape[2] + 1, self.max_steps)))
+        return bool(most <= least)
+
+    def _penalty(self, length: int) -> float:
+        return ((5 + length) / 6) ** self.alpha
+
     def _keep(self, b: int, tokens: Any, logp: float) -> None:
-        penalty = ((5 + len(tokens)) / 6) ** self.alpha
-        self.ended[b].append(Hypothesis(tuple(int(t) for t in tokens), float(logp), float(logp / penalty)))
+        score = float(logp / self._penalty(len(tokens)))
+        self.ended[b].append(Hypothesis(tuple(int(t) for t in tokens), float(logp), score))
 
     def ranked(self) -> list[list[Hypothesis]]:
         """The best of all, with the beginnings that were followed to the last."""
-        for b, k in np.argwhere(np.isfinite(self.logp)):
+        short = np.array([len(ended) < self.width for ended in self.ended])
+        for b, k in np.argwhere(np.isfinite(self.logp) & short[:, None]):
             self._keep(b, self.tokens[b, k], self.logp[b, k])
         return [sorted(ended, key=lambda h: -h.score)[: self.width] for ended in self.ended]
 
