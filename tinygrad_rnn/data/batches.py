@@ -14,7 +14,7 @@ from ..nn.sequences import pad_sequences
 from ..ops.core import as_array
 from ..settings import check_count, check_switch
 from ..tensor import Tensor
-from .source import Batch, Source
+from .source import Batch, Source, read_only
 
 __all__ = ["Batches", "boundaries"]
 
@@ -43,6 +43,10 @@ class Batches(Source):
         their order, in each bucket.
     drop_last : bool
         Leave out the batch that is not full.
+
+    Notes
+    -----
+    Batches of neighbouring rows of an array are views of it, which cannot be written into; copy them to change them.
 
     Attributes
     ----------
@@ -131,7 +135,8 @@ class Batches(Source):
                 chosen, steps = [column[r] for r in self.rows], self._steps[bucket][name]
                 batch[name] = pad_sequences(chosen, steps=steps)[0].numpy()
             else:
-                batch[name] = column[_slice(self.rows)]
+                rows = _slice(self.rows)
+                batch[name] = read_only(column[rows]) if isinstance(rows, slice) else column[rows]
         for name, of in self._lengths.items():
             batch[name] = np.array([len(self._columns[of][r]) for r in self.rows], np.int64)
         return batch
