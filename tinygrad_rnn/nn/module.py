@@ -13,7 +13,7 @@ import numpy as np
 
 from ..changes import Observed
 from ..errors import fail
-from ..scope import current, scope, using
+from ..scope import current, modes_seen, scope, using
 from ..tensor import Tensor
 from .loading import fitted, read_state
 
@@ -195,6 +195,9 @@ def entered(called: Any, name: str | None = None) -> using:
     effects = current().tracing
     if effects is not None and isinstance(called, Module):
         effects.modules[id(called)] = called
+    modes = modes_seen.get()
+    if modes is not None and isinstance(called, Module):
+        modes.setdefault(id(called), (called, called.training))
     own = called._name if isinstance(called, Module) else None
     return scope(name or own or _kind(called))
 
