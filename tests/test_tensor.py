@@ -380,3 +380,40 @@ def test_dlpack_of_integers_and_booleans():
     torch = pytest.importorskip("torch")
     assert torch.from_dlpack(tg.tensor([1, 2])).dtype == torch.int64
     assert tg.from_dlpack(torch.tensor([True, False])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("value", "error", "message"), [
+    (np.ones((3, 2)), tg.ShapeError, r"grad: .*\n  expected: \(2, 3\)\n  got:      \(3, 2\)"),
+    (tg.ones(3), tg.ShapeError, r"expected: \(2, 3\)\n  got:      \(3,\)"),
+    (1.0, tg.ShapeError, r"got:      \(\)"),
+    ([[1.0], [1.0, 2.0]], tg.ShapeError, "grad: .*\n.*\n.*inhomogeneous"),
+    (np.ones((2, 3), complex), tg.DTypeError, "expected: float32\n  got:      complex128"),
+    (np.full((2, 3), "a"), tg.DTypeError, "expected: float32"),
+    ("text", tg.ShapeError, r"expected: \(2, 3\)"),
+])  # fmt: skip
+def test_a_gradient_that_does_not_fit_is_refused(value, error, message, compiled):
+    w = tg.parameter(np.ones((2, 3), np.float32))
+
+    def put():
+        w.grad = value
+
+    with pytest.raises(error, match=message):
+        (tg.compile(put) if compiled else put)()
+    assert w.grad is None
+
+
+@pytest.mark.parametrize("value", [
+    np.ones((2, 3)), np.ones((2, 3), int), [[1, 1, 1], [1, 1, 1]], tg.ones((2, 3), np.float64),
+])  # fmt: skip
+def test_a_gradient_becomes_a_tensor_of_the_parameters_type(value):
+    w = tg.parameter(np.ones((2, 3), np.float32))
+    w.grad = value
+    assert isinstance(w.grad, tg.Tensor)
+    assert w.grad.dtype == np.float32
+    assert w.grad.tolist() == [[1.0] * 3] * 2
+
+
+def test_integers_take_no_gradient():
+    with pytest.raises(tg.DTypeError, match="takes no gradient"):
+        tg.tensor([1, 2]).grad = [1, 2]

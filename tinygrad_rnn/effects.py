@@ -6,6 +6,7 @@ While a function is traced nothing of the user's is changed. Whoever would chang
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CodeType
@@ -29,8 +30,8 @@ class Update:
     parameter, gradient : Tensor
     index : int
         Which of the optimiser's parameters it is.
-    step : int
-        How many steps the optimiser has taken before, in the same function.
+    step, updates : int
+        How many steps the optimiser has taken before, in the same function, and how many of them changed the parameter.
     """
 
     optimizer: Any
@@ -38,6 +39,7 @@ class Update:
     gradient: Tensor
     index: int
     step: int
+    updates: int = 0
 
     def __repr__(self) -> str:
         return f"{type(self.optimizer).__name__} of '{self.parameter.name or self.index}'"
@@ -149,6 +151,7 @@ class Effects:
     changes: list[Change] = field(default_factory=list)
     changed: dict[int, int] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)  # of each optimiser, by its id
+    updates: Counter[tuple[int, int]] = field(default_factory=Counter)  # by id of the optimiser, and index
 
     def grad_of(self, t: Tensor, before: Tensor | None) -> Tensor | None:
         """The gradient of a tensor as the function sees it; a stand-in for one from `before`."""
@@ -181,3 +184,8 @@ class Effects:
         taken = self.steps.get(id(optimizer), 0)
         self.steps[id(optimizer)] = taken + 1
         return taken
+
+    def updates_of(self, optimizer: Any, index: int) -> int:
+        """How many updates of a parameter an optimiser has made before this one, in the function."""
+        self.updates[id(optimizer), index] += 1
+        return self.updates[id(optimizer), index] - 1

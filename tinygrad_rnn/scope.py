@@ -56,6 +56,8 @@ _OUTSIDE = State(True, Place())
 _state: ContextVar[State] = ContextVar("tinygrad_rnn_state", default=_OUTSIDE)
 current = _state.get
 enter = _state.set  # for loops that put the state back themselves
+Modes = dict[int, tuple[Any, bool]]
+modes_seen: ContextVar[Modes | None] = ContextVar("tinygrad_rnn_modes", default=None)  # modules called, and if training
 
 
 class using(ContextDecorator):

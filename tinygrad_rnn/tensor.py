@@ -378,10 +378,13 @@ class Tensor:
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
-            array = value.data if isinstance(value, Tensor) else np.asarray(value)
+            array = value.data if isinstance(value, Tensor) else _array("grad", self, value)
+            if not self.is_float:
+                raise fail(DTypeError, f"grad: {describe(self)} takes no gradient", expected="a tensor of floats")
             _check_like("grad", self, array)
-            if not isinstance(value, Tensor) or (array.dtype != self.dtype and type(array) is np.ndarray):
-                value = leaf(np.array(array, self.dtype), GRADIENT)
+            usable = type(array) is Spec or (type(array) is np.ndarray and array.dtype == self.dtype)
+            if not isinstance(value, Tensor) or not usable:
+                value = leaf(np.array(array, self.dtype), GRADIENT)  # also of a scalar, which NumPy gives for 0 axes
         effects = current().tracing
         if effects is None:
             self._grad = value
@@ -468,7 +471,7 @@ class Tensor:
         if isinstance(value, Tensor):
             array = value.numpy() if effects is None else value.data
         else:
-            array = np.asarray(value)
+            array = _array("assign", self, value)
         _check_like("assign", self, array)
         if effects is not None:
             effects.assign(self, value if isinstance(value, Tensor) else leaf(array))
@@ -622,6 +625,13 @@ def describe(t: Tensor) -> str:
     where = "/".join([*t.place.scope, *(() if t.place.time is None else (f"t={t.place.time}",))])
     called = f"'{t.name}'" if t.name else t.op.label
     return f"tensor {called} {t.shape} {t.dtype}" + (f" in {where}" if where else "")
+
+
+def _array(name: str, t: Tensor, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise fail(ShapeError, f"{name}: {describe(t)}", expected=str(t.shape), got=str(error)) from error
 
 
 def _check_like(name: str, t: Tensor, value: Any) -> None:

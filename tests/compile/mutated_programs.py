@@ -44,7 +44,7 @@ class Subject:
             t.data = self._guarded(self._values[name])
             t.grad = tg.tensor(np.ones_like(self._values[name])) if t.requires_grad else None
         for optimizer in self.optimizers:
-            optimizer.step_count = 0
+            optimizer.step_count, optimizer.update_counts = 0, [0] * len(optimizer.parameters)
             for k, p in enumerate(optimizer.parameters):
                 optimizer.state[k] = [self._guarded(np.zeros(p.shape, p.dtype)) for _ in optimizer.slots]
 

@@ -30,6 +30,21 @@ def inner_loop(optimizer):
     return run, [w, b], [steps]
 
 
+def uneven(optimizer):
+    """Steps in a loop, of which some leave out a parameter."""
+    w, b = tg.parameter(np.array([1.0, -2.0, 0.5]), name="w"), tg.parameter(np.array(0.1), name="b")
+    steps = optimizer([w, b])
+
+    def run(x):
+        for k in range(3):
+            steps.zero_grad()
+            ((x @ w + b) ** 2 if k == 1 else (x @ w) ** 2).mean().backward()
+            steps.step()
+        return w, b
+
+    return run, [w, b], [steps]
+
+
 def adversaries(_):
     """Two networks with an optimiser each, one trained through the other."""
     rng = np.random.default_rng(0)
@@ -171,8 +186,8 @@ def swapped_states(_):
 KINDS = {
     f.__name__: f
     for f in (
-        inner_loop, adversaries, truncated, assignments, exchanged, online, first_order, step_before_the_gradient,
-        swapped_states,
+        inner_loop, uneven, adversaries, truncated, assignments, exchanged, online, first_order,
+        step_before_the_gradient, swapped_states,
     )
 }  # fmt: skip
 OPTIMIZERS = {
@@ -207,7 +222,7 @@ def test_as_in_eager_mode(kind, optimizer, memory):
             np.testing.assert_allclose(array, other.state_dict()[key], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["inner_loop", "truncated"])
+@pytest.mark.parametrize("kind", ["inner_loop", "uneven", "truncated"])
 def test_as_text_and_back(kind):
     function, ours, own = KINDS[kind](OPTIMIZERS["adam"])
     named = {f"p{k}": p for k, p in enumerate(ours)}

@@ -126,6 +126,28 @@ def test_batches_of_arrays_in_order_are_views():
     assert all(np.shares_memory(batch["x"], x) for batch in Batches({"x": x}, batch_size=4))
 
 
+@pytest.mark.parametrize("make", [
+    lambda x: Batches({"x": x}, batch_size=4),
+    lambda x: Batches({"x": x}, batch_size=4, generator=0),
+    lambda x: Batches({"x": x[:2]}, batch_size=1, generator=0),
+    lambda x: Batches({"x": tg.tensor(x)}, batch_size=4),
+    lambda x: Batches({"x": list(x)}, batch_size=4),
+    lambda x: Windows(x, batch_size=2, steps=2, names=("x", "y")),
+    lambda x: Windows(tg.tensor(x), batch_size=2, steps=2, names=("x", "y")),
+    lambda x: Prefetch(Batches({"x": x}, batch_size=4)),
+])  # fmt: skip
+def test_a_batch_does_not_lead_into_the_data_set(make):
+    x = np.arange(20).reshape(10, 2)
+    for batch in make(x):
+        for array in batch.values():
+            if array.flags.writeable:
+                array[...] = -1
+            else:
+                with pytest.raises(ValueError, match="read-only"):
+                    array[...] = -1
+    np.testing.assert_array_equal(x, np.arange(20).reshape(10, 2))
+
+
 def test_prefetched_batches_are_those_of_the_source_not_copies():
     x = np.arange(20).reshape(10, 2)
     shown = list(Prefetch(Batches({"x": x}, batch_size=4)))
@@ -274,7 +296,7 @@ def test_a_position_that_is_refused_changes_nothing(data, kind):
 def test_windows_say_what_they_need():
     with pytest.raises(tg.errors.ShapeError, match="at least 13: 3 streams of 4 steps"):
         Windows(np.arange(12), batch_size=3, steps=4)
-    with pytest.raises(ValueError, match="at least 1, got 0 and 4"):
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1, got 0"):
         Windows(np.arange(12), batch_size=0, steps=4)
-    with pytest.raises(ValueError, match="ahead must be at least 1"):
+    with pytest.raises(ValueError, match="ahead must be an integer of at least 1"):
         Prefetch(Windows(np.arange(12), batch_size=1, steps=4), ahead=0)

@@ -302,3 +302,69 @@ def test_draws_in_checkpoints_within_checkpoints(depth, compiled):
 
     for a, b in zip(value_and_slope(tg.checkpoint), value_and_slope(lambda f: f), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def changed_number(found):
+    found[0] = 3.0
+
+
+def changed_container(found):
+    found.append(1.0)
+
+
+@pytest.mark.parametrize("change", [changed_number, changed_container, lambda found: found.clear()])
+@pytest.mark.parametrize("derivative", [
+    lambda f, x: f(x).sum().backward(),
+    lambda f, x: tg.jvp(f, (x,), (tg.ones(2),)),
+    lambda f, x: tg.hessian(f(x).sum(), x),
+])  # fmt: skip
+def test_what_is_computed_again_from_something_else_is_refused(change, derivative):
+    found, x = [2.0], tg.parameter([1.0, 2.0])
+
+    def body(x):
+        y = x * 1.0
+        for factor in found:
+            y = y * factor
+        return y * x
+
+    def twice(x):
+        y = tg.checkpoint(body)(x)
+        change(found)
+        return y
+
+    with pytest.raises(tg.StaleError, match=r"checkpoint: body computes something else(.|\n)*pass what changes"):
+        derivative(twice, x)
+
+
+def test_a_change_that_moves_the_gradient_alone_is_refused():
+    cut, x = [False], tg.parameter([1.0, 2.0])
+    y = tg.checkpoint(lambda x: (x * 2).detach() * x if cut[0] else (x * 2) * x)(x)
+    cut[0] = True
+    with pytest.raises(tg.StaleError, match="computes something else"):
+        y.sum().backward()
+
+
+def test_dropout_masks_of_one_generator_that_change_places():
+    rng, first, x = np.random.default_rng(0), [True], tg.parameter(np.ones(50))
+
+    def body(x):
+        x = tg.dropout(x, 0.5, generator=rng) if first[0] else x
+        return tg.dropout(x * 2, 0.5, generator=rng)
+
+    y = tg.checkpoint(body)(x)
+    np.testing.assert_array_equal(tg.grad(y.sum(), x), y.numpy())
+    first[0] = False
+    with pytest.raises(tg.StaleError, match="computes something else"):
+        tg.grad(y.sum(), x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("nested", [False, True])
+def test_modules_are_in_the_mode_of_the_forward_pass(training, nested):
+    drop = tg.nn.Sequential(tg.nn.Dropout(0.5, generator=0), tg.nn.Dropout(0.5, generator=1)).train(training)
+    x = tg.parameter(np.ones(50))
+    body = tg.checkpoint(lambda x: drop(x)) if nested else drop
+    y = tg.checkpoint(lambda x: body(x) * x)(x)
+    drop.train(not training)
+    np.testing.assert_allclose(tg.grad(y.sum(), x), 2 * y.numpy())
+    assert [m.training for m in drop.modules()] == [not training] * 3

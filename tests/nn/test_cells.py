@@ -250,7 +250,7 @@ def test_names_of_gates_are_recorded():
 
 
 @pytest.mark.parametrize(("call", "text"), [
-    (lambda: nn.RNNCell(0, 3), "input_size must be a positive integer"),
+    (lambda: nn.RNNCell(0, 3), "input_size must be an integer of at least 1, got 0"),
     (lambda: nn.RNNCell(2, 3, activation="than"), "'than'"), (lambda: nn.RNNCell(2, 3, leak=0), "leak"),
     (lambda: nn.RNNCell(2, 3, skip=0), "skip"), (lambda: nn.RNNCell(2, 3, bias="three"), "'three'"),
     (lambda: nn.RNNCell(2, 3, recurrent_init="eye"), "'eye'"), (lambda: nn.LSTMCell(2, 3, peephole="next"), "'next'"),

@@ -278,7 +278,7 @@ def test_a_training_step_learns_the_tags():
         (lambda c, e, y: c(e, y, reduction="max"), ValueError, "mean, sum, none"),
         (lambda c, e, y: c.decode(e[0]), tg.ShapeError, r"CRF\.decode: emissions"),
         (lambda c, e, y: c.marginals(e[0]), tg.ShapeError, r"CRF\.marginals: emissions"),
-        (lambda c, e, y: CRF(0), ValueError, "at least one tag, got 0"),
+        (lambda c, e, y: CRF(0), ValueError, "tags must be an integer of at least 1, got 0"),
         (lambda c, e, y: tg.trace(lambda x: c.decode(x).tags, e), tg.PlaceholderError, "while its function is"),
     ],
 )

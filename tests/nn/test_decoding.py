@@ -112,6 +112,46 @@ def test_every_hypothesis_has_the_probability_of_its_own_tokens(width, seed):
             assert h.log_probability == pytest.approx(log_probability(step, row_of(state, b), h.tokens), abs=1e-9)
 
 
+def followed_to_the_end(step, state, width, max_steps, alpha):
+    """Beam search that never stops before the steps run out, on lists."""
+    score = lambda tokens, logp: logp / ((5 + len(tokens)) / 6) ** alpha
+    ended, beams = [], [((), 0.0, state)]
+    for _ in range(max_steps):
+        candidates = []
+        for tokens, logp, before in beams:
+            logits, after = step(tg.tensor([tokens[-1] if tokens else START]), before)
+            new = tg.log_softmax(logits)[0].numpy()
+            candidates += [((*tokens, t), logp + new[t], after) for t in range(len(new))]
+        candidates.sort(key=lambda c: -c[1])
+        ended += [c[:2] for c in candidates[:width] if c[0][-1] == END]
+        beams = [c for c in candidates if c[0][-1] != END][:width]
+    ended += [] if len(ended) >= width else [c[:2] for c in beams]
+    return sorted((score(*c) for c in ended), reverse=True)[:width]
+
+
+@given(
+    width=st.integers(2, 4), vocabulary=st.integers(2, 5), seed=st.integers(0, 1000), max_steps=st.integers(1, 6),
+    alpha=st.sampled_from([0.0, 0.6, 2.0, -1.0]),
+)  # fmt: skip
+def test_stopping_early_loses_nothing(width, vocabulary, seed, max_steps, alpha):
+    step, state = model(vocabulary, seed, 1)
+    (found,) = beam_search(
+        step, state, width=width, start=START, end=END, max_steps=max_steps, batch=1, length_penalty=alpha
+    )
+    expected = followed_to_the_end(step, state, width, max_steps, alpha)
+    np.testing.assert_allclose([h.score for h in found], expected, atol=1e-9)
+
+
+def test_a_beam_goes_on_until_the_better_hypothesis_ends():
+    """Two ends of little probability come first; what is followed is by far the most probable."""
+    step = fixed(*np.log([[1e-9, 0.17, 0.8, 0.03], [0.25] * 4, [1e-9, 0.06, 0.04, 0.9], [1e-9, 0.95, 0.03, 0.02]]))
+    options = {"start": START, "end": END, "max_steps": 6, "batch": 1}
+    assert greedy(step, (), **options).tokens.tolist() == [[2, 3, END]]
+    found = beam_search(step, (), width=2, **options)[0]
+    assert [h.tokens for h in found] == [(2, 3, END), (END,)]
+    assert np.exp(found[0].log_probability) == pytest.approx(0.684)
+
+
 def test_a_beam_finds_what_greedy_misses():
     step = fixed(*np.log([[0.01, 0.01, 0.55, 0.43], [0.25] * 4, [0.3, 0.4, 0.15, 0.15], [0.01, 0.97, 0.01, 0.01]]))
     options = {"start": START, "end": END, "max_steps": 2, "batch": 1}
@@ -263,7 +303,7 @@ RNG = np.random.default_rng(0)
         (lambda step: beam_search(step, None, width=2, **COMMON), TypeError, "state: .* got NoneType"),
         (lambda step: sample(step, (), temperature=-1, generator=RNG, **COMMON), ValueError, "temperature .* got -1"),
         (lambda step: sample(step, (), top_k=0, generator=RNG, **COMMON), ValueError, "top_k must be .* got 0"),
-        (lambda step: sample(step, (), top_p=0.0, generator=RNG, **COMMON), ValueError, "top_p must be .* got 0.0"),
+        (lambda step: sample(step, (), top_p=0.0, generator=RNG, **COMMON), ValueError, r"top_p must lie .* got 0.0"),
         (lambda step: sample(step, (), generator=0, **COMMON), TypeError, "Generator, got int"),
     ],
 )

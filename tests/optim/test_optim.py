@@ -246,3 +246,79 @@ def test_a_momentum_that_is_set_to_zero():
         run(tg.tensor(np.ones(3)))
         found.append(w.tolist())
     np.testing.assert_allclose(*found, rtol=1e-12)
+
+
+@pytest.mark.parametrize("clip", [optim.clip_grad_norm, optim.clip_grad_value])
+def test_the_clipped_gradient_of_a_number_can_be_read(clip):
+    w = tg.parameter(2.0)
+    (w * w).backward()
+    clip([w], 1.0)
+    assert w.grad.tolist() == w.grad.item() == 1.0
+    assert w.grad.numpy().shape == ()
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
+def test_a_parameter_that_is_late_takes_a_first_step(kind):
+    early, late = tg.parameter([1.0]), tg.parameter([1.0])
+    optimizer = getattr(optim, kind)([early, late], lr=0.1, weight_decay=0.0)
+    for step in range(3000):
+        optimizer.zero_grad()
+        (early * early).sum().backward()
+        if step == 2999:
+            (late * late).sum().backward()
+        optimizer.step()
+    assert late.item() == pytest.approx(0.9, abs=1e-6)
+    assert (optimizer.step_count, optimizer.update_counts) == (3000, [3000, 1])
+
+
+SEEN = st.lists(st.lists(st.booleans(), min_size=3, max_size=3).filter(any), min_size=1, max_size=6)
+
+
+def trained(seen, kind, compiled=False, halfway=None):
+    """Three parameters, each trained in the steps in which it is seen; and saved and loaded after one of them."""
+    parameters = [tg.parameter(np.full(2, k + 1.0)) for k in range(3)]
+    options = {**OPTIONS[kind][1], "lr": optim.linear(0.1, 10)}
+    optimizers = [getattr(optim, OPTIONS[kind][0])(parameters, **options) for _ in range(2)]
+
+    def step(optimizer, shown):
+        optimizer.zero_grad()
+        sum((p * p * p).sum() for p, there in zip(parameters, shown, strict=True) if there).backward()
+        optimizer.step()
+
+    run = {id(o): tg.compile(step) if compiled else step for o in optimizers}
+    optimizer = optimizers[0]
+    for k, shown in enumerate(seen):
+        if k == halfway:
+            optimizers[1].load_state_dict(optimizer.state_dict())
+            optimizer = optimizers[1]
+        run[id(optimizer)](optimizer, tuple(shown))
+    return [p.numpy() for p in parameters]
+
+
+@given(SEEN, st.sampled_from(sorted(OPTIONS)))
+def test_each_parameter_is_trained_as_if_alone_but_for_the_schedule(seen, kind):
+    together = trained(seen, kind)
+    for k, alone in enumerate(together):
+        parameter = tg.parameter(np.full(2, k + 1.0))
+        optimizer = getattr(optim, OPTIONS[kind][0])([parameter], **OPTIONS[kind][1])
+        for step, shown in enumerate(seen):
+            if shown[k]:
+                optimizer.schedule = optim.linear(0.1, 10)(step)
+                optimizer.zero_grad()
+                (parameter * parameter * parameter).sum().backward()
+                optimizer.step()
+        np.testing.assert_allclose(alone, parameter.numpy(), rtol=1e-12)
+
+
+@given(SEEN, st.sampled_from(["adam", "adamw", "momentum"]), st.integers(0, 5))
+def test_counts_are_the_same_compiled_and_after_loading(seen, kind, halfway):
+    for other in (trained(seen, kind, compiled=True), trained(seen, kind, halfway=halfway)):
+        np.testing.assert_allclose(other, trained(seen, kind), rtol=1e-12)
+
+
+@pytest.mark.parametrize("counts", [[-1, 0], [0], [0.5, 1]])
+def test_counts_that_cannot_be(counts):
+    optimizer = optim.Adam([tg.parameter([1.0]), tg.parameter([2.0])])
+    with pytest.raises((ValueError, tg.DTypeError), match="'update_counts'"):
+        optimizer.load_state_dict({**optimizer.state_dict(), "update_counts": counts})
+    assert optimizer.update_counts == [0, 0]

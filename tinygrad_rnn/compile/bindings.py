@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..effects import Update
 from ..errors import DTypeError, ShapeError, fail
 from ..tensor import Spec, Tensor
-from .views import Storage, View, compact_strides
+from .views import Storage, View, compact_strides, subview
 
 __all__ = ["Bindings", "Held", "Numbers", "OptimizerState", "usable"]
 
@@ -50,11 +51,29 @@ class OptimizerState:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Learning rate, weight decay and settings of an optimiser's step."""
+    """Learning rate, weight decay and settings of an optimiser's step, a row for each parameter.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    step : int
+        How many it has taken before in the function.
+    updates : dict of int
+        Of the parameters of the step, by index: how many they have had before in the function.
+    spec : Spec
+    """
 
     optimizer: Any
     step: int
+    updates: dict[int, int]
     spec: Spec
+
+    def write(self, rows: np.ndarray) -> None:
+        """Write the numbers of the next run, which are mostly the same for all parameters."""
+        taken = self.optimizer.update_counts
+        counts = [taken[k] + more for k, more in self.updates.items()]
+        numbers = self.optimizer.numbers(set(counts), self.step)
+        rows[: len(counts)] = [numbers[n] for n in counts] if len(numbers) > 1 else numbers[counts[0]]
 
 
 class Bindings:
@@ -69,7 +88,7 @@ class Bindings:
     def __init__(self) -> None:
         self.entries: list[Any] = [None]
         self._held: dict[tuple[int, bool], View] = {}
-        self._numbers: dict[tuple[int, int, np.dtype], View] = {}
+        self._numbers: dict[tuple[int, int, np.dtype], tuple[Numbers, View]] = {}
 
     def _view(self, entry: Any, spec: Spec, label: str) -> View:
         storage = Storage(spec.size * spec.dtype.itemsize, slot=len(self.entries), label=label)
@@ -90,12 +109,15 @@ class Bindings:
     def state(self, optimizer: Any, index: int, slot: int, spec: Spec) -> View:
         return self._view(OptimizerState(optimizer, index, slot, spec), spec, optimizer.slots[slot])
 
-    def numbers(self, optimizer: Any, step: int, dtype: np.dtype) -> View:
-        key = id(optimizer), step, dtype
+    def numbers(self, change: Update, dtype: np.dtype) -> View:
+        key = id(change.optimizer), change.step, dtype
         if key not in self._numbers:
-            spec = Spec((len(optimizer.numbers()),), dtype)
-            self._numbers[key] = self._view(Numbers(optimizer, step, spec), spec, "numbers")
-        return self._numbers[key]
+            spec = Spec((len(change.optimizer.parameters), len(change.optimizer.numbers([0])[0])), dtype)
+            entry = Numbers(change.optimizer, change.step, {}, spec)
+            self._numbers[key] = entry, self._view(entry, spec, "numbers")
+        entry, view = self._numbers[key]
+        entry.updates[change.index] = change.updates
+        return subview(view, len(entry.updates) - 1)
 
     def of_kind(self, kind: type) -> list[tuple[Any, int]]:
         """Entries of a kind, with their slots."""

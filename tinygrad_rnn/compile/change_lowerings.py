@@ -64,7 +64,7 @@ def _update(low: Lowering, t: Tensor) -> View:
     change: Update = t.params["change"]
     optimizer, gradient = change.optimizer, low.view(t.inputs[1])
     place = low.bindings.held(change.parameter)
-    numbers = low.bindings.numbers(optimizer, change.step, t.dtype)
+    numbers = low.bindings.numbers(change, t.dtype)
     settings = [vw.broadcast(vw.subview(numbers, k), t.shape) for k in range(numbers.shape[0])]
     states = [low.bindings.state(optimizer, change.index, k, t.spec) for k in range(len(optimizer.slots))]
     if gradient.storage is place.storage:

@@ -6,6 +6,7 @@ what is written. What has no kernel of ours is also run once, by NumPy, on zeros
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,6 +109,7 @@ class _Loader:
         self.after: dict[int, int] = {}
         self.step: tuple[Any, int] = (None, 0)  # what the last update belongs to, and how many changes came before
         self.taken: dict[int, int] = {}  # steps by each optimiser
+        self.updates: Counter[tuple[int, int]] = Counter()  # by optimiser and index
 
     def recording(self) -> Recording:
         written, count = self.written, len(self.written["nodes"])
@@ -363,7 +365,8 @@ class _Loader:
         if fits != [True] * len(optimizer.slots):
             raise wrong(f"state of the optimiser for '{name}'", f"{', '.join(optimizer.slots)} of {t.shape} {t.dtype}",
                          "others")  # fmt: skip
-        return Update(optimizer, target, gradient, index, fields["step"])
+        self.updates[id(optimizer), index] += 1
+        return Update(optimizer, target, gradient, index, fields["step"], self.updates[id(optimizer), index] - 1)
 
     def name_of(self, optimizer: Any, index: int) -> str:
         p = optimizer.parameters[index]

@@ -7,11 +7,12 @@ names. Variables are looked at on each call; modules and ``requires_grad`` when 
 from __future__ import annotations
 
 import inspect
+from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from itertools import chain
 from operator import is_
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -53,23 +54,33 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
         return kind, value.hex()  # 0.0 and -0.0 differ, NaN equals itself
     if isinstance(value, np.generic):
         return kind, value.tobytes()
-    if not isinstance(value, _CONTAINERS if deep else tuple) or id(value) in around or len(value) > MOST:
+    held = _opened(value) if deep else value
+    if not isinstance(held, _CONTAINERS if deep else tuple) or id(held) in around or len(held) > MOST:
         return Same(value)
-    if isinstance(value, set | frozenset):
-        return kind, frozenset(value)
-    inside = (*around, id(value))
-    return kind, tuple([_frozen(v, deep, inside) for v in _inside(value)])
+    if isinstance(held, set | frozenset):
+        return kind, frozenset(held)
+    inside = (*around, id(held))
+    return kind, tuple([_frozen(v, deep, inside) for v in _inside(held)])
 
 
 _BY_VALUE = (int, bool, str, bytes, complex, type(None))
-_CONTAINERS = (tuple, list, dict, set, frozenset)
+_CONTAINERS = (tuple, list, deque, dict, MappingProxyType, set, frozenset)
+
+
+def _opened(value: Any) -> Any:
+    """The list or dict in which an object of some kinds keeps what it holds; else the value."""
+    if isinstance(value, UserList | UserDict):
+        return value.data
+    if is_dataclass(value) and not isinstance(value, type | Observed):
+        return getattr(value, "__dict__", value)
+    return value
 
 
 def _containers(value: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """All lists, dicts and sets in a value, which may be changed in place, and what is in them."""
     found, work, seen = [], [value], set()
     while work:
-        v = work.pop()
+        v = _opened(work.pop())
         if isinstance(v, _CONTAINERS) and id(v) not in seen and len(v) <= MOST:
             seen.add(id(v))
             inside = tuple(_inside(v))
@@ -79,8 +90,11 @@ def _containers(value: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     return found
 
 
+_MAPPINGS = (dict, MappingProxyType)
+
+
 def _inside(container: Any) -> Iterable[Any]:
-    return chain(container, container.values()) if isinstance(container, dict) else container
+    return chain(container, container.values()) if isinstance(container, _MAPPINGS) else container
 
 
 @dataclass(slots=True, eq=False)
@@ -241,7 +255,7 @@ class Guards:
             if (t._grad is not None) is not had:
                 return False
         for container, inside in self._containers:
-            size = 2 * len(container) if isinstance(container, dict) else len(container)
+            size = 2 * len(container) if isinstance(container, _MAPPINGS) else len(container)
             if size != len(inside) or not all(map(is_, _inside(container), inside)):
                 return False
         return True
@@ -278,8 +292,15 @@ class Guards:
 
 def _is_trained(value: Any) -> bool:
     """Whether a value holds modules or parameters, which ``parameters()`` reads by no name."""
-    held = value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else [value]
-    return any(isinstance(v, Observed) or (isinstance(v, Tensor) and v.requires_grad) for v in held)
+    work, seen = [value], set[int]()
+    while work:
+        v = _opened(work.pop())
+        if isinstance(v, Observed) or (isinstance(v, Tensor) and v.requires_grad):
+            return True
+        if isinstance(v, _CONTAINERS) and id(v) not in seen:
+            seen.add(id(v))
+            work += _inside(v)
+    return False
 
 
 def _codes_of(kind: type) -> list[CodeType]:

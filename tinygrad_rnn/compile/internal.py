@@ -131,8 +131,9 @@ def _update(p: np.ndarray, g: np.ndarray, *_: np.ndarray, change: Update) -> np.
     """The new value; the state of the optimiser is left as it is."""
     optimizer = change.optimizer
     state = [a.copy() for a in optimizer.state[change.index]]
-    numbers = map(p.dtype.type, optimizer.numbers(change.step))
-    new = optimizer.kernel(p.dtype)(p, g, *state, *numbers)
+    count = optimizer.update_counts[change.index] + change.updates
+    numbers = optimizer.numbers([count], change.step)[count]
+    new = optimizer.kernel(p.dtype)(p, g, *state, *map(p.dtype.type, numbers))
     return new[0] if isinstance(new, tuple) else new
 
 

@@ -71,13 +71,15 @@ def _staged(emitter: Emitter, t: Tensor) -> View:
     return view
 
 
-def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, Any, list[Tensor]]]:
+def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, Any, list[Tensor], list[int]]]:
     """After which instruction a step or an assignment is complete, of what optimiser, and what it changes."""
-    steps: dict[Any, tuple[int, Any, list[Tensor]]] = {}
+    steps: dict[Any, tuple[int, Any, list[Tensor], list[int]]] = {}
     for change, end in changed:
-        optimizer = change.optimizer if isinstance(change, Update) else None
-        key = (id(optimizer), change.step) if isinstance(change, Update) else change
-        steps[key] = end, optimizer, [*steps.get(key, (0, None, []))[2], change.parameter]
+        update = isinstance(change, Update)
+        key = (id(change.optimizer), change.step) if update else change
+        *_, tensors, indices = steps.get(key, (0, None, [], []))
+        indices = [*indices, change.index] if update else []
+        steps[key] = end, change.optimizer if update else None, [*tensors, change.parameter], indices
     return list(steps.values())
 
 
@@ -292,13 +294,13 @@ class Program:
 
     def _note_changes(self, reached: int) -> None:
         """Mark what was changed by the instructions that were carried out, and count the steps of optimisers."""
-        for end, optimizer, tensors in self._steps:
+        for end, optimizer, tensors, indices in self._steps:
             if end <= reached:
                 at = now()
                 for t in tensors:
                     t.assigned = at
                 if optimizer is not None:
-                    optimizer.step_count += 1
+                    optimizer.count(indices)
 
     def profile(self, /, *args: Any, repeats: int = 10, **kwargs: Any) -> Profile:
         """Where time goes, when the program is called with these arguments.

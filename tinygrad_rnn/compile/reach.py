@@ -118,7 +118,7 @@ class Reach:
             self._function(value)
         elif isinstance(value, MethodType):
             self._method(value)
-        elif isinstance(value, list | tuple | dict | set | frozenset):
+        elif isinstance(value, list | tuple | deque | dict | set | frozenset):
             self._add(_parts(label, value), through)
         elif isinstance(value, partial):
             self._add([(label, value.func), *_parts(label, value.args), *value.keywords.items()])

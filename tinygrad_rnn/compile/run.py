@@ -48,7 +48,7 @@ class Table:
         self.renewed = [(e.tensor, slot) for e, slot in held if e.renewed]
         self.gradients = [(e.tensor, slot) for e, slot in held if e.gradient]
         self.states = [(e.optimizer, e.index, e.slot, slot) for e, slot in bindings.of_kind(OptimizerState)]
-        self.numbers = [(e.optimizer, e.step, slot) for e, slot in bindings.of_kind(Numbers)]
+        self.numbers = bindings.of_kind(Numbers)
 
 
 class Workspace:
@@ -117,8 +117,8 @@ class Workspace:
         for optimizer, index, k, slot in table.states:
             if _entry(optimizer.state, index, k) is not held[slot]:
                 self._bind_state(optimizer, index, k, slot)
-        for optimizer, step, slot in table.numbers:
-            held[slot][:] = optimizer.numbers(step)
+        for numbers, slot in table.numbers:
+            numbers.write(held[slot])
 
     def _spec(self, slot: int) -> Spec:
         return self.table.entries[slot].spec

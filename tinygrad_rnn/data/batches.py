@@ -12,8 +12,9 @@ from ..nn.init import Seed, generator_of
 from ..nn.loading import read_state
 from ..nn.sequences import pad_sequences
 from ..ops.core import as_array
+from ..settings import check_count, check_switch
 from ..tensor import Tensor
-from .source import Batch, Source
+from .source import Batch, Source, read_only
 
 __all__ = ["Batches", "boundaries"]
 
@@ -42,6 +43,10 @@ class Batches(Source):
         their order, in each bucket.
     drop_last : bool
         Leave out the batch that is not full.
+
+    Notes
+    -----
+    Batches of neighbouring rows of an array are views of it, which cannot be written into; copy them to change them.
 
     Attributes
     ----------
@@ -76,11 +81,10 @@ class Batches(Source):
         super().__init__()
         if not columns:
             raise fail(ValueError, "Batches: there are no columns", expected="at least one, by the loss's argument")
-        if batch_size < 1:
-            raise ValueError(f"Batches: batch_size must be at least 1, got {batch_size}")
+        self.batch_size = check_count("Batches: batch_size", batch_size)
+        self.drop_last = check_switch("Batches: drop_last", drop_last)
         self._columns = {name: _column(name, column) for name, column in columns.items()}
         self.count = _count(self._columns)
-        self.batch_size, self.drop_last = batch_size, drop_last
         self._lengths = _measured(lengths, self._columns)
         self._buckets, self._steps = self._bucketed(buckets)
         self._seed = -1 if generator is None else int(generator_of(generator).integers(2**63))
@@ -92,7 +96,8 @@ class Batches(Source):
         if not sizes:
             return [np.arange(self.count)], [{}]
         key = sizes[next(iter(self._lengths.values()), next(iter(sizes)))]
-        limits = boundaries(key, buckets) if isinstance(buckets, int) else np.unique(buckets)
+        several = isinstance(buckets, Sequence | np.ndarray) and not isinstance(buckets, str)
+        limits = np.unique(buckets) if several else boundaries(key, buckets)  # type: ignore[arg-type]
         if key.max() > limits[-1]:
             raise fail(
                 ShapeError, f"Batches: example {key.argmax()} has {key.max()} steps", expected=f"at most {limits[-1]}",
@@ -130,7 +135,8 @@ class Batches(Source):
                 chosen, steps = [column[r] for r in self.rows], self._steps[bucket][name]
                 batch[name] = pad_sequences(chosen, steps=steps)[0].numpy()
             else:
-                batch[name] = column[_slice(self.rows)]
+                rows = _slice(self.rows)
+                batch[name] = read_only(column[rows]) if isinstance(rows, slice) else column[rows]
         for name, of in self._lengths.items():
             batch[name] = np.array([len(self._columns[of][r]) for r in self.rows], np.int64)
         return batch
@@ -214,8 +220,7 @@ def boundaries(lengths: Any, count: int) -> np.ndarray:
     >>> boundaries([3, 3, 3, 4, 19, 20], 2).tolist()
     [4, 20]
     """
-    if count < 1:
-        raise ValueError(f"boundaries: count must be at least 1, got {count}")
+    check_count("boundaries: count", count)
     sizes, counts = np.unique(np.asarray(lengths), return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
     cost = np.where(np.arange(len(sizes) + 1) > 0, np.inf, 0.0)  # of the shortest j without any limit

@@ -7,6 +7,7 @@ from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any
 
+from ..settings import check_count
 from .source import Batch, Source
 
 __all__ = ["Prefetch"]
@@ -33,9 +34,7 @@ class Prefetch:
     """
 
     def __init__(self, source: Source, ahead: int = 2) -> None:
-        if ahead < 1:
-            raise ValueError(f"Prefetch: ahead must be at least 1, got {ahead}")
-        self.source, self.ahead = source, ahead
+        self.source, self.ahead = source, check_count("Prefetch: ahead", ahead)
         self._state = source.state_dict()
         self._ended = True  # whether the source is where this is
 

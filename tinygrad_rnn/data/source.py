@@ -11,9 +11,16 @@ import numpy as np
 from ..errors import fail
 from ..nn.loading import read_state
 
-__all__ = ["Batch", "Source"]
+__all__ = ["Batch", "Source", "read_only"]
 
 Batch = dict[str, Any]
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view through which the data set cannot be written into."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 class Source(ABC):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import fail
+from ..settings import check_count
 from ..tensor import DEFAULT_FLOAT, Tensor
 
 __all__ = ["Vocabulary"]
@@ -72,6 +73,9 @@ class Vocabulary:
         max_size : int, optional
             Of the vocabulary, with the specials; the rarest are left out.
         """
+        min_count = check_count("Vocabulary.of: min_count", min_count)
+        if max_size is not None:
+            max_size = check_count("Vocabulary.of: max_size", max_size)
         counts = Counter(chain.from_iterable(sequences))
         common = [s for s, count in counts.most_common() if count >= min_count and s not in set(specials)]
         return cls([*specials, *common][:max_size], unknown=unknown)

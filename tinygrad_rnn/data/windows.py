@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import ShapeError, fail
 from ..ops.core import as_array
+from ..settings import check_counts
 from ..tensor import Tensor
-from .source import Batch, Source
+from .source import Batch, Source, read_only
 
 __all__ = ["Windows"]
 
@@ -17,7 +18,8 @@ class Windows(Source):
 
     The sequence is cut into parallel streams, and these into windows; each row of a batch goes on where it ended in the
     batch before, so that the model's state can be carried along, and starts anew with each epoch only. The target is
-    what comes next. Windows are views: nothing is copied. What fills no window at the end of a stream is left out.
+    what comes next. Windows are views that cannot be written into: nothing is copied. What fills no window at the end
+    of a stream is left out.
 
     Parameters
     ----------
@@ -50,8 +52,7 @@ class Windows(Source):
         self, sequence: Any, *, batch_size: int, steps: int, names: tuple[str, str] = ("tokens", "target")
     ) -> None:
         super().__init__()
-        if batch_size < 1 or steps < 1:
-            raise ValueError(f"Windows: batch_size and steps must be at least 1, got {batch_size} and {steps}")
+        check_counts("Windows", batch_size=batch_size, steps=steps)
         whole = as_array(sequence.data if isinstance(sequence, Tensor) else sequence)
         each = (len(whole) - 1) // batch_size if whole.ndim else 0
         if each < steps:
@@ -71,7 +72,7 @@ class Windows(Source):
 
     def _made(self, part: int) -> Batch:
         window = slice(part * self.steps, (part + 1) * self.steps)
-        return {name: stream[:, window] for name, stream in zip(self.names, self._streams, strict=True)}
+        return {name: read_only(stream[:, window]) for name, stream in zip(self.names, self._streams, strict=True)}
 
     def _identity(self) -> dict[str, int]:
         return {**super()._identity(), "batch_size": self.batch_size, "steps": self.steps}

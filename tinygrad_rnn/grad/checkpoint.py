@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, fail
+from ..errors import DTypeError, StaleError, fail
 from ..graph import compute, reach
 from ..ops.random import witnessed
 from ..ops.shape import concatenate, flatten, reshape
-from ..scope import current, recording
+from ..scope import Modes, current, modes_seen, recording
 from ..tensor import Op, Spec, Tensor, describe, now, record
 from .forward import push_tangents
 from .reverse import pull
@@ -25,13 +26,18 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Make a version of `fn` whose intermediate results are not kept but computed again in the backward pass.
 
     Memory falls to the inputs and outputs; time grows by one more forward pass. Gradients of every order are the same,
-    and so are those of the parameters that `fn` uses. Random operations draw the same numbers again; in a compiled
-    function their numbers are kept.
+    and so are those of the parameters that `fn` uses. Random operations draw the same numbers again, and modules are in
+    the mode that they were in, training or not; in a compiled function their numbers are kept.
 
     Parameters
     ----------
     fn : callable
         Takes tensors (and anything else); gives a float tensor, or a tuple or list of float tensors of one dtype.
+
+    Raises
+    ------
+    StaleError
+        In the backward pass, if `fn` computes something else by then, as after a change of what it finds around it.
 
     Examples
     --------
@@ -51,7 +57,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     start = now()
-    with witnessed() as draws:
+    with witnessed() as draws, _modes_noted() as modes:
         result = fn(*args, **kwargs)
     outputs = _outputs(result)
     effects = current().tracing
@@ -60,12 +66,21 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
         return result  # no values are spared yet, and those of parameters will be others on each call
     if any(t.is_symbolic for t in outputs):
         return result
-    inputs = _used(outputs, start)
+    inputs, ops = _used(outputs, start)
     packed = np.concatenate([t.data.reshape(-1) for t in outputs])
 
     def again() -> Tensor:
-        with recording(), draws.replayed():
-            return concatenate([flatten(t) for t in _outputs(fn(*args, **kwargs))])
+        after = now()
+        with recording(), draws.replayed(), _in(modes):
+            outputs = _outputs(fn(*args, **kwargs))
+            y = concatenate([flatten(t) for t in outputs])
+        if _used(outputs, after)[1] != ops or not (y.is_symbolic or _is_close(y.data, packed)):
+            raise fail(
+                StaleError, f"checkpoint: {getattr(fn, '__name__', 'the function')} computes something else when it is "
+                "computed again", expected="the same operations and values as in the forward pass",
+                hint="pass what changes as an argument, and change what it finds around it after the backward pass",
+            )  # fmt: skip
+        return y
 
     def vjp(wanted: list[int], g: Tensor, y: Tensor, *_: Tensor) -> list[Tensor | None]:
         after = now()
@@ -101,8 +116,44 @@ def _outputs(result: Any) -> list[Tensor]:
     return outputs
 
 
-def _used(outputs: list[Tensor], start: int) -> tuple[Tensor, ...]:
-    """The tensors from before `start` that `outputs` were computed from."""
+@contextmanager
+def _modes_noted() -> Iterator[Modes]:
+    """Note which modules the block calls, and whether they are training."""
+    modes, around = Modes(), modes_seen.get()
+    token = modes_seen.set(modes)
+    try:
+        yield modes
+    finally:
+        modes_seen.reset(token)
+        if around is not None:  # what is called inside is called within the outer block, too
+            for key, mode in modes.items():
+                around.setdefault(key, mode)
+
+
+@contextmanager
+def _in(modes: Modes) -> Iterator[None]:
+    """Put modules into the modes that were noted, for the block."""
+    switched = [(module, training) for module, training in modes.values() if module.training != training]
+    try:
+        for module, training in switched:
+            module.training = training
+        yield
+    finally:
+        for module, training in switched:
+            module.training = not training
+
+
+def _is_close(now: np.ndarray, then: np.ndarray) -> bool:
+    """Whether values are equal up to what another order of sums may change."""
+    if now.shape != then.shape:
+        return False
+    largest = np.abs(then, where=np.isfinite(then), out=np.zeros_like(then)).max(initial=0)
+    slack = 1e4 * np.finfo(then.dtype).eps
+    return bool(np.isclose(now, then, rtol=slack, atol=slack * largest, equal_nan=True).all())
+
+
+def _used(outputs: list[Tensor], start: int) -> tuple[tuple[Tensor, ...], int]:
+    """The tensors from before `start` that `outputs` were computed from, and a number for the operations since."""
     seen = {t.serial: t for t in outputs}
     stack = list(outputs)
     while stack:
@@ -111,4 +162,6 @@ def _used(outputs: list[Tensor], start: int) -> tuple[Tensor, ...]:
             if t.serial not in seen:
                 seen[t.serial] = t
                 stack.append(t)
-    return tuple(t for serial, t in sorted(seen.items()) if serial < start)
+    nodes = [t for _, t in sorted(seen.items())]
+    ops = hash(tuple([t.op.name for t in nodes if t.serial > start]))
+    return tuple([t for t in nodes if t.serial < start]), ops

@@ -10,6 +10,7 @@ from ..errors import DTypeError, ShapeError, fail
 from ..ops.core import as_tensor
 from ..ops.elementwise import tanh, where
 from ..ops.neural import softmax
+from ..settings import check_counts, check_switch
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
 from . import init
 from .init import Seed, generator_of
@@ -108,6 +109,7 @@ class AdditiveAttention(_Attention):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
+        check_counts("AdditiveAttention", query_size=query_size, key_size=key_size, hidden_size=hidden_size)
         generator = generator_of(generator)
         self.W_q = init.xavier((query_size, hidden_size), 1.0, generator, dtype)
         self.W_k = init.xavier((key_size, hidden_size), 1.0, generator, dtype)
@@ -161,6 +163,8 @@ class MultiplicativeAttention(_Attention):
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
         key_size = query_size if key_size is None else key_size
+        check_counts("MultiplicativeAttention", query_size=query_size, key_size=key_size)
+        scaled = check_switch("MultiplicativeAttention: scaled", scaled)
         if score not in ("general", "dot"):
             raise ValueError(f"MultiplicativeAttention: score must be 'general' or 'dot', got {score!r}")
         if score == "dot" and key_size != query_size:

@@ -15,6 +15,7 @@ from ..ops import elementwise
 from ..ops.core import as_tensor
 from ..ops.create import parameter, zeros
 from ..ops.shape import broadcast_to
+from ..settings import check_counts, check_switch
 from ..tensor import Tensor, describe
 from . import init
 from .layers import LayerNorm
@@ -138,11 +139,11 @@ class Cell(Module):
         dtype: Any,
     ) -> None:
         name = type(self).__name__
-        for what, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if not isinstance(size, int | np.integer) or size < 1:
-                raise ValueError(f"{name}: {what} must be a positive integer; got {size!r}")
-        if bias not in (True, False, "two"):
+        check_counts(name, input_size=input_size, hidden_size=hidden_size)
+        if not isinstance(bias, bool | np.bool_) and bias != "two":
             raise ValueError(f"{name}: bias must be True, False or 'two'; got {bias!r}")
+        layer_norm = check_switch(f"{name}: layer_norm", layer_norm)
+        learn_initial_state = check_switch(f"{name}: learn_initial_state", learn_initial_state)
         if recurrent_init not in ("uniform", "orthogonal"):
             raise ValueError(f"{name}: recurrent_init must be 'uniform' or 'orthogonal'; got {recurrent_init!r}")
         self.input_size, self.hidden_size = int(input_size), int(hidden_size)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..ops.create import zeros
 from ..ops.shape import broadcast_to, concatenate, split
+from ..settings import check_count, check_counts, check_number, check_switch
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
 from .cell import Activation, Cell, Stepped, activation_of
@@ -86,11 +87,9 @@ class RNNCell(Cell):
         **options: Any,
     ) -> None:
         self.g = activation_of("RNNCell", activation)
-        if not 0 < leak <= 1:
-            raise ValueError(f"RNNCell: leak must lie in (0, 1], got {leak}")
-        if not isinstance(skip, int | np.integer) or skip < 1:
-            raise ValueError(f"RNNCell: skip must be an integer of at least 1 step; got {skip!r}")
-        self.activation, self.leak, self.skip = activation, float(leak), int(skip)
+        check_counts("RNNCell", input_size=input_size, hidden_size=hidden_size)
+        self.leak, self.skip = check_number("RNNCell: leak", leak, above=0, high=1), check_count("RNNCell: skip", skip)
+        self.activation = activation
         generator = generator_of(generator)
         super().__init__(input_size, hidden_size, recurrent=1, generator=generator, dtype=dtype, **options)
         bound = 1 / np.sqrt(hidden_size)
@@ -203,10 +202,14 @@ class LSTMCell(Cell):
         dtype: Any = DEFAULT_FLOAT,
         **options: Any,
     ) -> None:
-        if peephole not in (True, False, "previous"):
+        check_counts("LSTMCell", input_size=input_size, hidden_size=hidden_size)
+        if not isinstance(peephole, bool | np.bool_) and peephole != "previous":
             raise ValueError(f"LSTMCell: peephole must be True, False or 'previous'; got {peephole!r}")
-        if projection is not None and (not isinstance(projection, int | np.integer) or projection < 1):
-            raise ValueError(f"LSTMCell: projection must be a positive integer or None; got {projection!r}")
+        if projection is not None:
+            projection = check_count("LSTMCell: projection", projection)
+        forget_gate = check_switch("LSTMCell: forget_gate", forget_gate)
+        state_gated = check_switch("LSTMCell: state_gated", state_gated)
+        forget_bias = check_number("LSTMCell: forget_bias", forget_bias)
         if state_gated and (peephole or projection):
             raise ValueError("LSTMCell: a state-gated cell sees its state already; it takes no peephole or projection")
         self.g, self.sigma = activation_of("LSTMCell", activation), activation_of("LSTMCell", gate_activation)
@@ -331,7 +334,7 @@ class GRUCell(Cell):
         if update not in ("write", "keep"):
             raise ValueError(f"GRUCell: update must be 'write' or 'keep'; got {update!r}")
         self.g, self.sigma = activation_of("GRUCell", activation), activation_of("GRUCell", gate_activation)
-        self.reset_after, self.update = bool(reset_after), update
+        self.reset_after, self.update = check_switch("GRUCell: reset_after", reset_after), update
         generator = generator_of(generator)
         super().__init__(input_size, hidden_size, recurrent=3, generator=generator, dtype=dtype, **options)
 

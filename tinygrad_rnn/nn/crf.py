@@ -19,6 +19,7 @@ from ..ops.reduce import logsumexp
 from ..ops.reduce import sum as sum_of
 from ..ops.shape import broadcast_to, concatenate, expand_dims, squeeze, stack
 from ..scope import current, recording, steps
+from ..settings import check_counts
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
 from . import init
 from .init import Seed, generator_of
@@ -85,8 +86,7 @@ class CRF(Module):
     """
 
     def __init__(self, tags: int, *, generator: Seed = None, dtype: Any = DEFAULT_FLOAT) -> None:
-        if tags < 1:
-            raise ValueError(f"CRF: expected at least one tag, got {tags}")
+        check_counts("CRF", tags=tags)
         generator = generator_of(generator)
         self.transitions = init.uniform((tags, tags), 0.1, generator, dtype)
         self.start = init.uniform((tags,), 0.1, generator, dtype)

@@ -16,6 +16,7 @@ from ..errors import ShapeError, fail
 from ..ops.create import tensor
 from ..ops.random import categorical, check_generator
 from ..scope import no_grad
+from ..settings import check_count, check_counts, check_number
 from ..tensor import Tensor
 from .state import mapped_state
 
@@ -155,7 +156,7 @@ def sample(
     def draw(logp: np.ndarray) -> np.ndarray:
         if temperature == 0:
             return _largest(logp)
-        kept = _likely(_tempered(logp, temperature), top_k, top_p)
+        kept = _likely(_tempered(logp, float(temperature)), top_k, top_p)
         return categorical(kept, generator=generator).numpy()
 
     return _decoded("sample", draw, step, state, start, end, max_steps, batch)
@@ -175,9 +176,10 @@ def beam_search(
     """Follow the `width` most probable beginnings of each sequence.
 
     At each step the `width` best continuations are looked at; those that end are kept as hypotheses, and the `width`
-    best of the others are followed. A sequence is done when `width` hypotheses have ended; if the steps run out
-    before, the beginnings that are followed become hypotheses too. A width of 1 is :func:`greedy`; one that is not less
-    than the number of sequences finds the best of all.
+    best of the others are followed. A sequence is done when `width` hypotheses have ended and none that is followed can
+    still become better; if the steps run out before so many have ended, the beginnings that are followed become
+    hypotheses too. A width of 1 is :func:`greedy`; one that is not less than the number of sequences finds the best of
+    all.
 
     Parameters
     ----------
@@ -212,16 +214,18 @@ def beam_search(
     (1,) 0.4
     (2, 1) 0.25
     """
-    _check_numbers("beam_search", width=width, max_steps=max_steps, batch=batch)
+    check_counts("beam_search", width=width, max_steps=max_steps, batch=batch)
+    _check_integers("beam_search", start, end)
+    length_penalty = check_number("beam_search: length_penalty", length_penalty)
     with no_grad():
-        return _searched(step, state, _Beams(batch, width, end, length_penalty), start, max_steps)
+        return _searched(step, state, _Beams(batch, width, end, length_penalty, max_steps), start)
 
 
-def _searched(step: Step, state: Any, beams: _Beams, start: int, max_steps: int) -> list[list[Hypothesis]]:
+def _searched(step: Step, state: Any, beams: _Beams, start: int) -> list[list[Hypothesis]]:
     batch, width = beams.logp.shape
     tokens = np.full(batch * width, start)
     state = reordered(state, np.repeat(np.arange(batch), width))
-    for _ in range(max_steps):
+    for _ in range(beams.max_steps):
         logits, state = step(tensor(tokens), state)
         logp = _log_probabilities("beam_search", logits, batch * width, start, beams.end)
         parents, tokens = beams.advance(logp.reshape(batch, width, -1))
@@ -234,8 +238,8 @@ def _searched(step: Step, state: Any, beams: _Beams, start: int, max_steps: int)
 class _Beams:
     """The beginnings that are followed, and the hypotheses that have ended, of each sequence of a batch."""
 
-    def __init__(self, batch: int, width: int, end: int, alpha: float) -> None:
-        self.width, self.end, self.alpha = width, end, alpha
+    def __init__(self, batch: int, width: int, end: int, alpha: float, max_steps: int) -> None:
+        self.width, self.end, self.alpha, self.max_steps = width, end, alpha, max_steps
         self.logp = np.full((batch, width), -np.inf)  # of the beginnings; at first there is one, the empty one
         self.logp[:, 0] = 0
         self.tokens = np.zeros((batch, width, 0), np.int64)
@@ -257,18 +261,30 @@ class _Beams:
             self._keep(b, (*self.tokens[b, parent[b, k]], self.end), total[b, k])
         following = np.argsort(ends, axis=1, kind="stable")[:, :width]
         total, parent, token = (np.take_along_axis(a, following, 1) for a in (total, parent, token))
-        full = [len(ended) >= width for ended in self.ended]
-        self.logp = np.where(np.take_along_axis(ends, following, 1) | np.array(full)[:, None], -np.inf, total)
         self.tokens = np.concatenate([self.tokens[sequence, parent], token[:, :, None]], 2)
+        self.logp = np.where(np.take_along_axis(ends, following, 1), -np.inf, total)
+        self.logp[[self._is_done(b) for b in range(batch)]] = -np.inf
         return (sequence * width + parent).reshape(-1), token.reshape(-1)
 
+    def _is_done(self, b: int) -> bool:
+        """Whether enough have ended, and none of those that are followed can end better: probabilities only fall."""
+        if len(self.ended[b]) < self.width or self.width == 1:
+            return len(self.ended[b]) == self.width
+        least = sorted(h.score for h in self.ended[b])[-self.width]
+        most = self.logp[b].max() / max(map(self._penalty, (self.tokens.shape[2] + 1, self.max_steps)))
+        return bool(most <= least)
+
+    def _penalty(self, length: int) -> float:
+        return ((5 + length) / 6) ** self.alpha
+
     def _keep(self, b: int, tokens: Any, logp: float) -> None:
-        penalty = ((5 + len(tokens)) / 6) ** self.alpha
-        self.ended[b].append(Hypothesis(tuple(int(t) for t in tokens), float(logp), float(logp / penalty)))
+        score = float(logp / self._penalty(len(tokens)))
+        self.ended[b].append(Hypothesis(tuple(int(t) for t in tokens), float(logp), score))
 
     def ranked(self) -> list[list[Hypothesis]]:
         """The best of all, with the beginnings that were followed to the last."""
-        for b, k in np.argwhere(np.isfinite(self.logp)):
+        short = np.array([len(ended) < self.width for ended in self.ended])
+        for b, k in np.argwhere(np.isfinite(self.logp) & short[:, None]):
             self._keep(b, self.tokens[b, k], self.logp[b, k])
         return [sorted(ended, key=lambda h: -h.score)[: self.width] for ended in self.ended]
 
@@ -294,7 +310,8 @@ def _decoded(
     max_steps: int,
     batch: int,
 ) -> Decoded:
-    _check_numbers(name, max_steps=max_steps, batch=batch)
+    check_counts(name, max_steps=max_steps, batch=batch)
+    _check_integers(name, start, end)
     tokens, over = np.full(batch, start), np.zeros(batch, bool)
     lengths, total = np.zeros(batch, np.int64), np.zeros(batch)
     columns: list[np.ndarray] = []
@@ -355,21 +372,20 @@ def _likely(logp: np.ndarray, top_k: int | None, top_p: float | None) -> np.ndar
 def check_tokens(name: str, vocabulary: int, **tokens: int) -> None:
     """Whether the start and the end token are of the vocabulary."""
     for what, token in tokens.items():
-        if not 0 <= token < vocabulary:
-            raise ValueError(f"{name}: {what} must be a token of the vocabulary, 0 to {vocabulary - 1}, got {token}")
+        if isinstance(token, bool) or not isinstance(token, int | np.integer) or not 0 <= token < vocabulary:
+            raise ValueError(f"{name}: {what} must be a token of the vocabulary, 0 to {vocabulary - 1}, got {token!r}")
 
 
-def _check_numbers(name: str, **numbers: int) -> None:
-    for what, number in numbers.items():
-        if not isinstance(number, int | np.integer) or number < 1:
-            raise ValueError(f"{name}: {what} must be an integer of at least 1, got {number!r}")
+def _check_integers(name: str, start: int, end: int) -> None:
+    """What can be checked before the vocabulary is known."""
+    check_count(f"{name}: start", start, least=None)
+    check_count(f"{name}: end", end, least=None)
 
 
 def _check_sampling(temperature: float, top_k: int | None, top_p: float | None, generator: Any) -> None:
-    if not 0 <= temperature < np.inf:
-        raise ValueError(f"sample: temperature must be finite and not negative, got {temperature}")
+    check_number("sample: temperature", temperature, 0)
     if top_k is not None:
-        _check_numbers("sample", top_k=top_k)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"sample: top_p must be more than 0 and at most 1, got {top_p}")
+        check_counts("sample", top_k=top_k)
+    if top_p is not None:
+        check_number("sample: top_p", top_p, above=0, high=1)
     check_generator("sample", generator)

@@ -12,6 +12,7 @@ from ..ops.checks import checked
 from ..ops.core import as_tensor
 from ..ops.create import ones, parameter
 from ..ops.index import rows_of
+from ..settings import check_count, check_number, check_switch
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
 from .init import Seed, generator_of
@@ -48,6 +49,9 @@ class Linear(Module):
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
         generator = generator_of(generator)
+        in_features = check_count("Linear: in_features", in_features, 0)
+        out_features = check_count("Linear: out_features", out_features)
+        bias = check_switch("Linear: bias", bias)
         bound = 1 / np.sqrt(max(in_features, 1))
         self.W = init.uniform((in_features, out_features), bound, generator, dtype)
         self.b = init.uniform((out_features,), bound, generator, dtype) if bias else None
@@ -73,6 +77,7 @@ class Embedding(Module):
     """
 
     def __init__(self, count: int, features: int, *, generator: Seed = None, dtype: Any = DEFAULT_FLOAT) -> None:
+        count, features = check_count("Embedding: count", count), check_count("Embedding: features", features)
         self.E = init.normal((count, features), 1.0, generator, dtype)
 
     def forward(self, tokens: Any) -> Tensor:
@@ -95,9 +100,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, generator: Seed = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p must lie between 0 and 1, got {p}")
-        self.p = p
+        self.p = check_number("Dropout: p", p, 0, 1)
         self.generator = generator_of(generator)
 
     def forward(self, x: Any) -> Tensor:
@@ -115,9 +118,10 @@ class LayerNorm(Module):
     """
 
     def __init__(self, features: int, *, eps: float = 1e-5, dtype: Any = DEFAULT_FLOAT) -> None:
+        self.eps = check_number("LayerNorm: eps", eps, 0)
+        features = check_count("LayerNorm: features", features)
         self.weight = parameter(ones(features, dtype))
         self.bias = init.zeros(features, dtype)
-        self.eps = eps
 
     def forward(self, x: Any) -> Tensor:
         return neural.layer_norm(x, self.weight, self.bias, self.eps)

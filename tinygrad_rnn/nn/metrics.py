@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, fail
+from ..errors import DTypeError, ShapeError, fail
 from ..ops.core import as_array
+from ..settings import check_count
 from ..tensor import Tensor
 
 __all__ = ["accuracy", "f1_score", "perplexity"]
@@ -21,12 +22,14 @@ def accuracy(prediction: Any, target: Any, *, mask: Any = None) -> float:
     prediction : integers (...), or logits (..., classes)
     target : integers (...)
     mask : bool (...), optional
-        Where it is False nothing counts.
+        Where it is False nothing counts; zeros and ones are taken as False and True.
 
     Raises
     ------
     ShapeError
         If the shapes differ.
+    DTypeError
+        If classes are no integers, or the mask holds anything but booleans, zeros and ones.
 
     Examples
     --------
@@ -60,6 +63,7 @@ def f1_score(prediction: Any, target: Any, *, classes: int, mask: Any = None) ->
     >>> tg.nn.metrics.f1_score([0, 0, 1, 1], [0, 1, 1, 1], classes=3).round(3).tolist()
     [0.667, 0.8, 0.0]
     """
+    check_count("f1_score: classes", classes)
     p, t = _shown("f1_score", prediction, target, mask)
     for what, a in (("prediction", p), ("target", t)):
         if a.size and not 0 <= a.min() <= a.max() < classes:
@@ -94,4 +98,17 @@ def _shown(name: str, prediction: Any, target: Any, mask: Any) -> tuple[np.ndarr
     for what, a in (("prediction", p), ("mask", shown)):
         if a.shape != t.shape:
             raise fail(ShapeError, f"{name}: {what} for target {t.shape}", expected=str(t.shape), got=str(a.shape))
+    for what, a in (("prediction", p), ("target", t)):
+        if a.dtype.kind not in "iub" and a.size:
+            raise fail(
+                DTypeError, f"{name}: classes of the {what}", expected="integers, or for the prediction logits with "
+                "one axis more", got=str(a.dtype), hint="round them, or convert them with .astype(np.int64)",
+            )  # fmt: skip
+    shown = _mask(name, shown)
     return p[shown], t[shown]
+
+
+def _mask(name: str, mask: np.ndarray) -> np.ndarray:
+    if mask.dtype.kind != "b" and not ((mask == 0) | (mask == 1)).all():
+        raise fail(DTypeError, f"{name}: mask", expected="booleans, or zeros and ones", got=str(mask.dtype))
+    return mask.astype(bool)

@@ -28,6 +28,7 @@ from ..ops.reduce import argmax
 from ..ops.reduce import max as max_of
 from ..ops.shape import stack
 from ..scope import no_grad, steps
+from ..settings import check_counts, check_number, check_switch
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
 from .cell import ACTIVATIONS
 from .cells import GRUCell
@@ -96,6 +97,8 @@ class OneToOne(Module):
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ValueError(f"OneToOne: activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+        if not isinstance(hidden, list | tuple | np.ndarray):
+            raise TypeError(f"OneToOne: hidden must be the widths of the hidden layers, as (32,), got {hidden!r}")
         generator, sizes = generator_of(generator), [in_features, *hidden, out_features]
         self.layers = [Linear(n, m, generator=generator, dtype=dtype) for n, m in zip(sizes, sizes[1:])]  # noqa: RUF007
         self.activation = activation
@@ -123,13 +126,17 @@ class _Reader(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
-        generator = generator_of(generator)
+        name, generator = type(self).__name__, generator_of(generator)
+        check_counts(name, features=features, hidden=hidden, classes=classes, num_layers=num_layers)
+        check_switch(f"{name}: bidirectional", bidirectional)
+        check_number(f"{name}: dropout", dropout, 0, 1)
         self.embedding: Embedding | None = None
         if vocabulary is not None:
+            check_counts(name, vocabulary=vocabulary)
             self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
         self.recurrent = _layers(
-            type(self).__name__, cell, features, hidden, num_layers, bidirectional=bidirectional, dropout=dropout,
-            generator=generator, dtype=dtype,
+            name, cell, features, hidden, num_layers, bidirectional=bidirectional,
+            dropout=dropout if num_layers > 1 else 0.0, generator=generator, dtype=dtype,
         )  # fmt: skip
         self.drop = Dropout(dropout, generator=generator)
         self.readout = Linear(hidden * (1 + bidirectional), classes, generator=generator, dtype=dtype)
@@ -239,7 +246,7 @@ class ManyToMany(_Reader):
     ) -> None:
         generator = generator_of(generator)
         super().__init__(features, hidden, classes, generator=generator, dtype=dtype, **options)
-        self.crf = CRF(classes, generator=generator, dtype=dtype) if crf else None
+        self.crf = CRF(classes, generator=generator, dtype=dtype) if check_switch("ManyToMany: crf", crf) else None
 
     def forward(self, xs: Any, *, lengths: Any = None, mask: Any = None) -> Tensor:
         """Logits (batch, time, classes); with a CRF the scores that it gets."""
@@ -299,6 +306,7 @@ class OneToMany(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
+        check_counts("OneToMany", in_features=in_features, vocabulary=vocabulary, features=features, hidden=hidden)
         check_tokens("OneToMany", vocabulary, start=start, end=end)
         generator = generator_of(generator)
         self.begin = Linear(in_features, hidden, generator=generator, dtype=dtype)
@@ -384,11 +392,14 @@ class LanguageModel(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
-        generator = generator_of(generator)
+        check_counts("LanguageModel", vocabulary=vocabulary, features=features, hidden=hidden, num_layers=num_layers)
+        check_number("LanguageModel: dropout", dropout, 0, 1)
+        generator, tied = generator_of(generator), check_switch("LanguageModel: tied", tied)
         self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
         self.recurrent = _layers(
-            "LanguageModel", cell, features, hidden, num_layers, dropout=dropout, generator=generator, dtype=dtype
-        )
+            "LanguageModel", cell, features, hidden, num_layers, dropout=dropout if num_layers > 1 else 0.0,
+            generator=generator, dtype=dtype,
+        )  # fmt: skip
         self.drop = Dropout(dropout, generator=generator)
         between = tied and features != hidden
         self.between = Linear(hidden, features, generator=generator, dtype=dtype) if between else None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import UserDict, UserList, deque
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from itertools import takewhile
+from types import GeneratorType, MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ..changes import Observed
-from ..scope import current, scope, using
+from ..errors import fail
+from ..scope import current, modes_seen, scope, using
 from ..tensor import Tensor
 from .loading import fitted, read_state
 
@@ -18,8 +23,9 @@ __all__ = ["Module", "entered"]
 class Module(Observed):
     """Base of all layers and models: write ``forward``, and set tensors and modules as attributes.
 
-    Parameters are the attributes made by ``tg.parameter``, also inside plain lists, tuples and dicts, in the order in
-    which they were set; other tensors are saved with them but not trained. They are named after their attributes, and
+    Parameters are the attributes made by ``tg.parameter``, also inside lists, tuples, deques, dicts and dataclasses,
+    and these in each other, in the order in which they were set; other tensors are saved with them but not trained.
+    They are named after their attributes, as ``blocks.0.1.W`` in ``self.blocks = [[layer, layer], [layer]]``, and
     what ``forward`` computes is recorded in a scope of the module, named after the attribute too: ``layer1`` for the
     second one of ``self.layers``.
 
@@ -61,13 +67,15 @@ class Module(Observed):
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """``(path, tensor)`` of all that is saved: the parameters, also frozen ones, and other tensors."""
-        seen: set[int] = set()
+        seen, paths = set[int](), set[str]()
         for prefix, module in self.named_modules():
             for attribute, value in vars(module).items():
-                for path, child in _children(attribute, value):
+                for name, child in _children(attribute, value):
                     if isinstance(child, Tensor) and child.is_leaf and id(child) not in seen:
                         seen.add(id(child))
-                        yield (f"{prefix}.{path}" if prefix else path), child
+                        path = f"{prefix}.{name}" if prefix else name
+                        _check_new(path, paths)
+                        yield path, child
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """``(path, parameter)`` of this module and those inside; one that is shared appears once."""
@@ -187,14 +195,29 @@ def entered(called: Any, name: str | None = None) -> using:
     effects = current().tracing
     if effects is not None and isinstance(called, Module):
         effects.modules[id(called)] = called
+    modes = modes_seen.get()
+    if modes is not None and isinstance(called, Module):
+        modes.setdefault(id(called), (called, called.training))
     own = called._name if isinstance(called, Module) else None
     return scope(name or own or _kind(called))
 
 
+def _check_new(path: str, paths: set[str]) -> None:
+    if path in paths:
+        raise fail(
+            ValueError, f"Module: two tensors are called '{path}'", expected="a name of its own for each",
+            hint="keys of dicts become parts of names: let no two be written alike, as 1 and '1', or 'a.b' and a dict "
+            "in a dict",
+        )  # fmt: skip
+    paths.add(path)
+
+
 def _singular(path: str) -> str:
-    """``layer0`` for ``layers.0``, ``norm`` for ``parts.norm``: what one of several is called."""
-    several, _, key = path.rpartition(".")
-    return several.removesuffix("s") + key if key.isdigit() else key
+    """What one of several is called: ``layer0`` for ``layers.0``, ``block0_1`` for ``blocks.0.1``."""
+    parts = path.split(".")
+    numbers = list(takewhile(str.isdigit, reversed(parts[1:])))[::-1]
+    name = parts[-1 - len(numbers)]
+    return name.removesuffix("s") + "_".join(numbers) if numbers else name
 
 
 def _kind(called: Any) -> str:
@@ -203,10 +226,53 @@ def _kind(called: Any) -> str:
 
 
 def _children(attribute: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """``(path, value)`` of an attribute, or of what is in it where it is a list, tuple or dict."""
-    if isinstance(value, list | tuple):
-        yield from ((f"{attribute}.{k}", v) for k, v in enumerate(value))
-    elif isinstance(value, dict):
-        yield from ((f"{attribute}.{k}", v) for k, v in value.items())
+    """``(path, value)`` of an attribute, or of all that is in it where it is a container, or containers in each other.
+
+    Raises
+    ------
+    TypeError
+        If a set, an array of objects or an iterator holds what is trained: it gives no names, or gives it once only.
+    """
+    work, seen = [iter([(attribute, value)])], set[int]()
+    while work:
+        for path, v in work[-1]:
+            if not _is_container(v):
+                _check_nameable(path, v)
+                yield path, v
+            elif id(v) not in seen:  # one that holds itself is entered once
+                seen.add(id(v))
+                work.append(_entries(path, v))
+                break
+        else:
+            work.pop()
+
+
+_SEQUENCES = (list, tuple, deque, UserList)
+_MAPPINGS = (dict, UserDict, MappingProxyType)
+_ITERATORS = (GeneratorType, map, filter, zip)
+
+
+def _is_container(value: Any) -> bool:
+    kind = type(value)
+    return issubclass(kind, _SEQUENCES + _MAPPINGS) or (is_dataclass(kind) and not issubclass(kind, Module))
+
+
+def _entries(path: str, container: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(container, _SEQUENCES):
+        pairs: Any = enumerate(container)
+    elif isinstance(container, _MAPPINGS):
+        pairs = container.items()
     else:
-        yield attribute, value
+        pairs = ((f.name, getattr(container, f.name, None)) for f in fields(container))
+    return ((f"{path}.{key}", v) for key, v in pairs)
+
+
+def _check_nameable(path: str, value: Any) -> None:
+    objects = isinstance(value, np.ndarray) and value.dtype.hasobject
+    inside = value.flat if objects else value if isinstance(value, set | frozenset) else ()
+    if isinstance(value, _ITERATORS) or any(isinstance(v, Module | Tensor) for v in inside):
+        raise fail(
+            TypeError, f"Module: '{path}' is a {type(value).__name__}, whose parameters would be neither trained nor "
+            "saved", expected="modules and parameters as attributes, or in lists, tuples, deques and dicts",
+            hint="make it a list, which has an order that names can be taken from",
+        )  # fmt: skip

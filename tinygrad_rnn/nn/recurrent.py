@@ -11,6 +11,7 @@ from ..errors import ShapeError, fail
 from ..ops.core import as_tensor
 from ..ops.shape import concatenate, stack
 from ..scope import scope, timestep
+from ..settings import check_counts, check_number, check_switch
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
 from .cell import inside
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -70,8 +71,15 @@ class Recurrent(Module):
         self.backward = None if backward is None else list(backward) if several else [backward]
         if self.backward is not None and len(self.backward) != len(self.layers):
             raise ValueError(f"Recurrent: {len(self.layers)} cells forward and {len(self.backward)} backward")
-        self.dropout = Dropout(dropout, generator=generator_of(generator))
-        self.residual, self.skip, self.batch_first = bool(residual), bool(skip), bool(batch_first)
+        name = type(self).__name__
+        self.dropout = Dropout(check_number(f"{name}: dropout", dropout, 0, 1), generator=generator_of(generator))
+        self.residual, self.skip = check_switch(f"{name}: residual", residual), check_switch(f"{name}: skip", skip)
+        self.batch_first = check_switch(f"{name}: batch_first", batch_first)
+        if self.dropout.p and len(self.layers) == 1:
+            raise fail(
+                ValueError, f"{name}: dropout={dropout} of one layer", expected="several, as it acts between layers",
+                hint="give it more layers, or apply nn.Dropout to the outputs",
+            )  # fmt: skip
 
     def initial_state(self, batch: int) -> list[Any]:
         """The initial state of every layer."""
@@ -216,11 +224,12 @@ class _Stacked(Recurrent):
         dtype: Any = DEFAULT_FLOAT,
         **options: Any,
     ) -> None:
-        if not isinstance(num_layers, int | np.integer) or num_layers < 1:
-            raise ValueError(f"{type(self).__name__}: num_layers must be an integer of at least 1; got {num_layers!r}")
-        if not isinstance(skip, bool):
+        name = type(self).__name__
+        check_counts(name, num_layers=num_layers, input_size=input_size, hidden_size=hidden_size)
+        bidirectional = check_switch(f"{name}: bidirectional", bidirectional)
+        if not isinstance(skip, bool | np.bool_):
             raise ValueError(
-                f"{type(self).__name__}: skip is True or False, for layers that also read the inputs; got {skip!r}. "
+                f"{name}: skip must be True or False, for layers that also read the inputs; got {skip!r}. "
                 "For a skip over time steps use Recurrent([RNNCell(..., skip=k)])"
             )
         generator = generator_of(generator)

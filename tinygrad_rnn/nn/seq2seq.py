@@ -16,6 +16,7 @@ from ..ops.random import bernoulli
 from ..ops.reduce import argmax
 from ..ops.shape import concatenate, stack
 from ..scope import no_grad, steps
+from ..settings import check_counts, check_number, check_switch
 from ..tensor import DEFAULT_FLOAT, Tensor, describe
 from .attention import AdditiveAttention, MultiplicativeAttention
 from .cell import inside
@@ -228,6 +229,9 @@ class EncoderDecoder(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
+        vocabularies = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary}
+        check_counts("EncoderDecoder", **vocabularies, features=features, hidden=hidden)
+        bidirectional = check_switch("EncoderDecoder: bidirectional", bidirectional)
         check_tokens("EncoderDecoder", target_vocabulary, start=start, end=end)
         generator = generator_of(generator)
         own: dict[str, Any] = {"generator": generator, "dtype": dtype}
@@ -381,8 +385,7 @@ def _covered(tokens: Tensor, mask: Tensor | None, cover: int) -> Tensor:
 
 def _coins(probability: float, shape: tuple[int, ...], generator: np.random.Generator | None) -> Tensor | None:
     """Where the decoder is given the target's token; None for everywhere."""
-    if not 0 <= probability <= 1:
-        raise ValueError(f"EncoderDecoder: teacher_forcing must lie between 0 and 1, got {probability}")
+    check_number("EncoderDecoder: teacher_forcing", probability, 0, 1)
     if probability == 1:
         return None
     if probability == 0:

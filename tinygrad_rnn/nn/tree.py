@@ -20,6 +20,7 @@ from ..ops.elementwise import sigmoid, tanh
 from ..ops.reduce import sum as sum_of
 from ..ops.shape import concatenate, expand_dims, reshape, split, stack
 from ..scope import steps, timestep
+from ..settings import check_counts, check_switch
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
 from .init import Seed, generator_of
@@ -60,6 +61,7 @@ class RecursiveCell(Module):
     arity: int | None = 2
 
     def __init__(self, input_size: int, hidden_size: int, *, generator: Seed = None, dtype: Any = DEFAULT_FLOAT):
+        check_counts(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         draw = _drawer(hidden_size, generator, dtype)
         self.W_x, self.b_x = draw(input_size, hidden_size), draw(hidden_size)
         self.W, self.b = draw(2 * hidden_size, hidden_size), draw(hidden_size)
@@ -88,6 +90,9 @@ class _TreeLSTM(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
+        name = type(self).__name__
+        check_counts(name, input_size=input_size, hidden_size=hidden_size)
+        node_inputs = check_switch(f"{name}: node_inputs", node_inputs)
         draw, n = _drawer(hidden_size, generator, dtype), self.seen * hidden_size
         self.W_iou, self.U_iou = draw(input_size, 3 * hidden_size), draw(n, 3 * hidden_size)
         self.b_iou = draw(3 * hidden_size)
@@ -455,6 +460,7 @@ class TreeNetwork(Module):
     ) -> None:
         if cell not in CELLS:
             raise ValueError(f"TreeNetwork: cell must be one of {', '.join(CELLS)}; got {cell!r}")
+        check_counts("TreeNetwork", vocabulary=vocabulary, features=features, hidden=hidden)
         generator = generator_of(generator)
         self.embedding = Embedding(vocabulary, features, generator=generator, dtype=dtype)
         self.cell = CELLS[cell](features, hidden, generator=generator, dtype=dtype)

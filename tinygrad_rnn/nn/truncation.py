@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..ops.core import as_tensor
 from ..ops.shape import stack
 from ..scope import no_grad, timestep
+from ..settings import check_count
 from ..tensor import Tensor
 from .cell import inside
 from .module import entered
@@ -64,8 +65,9 @@ def tbptt(cell: Any, xs: Any, k1: int, k2: int | None = None, *, state: Any = No
     >>> [(c.start, c.stop) for c in tg.nn.tbptt(cell, tg.ones((2, 5, 3)), 2)]
     [(0, 2), (2, 4), (4, 5)]
     """
-    k2 = k1 if k2 is None else k2
-    if k1 < 1 or k2 < k1:
+    k1 = check_count("tbptt: k1", k1)
+    k2 = k1 if k2 is None else check_count("tbptt: k2", k2)
+    if k2 < k1:
         raise ValueError(f"tbptt: expected 1 <= k1 <= k2; got k1={k1}, k2={k2}")
     batch_first = getattr(cell, "batch_first", True)
     inputs = Inputs(xs, batch_first)

@@ -15,6 +15,7 @@ from ..graph import flattened, rebuilt
 from ..ops.core import as_tensor
 from ..ops.create import tensor
 from ..ops.random import bernoulli
+from ..settings import check_count, check_number, check_switch
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import init
 from .cell import Activation, Stepped, activation_of, stepped
@@ -82,9 +83,8 @@ class VariationalDropout(_Wrapper):
     """
 
     def __init__(self, cell: Any, p: float = 0.5, *, generator: Seed = None) -> None:
-        if not 0 <= p < 1:
-            raise ValueError(f"VariationalDropout: p must lie in [0, 1), got {p}")
-        self.cell, self.p, self.generator = cell, p, generator_of(generator)
+        self.cell, self.p = cell, check_number("VariationalDropout: p", p, 0, below=1)
+        self.generator = generator_of(generator)
 
     def initial_state(self, batch: int) -> DroppedState:
         """The cell's own with a mask, drawn anew on each call."""
@@ -123,10 +123,9 @@ class Zoneout(_Wrapper):
     """
 
     def __init__(self, cell: Any, p: float | Sequence[float] = 0.1, *, generator: Seed = None) -> None:
-        shares = [p] if isinstance(p, int | float) else list(p)
-        if not all(0 <= q <= 1 for q in shares):
-            raise ValueError(f"Zoneout: p must lie between 0 and 1, got {p}")
-        self.cell, self.p, self.generator = cell, shares, generator_of(generator)
+        shares = list(p) if isinstance(p, list | tuple | np.ndarray) else [p]
+        self.cell, self.p = cell, [check_number("Zoneout: p", q, 0, 1) for q in shares]
+        self.generator = generator_of(generator)
 
     def step(self, x: Any, state: Any) -> Stepped:
         y, after, gates = self._inner(x, state)
@@ -205,9 +204,9 @@ class DeepTransition(_Wrapper):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
-        if depth < 1:
-            raise ValueError(f"DeepTransition: depth must be at least 1, got {depth}")
-        self.cell, self.skip, self.g = cell, bool(skip), activation_of("DeepTransition", activation)
+        depth = check_count("DeepTransition: depth", depth)
+        self.cell, self.skip = cell, check_switch("DeepTransition: skip", skip)
+        self.g = activation_of("DeepTransition", activation)
         state, generator = initial_state_of(cell, 1), generator_of(generator)
         if not isinstance(state, Tensor):
             raise ValueError(

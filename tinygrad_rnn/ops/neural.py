@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import rows
 from ..scope import current
+from ..settings import check_count, check_number
 from ..tensor import Spec, Tensor, describe
 from .checks import checked, look, of_classes
 from .core import (
@@ -141,10 +142,10 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     >>> tg.layer_norm([1.0, 3.0], eps=0.0).tolist()
     [-1.0, 1.0]
     """
-    x = as_float(x)
+    x, eps = as_float(x), check_number("layer_norm: eps", eps, 0)
     if not x.ndim:
         raise refused((x,), "layer_norm: the tensor has no axis to normalise", expected="(..., features)")
-    y = apply(NORMALIZE, (x,), {"eps": float(eps)})
+    y = apply(NORMALIZE, (x,), {"eps": eps})
     for what, parameter in (("weight", weight), ("bias", bias)):
         if parameter is not None and as_tensor(parameter).shape != x.shape[-1:]:
             raise refused(
@@ -232,8 +233,9 @@ def cross_entropy(
     there = _mask("cross_entropy", mask, logits.shape[:-1])
     if there is not None:
         logits, target = _shown(there, logits), _shown(there, target)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
+    check_number("cross_entropy: label_smoothing", label_smoothing, 0, 1)
+    if ignore_index is not None:
+        ignore_index = check_count("cross_entropy: ignore_index", ignore_index, least=None)
     if target.is_float:
         if ignore_index is not None:
             raise fail(DTypeError, "cross_entropy: ignore_index goes with integer targets", got=describe(target))
@@ -380,8 +382,7 @@ def huber_loss(
     [0.125, 3.5]
     """
     a, b, there = _masked_pair("huber_loss", prediction, target, mask)
-    if delta <= 0:
-        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
+    check_number("huber_loss: delta", delta, above=0)
     distance = absolute(a - b)
     near = minimum(distance, delta)  # no square of what is far away, whose gradient would overflow
     return reduced(0.5 * square(near) + delta * (distance - near), reduction, there)
@@ -408,8 +409,7 @@ def dropout(x: Any, p: float = 0.5, *, generator: np.random.Generator) -> Tensor
     [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]
     """
     x = as_float(x)
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p must lie between 0 and 1, got {p}")
+    check_number("dropout: p", p, 0, 1)
     check_generator("dropout", generator)
     if p == 0:
         return x

@@ -14,6 +14,7 @@ from ..ops.elementwise import clip, sqrt, square, where
 from ..ops.reduce import norm
 from ..ops.shape import stack
 from ..scope import current
+from ..settings import check_number
 from ..tensor import GRADIENT, Tensor, describe, leaf
 from .optimizers import parameters_of
 
@@ -49,8 +50,7 @@ def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> fl
     >>> [round(g, 4) for g in w.grad.tolist()]
     [0.6, 0.8]
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm: max_norm must be positive, got {max_norm}")
+    check_number("clip_grad_norm: max_norm", max_norm, above=0, finite=False)
     effects = current().tracing
     given = _given(parameters)
     if effects is not None:
@@ -88,8 +88,7 @@ def clip_grad_value(parameters: Module | Iterable[Tensor], limit: float) -> None
     >>> [round(g, 4) for g in w.grad.tolist()]
     [1.0, 0.1]
     """
-    if not limit > 0:
-        raise ValueError(f"clip_grad_value: limit must be positive, got {limit}")
+    check_number("clip_grad_value: limit", limit, above=0, finite=False)
     effects = current().tracing
     given = _given(parameters)
     if effects is None:

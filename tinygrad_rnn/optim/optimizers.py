@@ -18,6 +18,7 @@ from ..kernels.loops import elementwise_loop, specialise
 from ..nn.loading import fitted, read_state
 from ..nn.module import Module
 from ..scope import current
+from ..settings import check_number, check_switch
 from ..tensor import Spec, Tensor, describe, now
 from .schedules import Schedule
 
@@ -55,6 +56,8 @@ class Optimizer:
     parameters : list of Tensor
     step_count : int
         Steps taken, which a learning-rate schedule is a function of.
+    update_counts : list of int
+        Updates of each parameter: less than the steps where it had no gradient in some of them.
     """
 
     rule: Callable[..., Any]  # what happens to one number, from kernels/updates.py
@@ -62,13 +65,11 @@ class Optimizer:
 
     def __init__(self, parameters: Module | Iterable[Tensor], lr: float | Schedule, weight_decay: float = 0.0) -> None:
         self.parameters = parameters_of(parameters)
-        if not callable(lr) and not lr >= 0:
-            raise ValueError(f"{type(self).__name__}: lr must not be negative, got {lr}")
-        if not weight_decay >= 0:
-            raise ValueError(f"{type(self).__name__}: weight_decay must not be negative, got {weight_decay}")
-        self.schedule = lr
-        self.weight_decay = weight_decay
+        name = type(self).__name__
+        self.schedule = lr if callable(lr) else check_number(f"{name}: lr", lr, 0)
+        self.weight_decay = check_number(f"{name}: weight_decay", weight_decay, 0)
         self.step_count = 0
+        self.update_counts = [0] * len(self.parameters)
         self.serial = now()  # tells whether it was made before a function was recorded
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
 
@@ -78,10 +79,11 @@ class Optimizer:
         return self._lr_after(self.step_count)
 
     def _lr_after(self, count: int) -> float:
-        return float(self.schedule(count) if callable(self.schedule) else self.schedule)
+        rate = self.schedule(count) if callable(self.schedule) else self.schedule
+        return check_number(f"{type(self).__name__}: the learning rate of step {count}", rate, 0)
 
     def settings(self, count: int) -> tuple[float, ...]:
-        """Numbers that the update takes after learning rate and weight decay, when `count` steps have been taken."""
+        """Numbers that the update takes after learning rate and weight decay, for a parameter updated `count` times."""
         return ()
 
     def step(self) -> None:
@@ -102,30 +104,41 @@ class Optimizer:
         if effects is not None:
             given = [(k, p, p.grad) for k, p in enumerate(self.parameters)]
             taken = effects.step_of(self)
-            effects.note(*(Update(self, p, grad, k, taken) for k, p, grad in given if grad is not None))
+            effects.note(*(
+                Update(self, p, grad, k, taken, effects.updates_of(self, k)) for k, p, grad in given if grad is not None
+            ))  # fmt: skip
             return
-        numbers = self.numbers()
-        for p, state in zip(self.parameters, self.state, strict=True):
-            if p.grad is None:
-                continue
-            new = np.empty(p.shape, p.dtype)
-            out = (new, *state) if state else new
-            self.kernel(p.dtype)(p.data, p.grad.data, *state, *map(p.dtype.type, numbers), out=out)
-            p.replace_data(new)
+        numbers = self.numbers(set(self.update_counts))
+        moved = [k for k, p in enumerate(self.parameters) if p.grad is not None]
+        for k in moved:
+            self._update(self.parameters[k], self.state[k], numbers[self.update_counts[k]])
+        self.count(moved)
+
+    def count(self, moved: Iterable[int]) -> None:
+        """Count a step that has updated these of the parameters."""
+        for k in moved:
+            self.update_counts[k] += 1
         self.step_count += 1
+
+    def _update(self, p: Tensor, state: list[np.ndarray], numbers: tuple[float, ...]) -> None:
+        assert p.grad is not None
+        new = np.empty(p.shape, p.dtype)
+        out = (new, *state) if state else new
+        self.kernel(p.dtype)(p.data, p.grad.data, *state, *map(p.dtype.type, numbers), out=out)
+        p.replace_data(new)
 
     @property
     def remembers(self) -> bool:
         """Whether a step depends on those before."""
         return bool(self.slots) or callable(self.schedule) or self.settings(0) != self.settings(1)
 
-    def numbers(self, ahead: int = 0) -> tuple[float, ...]:
-        """What the update of the next step, or one further `ahead`, takes after the arrays.
+    def numbers(self, counts: Iterable[int], ahead: int = 0) -> dict[int, tuple[float, ...]]:
+        """What the next step, or one further `ahead`, takes after the arrays, by how often a parameter was updated.
 
         These are the learning rate, the weight decay, and the settings.
         """
-        count = self.step_count + ahead
-        return (self._lr_after(count), self.weight_decay, *self.settings(count))
+        rate = self._lr_after(self.step_count + ahead)
+        return {count: (rate, self.weight_decay, *self.settings(count)) for count in counts}
 
     def kernel(self, dtype: np.dtype) -> Any:
         """The loop of the update: ``(p, g, *state, *numbers) -> (p, *state)``."""
@@ -143,7 +156,8 @@ class Optimizer:
             for k, state in enumerate(self.state)
             for slot, array in zip(self.slots, state, strict=True)
         }
-        return {"step_count": np.array(self.step_count, np.int64), **arrays}
+        counts = {"step_count": self.step_count, "update_counts": self.update_counts}
+        return {**{name: np.array(count, np.int64) for name, count in counts.items()}, **arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state. Either all of it fits, or nothing is changed.
@@ -164,9 +178,10 @@ class Optimizer:
                 f"load_state_dict: the state is not of this {type(self).__name__}; it differs in {difference[:5]}"
             )
         new = {k: fitted(f"load_state_dict: '{k}'", given[k], Spec(a.shape, a.dtype)) for k, a in own.items()}
-        if new["step_count"] < 0:
-            raise fail(ValueError, "load_state_dict: 'step_count'", expected="0 or more", got=str(new["step_count"]))
-        self.step_count = int(new["step_count"])
+        for name in ("step_count", "update_counts"):
+            if (new[name] < 0).any():
+                raise fail(ValueError, f"load_state_dict: '{name}'", expected="0 or more", got=str(new[name]))
+        self.step_count, self.update_counts = int(new["step_count"]), new["update_counts"].tolist()
         self.state[:] = [[new[f"{k}.{slot}"] for slot in self.slots] for k in range(len(self.parameters))]
 
 
@@ -203,9 +218,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        if nesterov and not momentum:
+        self.momentum = momentum = check_number("SGD: momentum", momentum, 0, below=1)
+        if check_switch("SGD: nesterov", nesterov) and not momentum:
             raise ValueError("SGD: nesterov needs a momentum")
-        self.momentum = momentum
         self.slots = ("velocity",) if momentum else ()
         self.rule = updates.nesterov if nesterov else updates.momentum if momentum else updates.sgd
         super().__init__(parameters, lr, weight_decay)
@@ -238,7 +253,7 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self.alpha, self.eps = alpha, eps
+        self.alpha, self.eps = check_number("RMSprop: alpha", alpha, 0, below=1), check_number("RMSprop: eps", eps, 0)
         self.rule = updates.rmsprop
         super().__init__(parameters, lr, weight_decay)
 
@@ -269,7 +284,7 @@ class Adagrad(Optimizer):
         eps: float = 1e-10,
         weight_decay: float = 0.0,
     ) -> None:
-        self.eps = eps
+        self.eps = check_number("Adagrad: eps", eps, 0)
         self.rule = updates.adagrad
         super().__init__(parameters, lr, weight_decay)
 
@@ -301,7 +316,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self.betas, self.eps = betas, eps
+        name = type(self).__name__
+        self.betas, self.eps = _betas(name, betas), check_number(f"{name}: eps", eps, 0)
         self.rule = self._adam()
         super().__init__(parameters, lr, weight_decay)
 
@@ -312,6 +328,13 @@ class Adam(Optimizer):
         beta1, beta2 = self.betas
         t = count + 1
         return beta1, beta2, self.eps, 1 - beta1**t, 1 - beta2**t
+
+
+def _betas(name: str, given: Any) -> tuple[float, float]:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise TypeError(f"{name}: betas must be two numbers, for the mean and for the square, got {given!r}")
+    first, second = (check_number(f"{name}: betas", beta, 0, below=1) for beta in given)
+    return first, second
 
 
 class AdamW(Adam):

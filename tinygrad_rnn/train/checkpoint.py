@@ -157,7 +157,8 @@ class Checkpoints:
     def _put_back_if_refused(self) -> Iterator[None]:
         """Put model, optimiser, batches and generators back as they were if the block fails, wherever it does."""
         tensors = [(t, t.data, t.assigned) for _, t in self._model.named_tensors()]
-        steps, state = self._optimizer.step_count, list(self._optimizer.state)
+        optimizer = self._optimizer
+        kept = optimizer.step_count, optimizer.update_counts, list(optimizer.state)
         sources = [(s, dict(vars(s))) for s in (self._batches, getattr(self._batches, "source", None)) if s is not None]
         generators = [(g, g.bit_generator.state) for g in self._generators.values()]
         try:
@@ -165,7 +166,7 @@ class Checkpoints:
         except BaseException:
             for t, data, assigned in tensors:
                 t.data, t.assigned = data, assigned
-            self._optimizer.step_count, self._optimizer.state[:] = steps, state
+            optimizer.step_count, optimizer.update_counts, optimizer.state[:] = kept
             for source, attributes in sources:
                 vars(source).clear()
                 vars(source).update(attributes)

@@ -18,6 +18,7 @@ from ..data.source import Batch, Source
 from ..errors import AnomalyError, fail
 from ..nn.module import Module
 from ..optim import Adam, Optimizer
+from ..settings import check_count, check_counts, check_switch
 from .checkpoint import Checkpoints, Run
 from .evaluation import Evaluator, Metric
 from .history import History
@@ -133,6 +134,8 @@ def fit(
     1.0
     """
     _check(epochs, accumulate, every, patience, mode)
+    for name, value in {"keep_best": keep_best, "resume": resume, "compile": compile, "progress": progress}.items():
+        check_switch(f"fit: {name}", value)
     source = batches if isinstance(batches, Source | Prefetch) else _Listed(batches)
     if validation is None and (keep_best or metrics or patience is not None):
         raise fail(ValueError, "fit: metrics, keep_best and patience look at a validation set", hint="pass validation=")
@@ -343,8 +346,9 @@ class _Listed(Source):
 
 
 def _check(epochs: int, accumulate: int, every: int | None, patience: int | None, mode: str | None) -> None:
-    for name, number in {"epochs": epochs, "accumulate": accumulate, "every": every, "patience": patience}.items():
-        if number is not None and (not isinstance(number, int | np.integer) or number < 1):
-            raise ValueError(f"fit: {name} must be an integer of at least 1, got {number!r}")
+    check_counts("fit", epochs=epochs, accumulate=accumulate)
+    for name, number in {"every": every, "patience": patience}.items():
+        if number is not None:
+            check_count(f"fit: {name}", number)
     if mode not in (None, "min", "max"):
         raise ValueError(f"fit: mode must be 'min' or 'max', got {mode!r}")

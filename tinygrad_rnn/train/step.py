@@ -12,6 +12,7 @@ from ..errors import fail
 from ..nn.module import Module
 from ..nn.state import mapped_state
 from ..optim import Optimizer, clip_grad_norm
+from ..settings import check_number
 from ..tensor import Tensor
 
 __all__ = ["Clip", "LossFunction", "Step", "loss_and_state", "loss_of", "started_state"]
@@ -117,9 +118,8 @@ def _clipping(clip: Clip | None) -> Callable[[Module], Any]:
         return lambda model: None
     if callable(clip):
         return clip
-    if not clip > 0:
-        raise ValueError(f"fit: clip must be positive, got {clip}")
-    return lambda model: clip_grad_norm(model, clip)
+    limit = check_number("fit: clip", clip, above=0, finite=False)
+    return lambda model: clip_grad_norm(model, limit)
 
 
 def _detached(state: Any) -> Any:
