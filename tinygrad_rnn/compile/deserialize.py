@@ -133,7 +133,7 @@ class _Loader:
             placeholders, [*(self.nodes[k] for k in results), *(node for node, _ in left)], len(results),
             [t for _, t in left], cleared, leaves, stand_ins, self.changes, self.last(), self.segments(),
             [self.nodes[k] for k in drawn], [self.nodes[k] for k in ranges], anomaly=written["anomaly"],
-            watched=(asked, []),
+            watched=asked,
             call=call_of(written["call"], len(placeholders), len(results)),
         )  # fmt: skip
 

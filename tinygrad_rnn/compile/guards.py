@@ -1,4 +1,4 @@
-"""What a recording found around it, beside its arguments, and whether all of that is still as it was.
+"""What a recording found around it, beside its arguments, and whether all of that is still as it was before it.
 
 Guarded are the attributes of modules, ``requires_grad``, which tensors had a gradient, and the variables that the code
 names. Variables are looked at on each call; modules and ``requires_grad`` when the count of changes has moved.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from operator import is_
 from types import CodeType, FunctionType
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from .. import changes
 from ..changes import Observed
 from ..tensor import Tensor
-from .reach import MISSING, MOST, FreeVariable, GlobalVariable, Reach, content, names_in, visible
+from .reach import MISSING, MOST, FreeVariable, GlobalVariable, Reach, content, is_foreign_class, names_in, visible
 
 __all__ = ["Cause", "Entry", "Guards", "Same"]
 
@@ -51,6 +51,8 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
         return kind, value
     if kind is float:
         return kind, value.hex()  # 0.0 and -0.0 differ, NaN equals itself
+    if kind is Tensor and value.is_symbolic:
+        return kind, value.shape, value.dtype  # one was left by each recording, and none can be computed with
     if isinstance(value, np.generic):
         return kind, value.tobytes()
     if not isinstance(value, _CONTAINERS if deep else tuple) or id(value) in around or len(value) > MOST:
@@ -124,9 +126,17 @@ class Entry:
         self.value, self.containers = found, containers
         return False
 
-    def again(self) -> Entry:
-        """The same thing as it is now."""
-        return Entry(self.owner, self.name, self.label, self.read, self.deep)
+    def held(self) -> list[Any]:
+        """What it was, what it is now, and what is in these."""
+        now = self.read(self.owner, self.name)
+        inside = [v for _, values in [*self.containers, *_containers(now)] for v in values]
+        return [self.value, now, *inside]
+
+    def has_no_value(self) -> bool:
+        """Whether it is or holds now what has a value on each call, but none that is there."""
+        now = self.read(self.owner, self.name)
+        inside = [now, *(v for _, values in _containers(now) for v in values)]
+        return any(isinstance(v, Tensor) and v.is_symbolic for v in inside)
 
     @property
     def cause(self) -> Cause:
@@ -173,40 +183,86 @@ def _switch(t: Tensor, label: str) -> Entry:
 
 
 class Guards:
-    """What one recording found around it.
+    """What one recording finds around it, as it is before.
+
+    A recording that changes what it reads is good for one call: the next finds something else.
 
     Parameters
     ----------
     reach : Reach
-        What the function, its arguments, and the modules that it called lead to.
-    tensors : iterable of Tensor
-        Those that it used.
-    with_gradient : iterable of Tensor
-        Those for which it matters whether they have a gradient.
+        What the function and its arguments lead to.
     ignored : set
         Causes that are not guarded.
+
+    Attributes
+    ----------
+    changed : dict of cause to Entry
+        What the function reads, and sets itself.
+    left : list of Entry
+        What holds tensors now that had no value while it was recorded.
     """
 
-    def __init__(
-        self, reach: Reach, tensors: Iterable[Tensor], with_gradient: Iterable[Tensor], ignored: set[Cause],
-    ) -> None:  # fmt: skip
+    def __init__(self, reach: Reach, ignored: set[Cause]) -> None:
         self._verified = changes.last
-        self._codes, self._ignored = reach.codes, ignored
-        self._modules = [
-            (module, label, frozenset(name for name, _ in visible(module))) for label, module in reach.modules.values()
-        ]
-        listed = chain(
-            (Entry(m, name, f"{label}.{name}", _attribute, True) for m, label, own in self._modules for name in own),
-            map(_variable, reach.variables.values()),
-            (_switch(t, label) for label, t in reach.tensors),
-            (_switch(t, t.name or "a tensor") for t in tensors),
-            (Entry(t, "grad", f"{t.name or 'a tensor'}.grad", _had_gradient) for t in with_gradient),
-        )
+        self._reach, self._codes, self._ignored = reach, reach.codes, ignored
+        self._modules: dict[int, tuple[Observed, str, set[str]]] = {}
         self._entries: dict[Cause, Entry] = {}
-        for entry in listed:
-            if entry.cause not in ignored:
-                self._entries.setdefault(entry.cause, entry)
+        self.changed: dict[Cause, Entry] = {}
+        self.left: list[Entry] = []
+        self._take()
+
+    def meet(self, module: Observed) -> None:
+        """Look at a module that the function is about to call."""
+        if id(module) not in self._modules:
+            self._reach.follow([(getattr(module, "_name", None) or type(module).__name__, module)])
+            self._take()
+
+    def _take(self) -> None:
+        """Note what has been come to, as it is now; what was noted before stays."""
+        reach = self._reach
+        for label, module in islice(reach.modules.values(), len(self._modules), None):
+            names = {name for name, _ in visible(module)}
+            self._modules[id(module)] = module, label, names
+            for name in names:
+                self._note((id(module), name), Entry, module, name, f"{label}.{name}", _attribute, True)
+        for cause, variable in reach.variables.items():
+            self._note(cause, _variable, variable)
+        for label, t in reach.tensors:
+            self._note((id(t), "requires_grad"), _switch, t, label)
+
+    def _note(self, cause: Cause, make: Callable[..., Entry], *given: Any) -> None:
+        if cause not in self._entries and cause not in self._ignored:
+            self._entries[cause] = make(*given)
+
+    def settle(self, tensors: Iterable[Tensor], with_gradient: Iterable[Tensor]) -> None:
+        """Add what the recording has used, and find what it has changed.
+
+        Parameters
+        ----------
+        tensors : iterable of Tensor
+            Those that it used.
+        with_gradient : iterable of Tensor
+            Those for which it matters whether they have a gradient.
+        """
+        for t in tensors:
+            self._note((id(t), "requires_grad"), _switch, t, t.name or "a tensor")
+        for t in with_gradient:
+            self._note((id(t), "grad"), Entry, t, "grad", f"{t.name or 'a tensor'}.grad", _had_gradient)
+        for entry in list(self.differences()):
+            if entry.has_no_value():
+                self.left.append(entry)
+            if self.is_read(entry):
+                self.changed[entry.cause] = entry
+            else:
+                self._leave(entry)
+        del self._reach  # it keeps all alive that it has seen
         self._prepare()
+
+    def _leave(self, entry: Entry) -> None:
+        """Guard something not, as the function sets it and does not read it."""
+        self._entries.pop(entry.cause, None)
+        if id(entry.owner) in self._modules:
+            self._modules[id(entry.owner)][2].add(entry.name)
 
     def _prepare(self) -> None:
         """Gather what is looked at on each call."""
@@ -219,9 +275,9 @@ class Guards:
     def hold(self) -> bool:
         """Whether all is as it was."""
         at = changes.last
-        if self._verified == at and self._same_variables():
+        if self._verified == at and self._same_variables() and not self.changed:
             return True
-        for _ in self.differences():
+        if self.changed or next(self.differences(), None) is not None:
             return False
         self._prepare()
         self._verified = at
@@ -246,12 +302,16 @@ class Guards:
                 return False
         return True
 
+    def causes(self) -> list[Entry]:
+        """Why another recording is needed."""
+        return list(self.differences()) or list(self.changed.values())
+
     def differences(self) -> Iterator[Entry]:
         """What is not as it was."""
         for entry in self._entries.values():
             if entry.differs():
                 yield entry
-        for module, label, names in self._modules:
+        for module, label, names in self._modules.values():
             for name, value in visible(module):
                 if name not in names and (id(module), name) not in self._ignored:
                     entry = Entry(module, name, f"{label}.{name}", _attribute, True)
@@ -259,12 +319,15 @@ class Guards:
                         yield entry
 
     def is_read(self, entry: Entry) -> bool:
-        """Whether any code may read it: that of the user's functions, or the methods of the module that has it."""
-        if not isinstance(entry.owner, Observed) or _is_trained(entry.value):
+        """Whether any code may need it: that of the user's functions, or methods of this package's.
+
+        What is set before it is read, in the same code, is not needed.
+        """
+        if not isinstance(entry.owner, Observed) or any(map(_is_trained, entry.held())):
             return True
-        kinds = [kind for kind in type(entry.owner).__mro__ if Observed not in kind.__bases__]
+        kinds = [k for k in type(entry.owner).__mro__ if is_foreign_class(k) and Observed not in k.__bases__]
         named = map(names_in, chain(self._codes, *map(_codes_of, kinds)))
-        return any(entry.name in names.read or names.may_read_any for names in named)
+        return any(entry.name in names.needed or names.may_need_any for names in named)
 
     def concern(self, changed: set[int]) -> bool:
         """Whether anything of these ids is guarded."""
@@ -272,14 +335,14 @@ class Guards:
 
     def forget(self, cause: Cause) -> None:
         """Look at something no more."""
+        self.changed.pop(cause, None)
         if self._entries.pop(cause, None) is not None:
             self._prepare()
 
 
 def _is_trained(value: Any) -> bool:
-    """Whether a value holds modules or parameters, which ``parameters()`` reads by no name."""
-    held = value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else [value]
-    return any(isinstance(v, Observed) or (isinstance(v, Tensor) and v.requires_grad) for v in held)
+    """Whether it is a module or a parameter, which ``parameters()`` reads by no name."""
+    return isinstance(value, Observed) or (isinstance(value, Tensor) and value.requires_grad and not value.inputs)
 
 
 def _codes_of(kind: type) -> list[CodeType]:

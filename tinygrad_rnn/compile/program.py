@@ -244,7 +244,7 @@ class Program:
     def _check_gradients(self) -> None:
         """Refuse to run where there are gradients from before and there were none when it was recorded, or none now."""
         had = {t.serial for t in self.recording.carried.values()}
-        for t in self.recording.watched[0]:
+        for t in self.recording.watched:
             if (t.grad is not None) != (t.serial in had):
                 raise fail(
                     GradientError, f"program: .grad of {describe(t)}",

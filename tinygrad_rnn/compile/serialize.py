@@ -53,7 +53,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
     graph = Graph([*recording.roots, *last, *recording.drawn, *ranges], recording.placeholders)
     position = {t.serial: k for k, t in enumerate(graph.nodes)}
     tensors = [*recording.bound.values(), *recording.carried.values(), *recording.left, *recording.cleared]
-    tensors += [*recording.written, *recording.watched[0]]
+    tensors += [*recording.written, *recording.watched]
     names = {t.serial: t.name for t in tensors} | {t.serial: name for name, t in named_tensors(given).items()}
     _check_names(tensors, names)
     writer = _Writer(names, recording.optimizers)
@@ -74,7 +74,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         "left": [[position[root.serial], names[t.serial]]
                  for root, t in zip(recording.roots[recording.results :], recording.left, strict=True)],
         "cleared": [names[t.serial] for t in recording.cleared],
-        "asked": [names[t.serial] for t in recording.watched[0]],
+        "asked": [names[t.serial] for t in recording.watched],
         "last": position[recording.last.serial] if recording.last is not None else None,
         "drawn": [position[t.serial] for t in recording.drawn],
         "ranges": [position[t.serial] for t in ranges],

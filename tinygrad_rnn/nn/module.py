@@ -186,7 +186,7 @@ def entered(called: Any, name: str | None = None) -> using:
     """
     effects = current().tracing
     if effects is not None and isinstance(called, Module):
-        effects.modules[id(called)] = called
+        effects.enter(called)
     own = called._name if isinstance(called, Module) else None
     return scope(name or own or _kind(called))
 
