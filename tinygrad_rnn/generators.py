@@ -10,6 +10,7 @@ import dis
 import random
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -198,7 +199,7 @@ class _Walk:
         elif isinstance(value, dict):
             for k, v in islice(value.items(), MOST):
                 self.push(f"{where}[{k!r}]", v)
-        elif isinstance(value, list | tuple | set | frozenset):
+        elif isinstance(value, list | tuple | deque | set | frozenset):
             for k, v in enumerate(islice(value, MOST)):
                 self.push(f"{where}[{k}]" if where else f"argument {k}", v)
         elif isinstance(value, type):

@@ -7,6 +7,8 @@ import math
 import threading
 import types
 import warnings
+from collections import OrderedDict, UserList, deque
+from dataclasses import dataclass
 from functools import partial, wraps
 
 import numpy as np
@@ -25,12 +27,27 @@ settings_of = types.ModuleType("settings_of")
 settings_of.power = 2
 
 
+class Scaled(tg.nn.Module):
+    def __init__(self, k):
+        self.k = k
+
+
+@dataclass
+class Settings:
+    rate: float = 1.0
+
+
 class Net(tg.nn.Module):
     """One of each kind of attribute."""
 
+    __slots__ = ("empty", "slotted")
     factor = 1.0  # for all of them
 
     def __init__(self):
+        self.slotted = 2.0
+        self.latest, self.ordered = deque([1.0, 2.0]), OrderedDict(a=1.0, b=2.0)
+        self.users, self.settings = UserList([Scaled(1.0)]), Settings()
+        self.held = deque([[Scaled(2.0)]]), {Scaled(3.0)}, OrderedDict(a=deque([Scaled(1.0)])), {Scaled(2.0): 0}
         self.inner = tg.nn.Linear(2, 2, generator=0, dtype=np.float64)
         self.layers = [tg.nn.Linear(2, 2, generator=k, dtype=np.float64) for k in (1, 2)]
         self.named = {"a": tg.parameter(np.array([1.0, -1.0]))}
@@ -47,6 +64,9 @@ class Net(tg.nn.Module):
             x = layer(x)
         x = x * self.number + self.pair[0] * self.pair[1] + sum(self.numbers) + self.table["a"] + len(self.some)
         x = tg.tanh(x) if self.text == "tanh" else tg.sigmoid(x)
+        x = x * self.slotted * len(self.latest) + self.latest[0] + next(iter(self.ordered.values()))
+        for scaled in (self.held[0][0][0], *self.held[1], self.held[2]["a"][0], *self.held[3], *self.users):
+            x = x * scaled.k * self.settings.rate  # it is not called
         x = x * self.w * self.named["a"] * self.factor + self.array + self.function(1.0)
         return x if self.flag and self.none is None else -x
 
@@ -74,6 +94,11 @@ def appended(net):
     return net.layers.pop
 
 
+def moved(net):
+    net.ordered.move_to_end("a")
+    return lambda: net.ordered.move_to_end("a", last=False)
+
+
 def deleted(net):
     net.factor = 3.0
     return lambda: delattr(net, "factor")
@@ -96,6 +121,18 @@ CHANGES = {
     "entry of a list": lambda net: in_place(net.numbers, 1, 7.0),
     "entry of a dict": lambda net: in_place(net.table, "a", 7.0),
     "set": lambda net: replaced(net, "some", {1, 2, 3}),
+    "slot": lambda net: replaced(net, "slotted", 3.0),
+    "deque": lambda net: replaced(net, "latest", deque([2.0])),
+    "entry of a deque": lambda net: in_place(net.latest, 0, 3.0),
+    "order of a dict": moved,
+    "entry of a user's list": lambda net: in_place(net.users, 0, Scaled(1.5)),
+    "module in a user's list": lambda net: replaced(net.users[0], "k", 1.5),
+    "entry of a dataclass": lambda net: replaced(net.settings, "rate", 1.5),
+    "module in a deque": lambda net: replaced(net.held[0][0][0], "k", 1.5),
+    "module in a list in a deque": lambda net: in_place(net.held[0][0], 0, Scaled(1.5)),
+    "module in a set": lambda net: replaced(next(iter(net.held[1])), "k", 1.5),
+    "module in a deque in a dict": lambda net: replaced(net.held[2]["a"][0], "k", 1.5),
+    "module as a key": lambda net: replaced(next(iter(net.held[3])), "k", 1.5),
     "array": lambda net: replaced(net, "array", np.array([5.0, 6.0])),
     "function": lambda net: replaced(net, "function", math.sin),
     "parameter": lambda net: replaced(net, "w", tg.parameter(np.array([3.0, 4.0]))),
@@ -193,6 +230,17 @@ def test_numbers_of_other_types_and_signs_are_others():
     for net.n in (0.0, -0.0):
         assert run(X).tolist() == [math.copysign(math.inf, net.n)] * 2
     assert len(run.programs) == 5
+
+
+def test_a_view_of_a_dict():
+    net, table = Scaled(2.0), {"a": Scaled(3.0)}
+    net.shown = types.MappingProxyType(table)
+    net.forward = lambda x: x * sum(scaled.k for scaled in net.shown.values())
+    run = tg.compile(net)
+    for change in (lambda: None, lambda: replaced(table["a"], "k", 4.0), lambda: table.update(b=Scaled(1.0))):
+        change()
+        same_as_eager(run, X)
+    assert len(run.programs) == 3
 
 
 def test_a_list_that_holds_itself():

@@ -7,11 +7,12 @@ names. Variables are looked at on each call; modules and ``requires_grad`` when 
 from __future__ import annotations
 
 import inspect
+from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from itertools import chain, islice
 from operator import is_
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MappingProxyType, MemberDescriptorType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,18 @@ import numpy as np
 from .. import changes
 from ..changes import Observed
 from ..tensor import Tensor
-from .reach import MISSING, MOST, FreeVariable, GlobalVariable, Reach, content, is_foreign_class, names_in, visible
+from .reach import (
+    MISSING,
+    MOST,
+    FreeVariable,
+    GlobalVariable,
+    Reach,
+    content,
+    is_foreign_class,
+    names_in,
+    slot_of,
+    visible,
+)
 
 __all__ = ["Cause", "Entry", "Guards", "Same"]
 
@@ -55,23 +67,33 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
         return kind, value.shape, value.dtype  # one was left by each recording, and none can be computed with
     if isinstance(value, np.generic):
         return kind, value.tobytes()
-    if not isinstance(value, _CONTAINERS if deep else tuple) or id(value) in around or len(value) > MOST:
+    held = _opened(value) if deep else value
+    if not isinstance(held, _CONTAINERS if deep else tuple) or id(held) in around or len(held) > MOST:
         return Same(value)
-    if isinstance(value, set | frozenset):
-        return kind, frozenset(value)
-    inside = (*around, id(value))
-    return kind, tuple([_frozen(v, deep, inside) for v in _inside(value)])
+    if isinstance(held, set | frozenset):
+        return kind, frozenset(held)
+    inside = (*around, id(held))
+    return kind, tuple([_frozen(v, deep, inside) for v in _inside(held)])
 
 
 _BY_VALUE = (int, bool, str, bytes, complex, type(None))
-_CONTAINERS = (tuple, list, dict, set, frozenset)
+_CONTAINERS = (tuple, list, deque, dict, MappingProxyType, set, frozenset)
+
+
+def _opened(value: Any) -> Any:
+    """The list or dict in which an object of some kinds keeps what it holds; else the value."""
+    if isinstance(value, UserList | UserDict):
+        return value.data
+    if is_dataclass(value) and not isinstance(value, type | Observed):
+        return getattr(value, "__dict__", value)
+    return value
 
 
 def _containers(value: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """All lists, dicts and sets in a value, which may be changed in place, and what is in them."""
     found, work, seen = [], [value], set()
     while work:
-        v = work.pop()
+        v = _opened(work.pop())
         if isinstance(v, _CONTAINERS) and id(v) not in seen and len(v) <= MOST:
             seen.add(id(v))
             inside = tuple(_inside(v))
@@ -81,8 +103,11 @@ def _containers(value: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     return found
 
 
+_MAPPINGS = (dict, MappingProxyType)
+
+
 def _inside(container: Any) -> Iterable[Any]:
-    return chain(container, container.values()) if isinstance(container, dict) else container
+    return chain(container, container.values()) if isinstance(container, _MAPPINGS) else container
 
 
 @dataclass(slots=True, eq=False)
@@ -127,15 +152,13 @@ class Entry:
         return False
 
     def held(self) -> list[Any]:
-        """What it was, what it is now, and what is in these."""
-        now = self.read(self.owner, self.name)
-        inside = [v for _, values in [*self.containers, *_containers(now)] for v in values]
-        return [self.value, now, *inside]
+        """What it was, with what was in it, and what it is now."""
+        return [self.value, *(inside for _, inside in self.containers), self.read(self.owner, self.name)]
 
     def has_no_value(self) -> bool:
-        """Whether it is or holds now what has a value on each call, but none that is there."""
+        """Whether it is or holds now a tensor that has a value on each call, and none that is there."""
         now = self.read(self.owner, self.name)
-        inside = [now, *(v for _, values in _containers(now) for v in values)]
+        inside = chain([now], *(inside for _, inside in _containers(now)))
         return any(isinstance(v, Tensor) and v.is_symbolic for v in inside)
 
     @property
@@ -145,7 +168,10 @@ class Entry:
 
 def _attribute(module: Observed, name: str) -> Any:
     own = vars(module)
-    return own[name] if name in own else getattr(type(module), name, MISSING)
+    if name in own:
+        return own[name]
+    found = getattr(type(module), name, MISSING)
+    return slot_of(found, module) if isinstance(found, MemberDescriptorType) else found
 
 
 def _of_class(module: Observed, name: str) -> Any:
@@ -297,7 +323,7 @@ class Guards:
             if (t._grad is not None) is not had:
                 return False
         for container, inside in self._containers:
-            size = 2 * len(container) if isinstance(container, dict) else len(container)
+            size = 2 * len(container) if isinstance(container, _MAPPINGS) else len(container)
             if size != len(inside) or not all(map(is_, _inside(container), inside)):
                 return False
         return True
@@ -323,7 +349,7 @@ class Guards:
 
         What is set before it is read, in the same code, is not needed.
         """
-        if not isinstance(entry.owner, Observed) or any(map(_is_trained, entry.held())):
+        if not isinstance(entry.owner, Observed) or _is_trained(entry.held()):
             return True
         kinds = [k for k in type(entry.owner).__mro__ if is_foreign_class(k) and Observed not in k.__bases__]
         named = map(names_in, chain(self._codes, *map(_codes_of, kinds)))
@@ -341,8 +367,16 @@ class Guards:
 
 
 def _is_trained(value: Any) -> bool:
-    """Whether it is a module or a parameter, which ``parameters()`` reads by no name."""
-    return isinstance(value, Observed) or (isinstance(value, Tensor) and value.requires_grad and not value.inputs)
+    """Whether a value holds modules or parameters, which ``parameters()`` reads by no name."""
+    work, seen = [value], set[int]()
+    while work:
+        v = _opened(work.pop())
+        if isinstance(v, Observed) or (isinstance(v, Tensor) and v.requires_grad and v.is_leaf):
+            return True
+        if isinstance(v, _CONTAINERS) and id(v) not in seen:
+            seen.add(id(v))
+            work += _inside(v)
+    return False
 
 
 def _codes_of(kind: type) -> list[CodeType]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dis
 import sys
 import sysconfig
-from collections import deque
+from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,10 @@ import numpy as np
 from ..changes import Observed
 from ..tensor import Tensor
 
-__all__ = ["MISSING", "MOST", "FreeVariable", "GlobalVariable", "Reach", "content", "is_foreign_class", "names_in",
-           "visible"]  # fmt: skip
+__all__ = [
+    "MISSING", "MOST", "FreeVariable", "GlobalVariable", "Reach", "content", "is_foreign_class", "names_in", "slot_of",
+    "visible",
+]  # fmt: skip
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 MOST = 1000  # a longer container holds data
@@ -115,8 +117,10 @@ class Reach:
             self._function(value)
         elif isinstance(value, MethodType):
             self._method(value)
-        elif isinstance(value, list | tuple | dict | set | frozenset):
+        elif isinstance(value, list | tuple | deque | dict | set | frozenset):
             self._add(_parts(label, value), through)
+        elif isinstance(value, UserList | UserDict | MappingProxyType):
+            self._add(_parts(label, getattr(value, "data", value)), through)
         elif isinstance(value, partial):
             self._add([(label, value.func), *_parts(label, value.args), *value.keywords.items()])
         elif isinstance(value, property):
@@ -131,7 +135,7 @@ class Reach:
 
     def _object(self, label: str, value: Any, through: bool) -> None:
         """Methods of an object of the user's, and what it holds, but not what is held by that."""
-        held = getattr(value, "__dict__", None) or {}
+        held = attributes(value)
         if "__wrapped__" in held:
             self._add([(label, held["__wrapped__"])])
         elif not is_foreign_class(type(value)):
@@ -143,8 +147,7 @@ class Reach:
         owner = method.__self__
         self._add([("self", owner), ("", method.__func__)])
         if not isinstance(owner, Observed | type) and is_foreign_class(type(owner)):
-            held = getattr(owner, "__dict__", None) or {}
-            self._add(((name.lstrip("_"), v) for name, v in held.items()), through=False)
+            self._add(((name.lstrip("_"), v) for name, v in attributes(owner).items()), through=False)
 
     def _class(self, kind: type) -> None:
         """What a user's class defines: what is called by no name that is seen here, and, once it is named, the rest."""
@@ -215,14 +218,35 @@ def _parts(label: str, value: Any) -> Iterable[tuple[str, Any]]:
     """What is in a container, unless it holds data."""
     if len(value) > MOST:
         return ()
-    if isinstance(value, dict):
-        return [(f"{label}.{k}", v) for k, v in value.items()]
+    if isinstance(value, dict | MappingProxyType):
+        return [*((f"{label}.{k}", v) for k, v in value.items()), *((label, k) for k in value)]
     return _numbered(label, value)
 
 
 def visible(module: Observed) -> Iterator[tuple[str, Any]]:
     """The attributes of a module that may change what it computes."""
-    return ((name, value) for name, value in list(vars(module).items()) if name not in HIDDEN)
+    return ((name, value) for name, value in list(attributes(module).items()) if name not in HIDDEN)
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """What an object holds itself, also in slots."""
+    own: dict[str, Any] = getattr(value, "__dict__", None) or {}
+    slots = _slots(type(value))
+    return {**own, **{name: v for name, slot in slots if (v := slot_of(slot, value)) is not MISSING}} if slots else own
+
+
+@lru_cache(4096)
+def _slots(kind: type) -> list[tuple[str, MemberDescriptorType]]:
+    """Those of the user's classes."""
+    kinds = [k for k in reversed(kind.__mro__) if not is_foreign_class(k)]
+    return [(name, v) for k in kinds for name, v in vars(k).items() if isinstance(v, MemberDescriptorType)]
+
+
+def slot_of(slot: MemberDescriptorType, value: Any) -> Any:
+    try:
+        return slot.__get__(value)
+    except AttributeError:
+        return MISSING
 
 
 def content(cell: CellType) -> Any:
