@@ -20,7 +20,6 @@ from .capture import Recording
 from .internal import ASSIGN, CHANGES, CHANGING, CHECK, RANGE_CHECK, SEQUENCE, UPDATE
 from .parts import (
     DTYPES,
-    MOST_DEPTH,
     array_of,
     call_of,
     fields_of,
@@ -31,7 +30,7 @@ from .parts import (
     strings_of,
     wrong,
 )
-from .serialize import LEAVES, RECORDED, is_known, kind_of, named_tensors
+from .serialize import LEAVES, MOST_DEPTH, RECORDED, is_known, kind_of, named_tensors
 
 __all__ = ["Generators", "recording_from_json"]
 

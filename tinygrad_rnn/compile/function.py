@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..changes import Observed, seen_elsewhere
-from ..errors import GeneratorError
+from ..errors import GeneratorError, fail
 from ..garbage import uncollected
 from ..generators import check_made, unmoved
 from ..graph import flattened, rebuilt
@@ -227,7 +227,13 @@ class Compiled:
         if len(kwargs) > 1 and not self._ordered:
             kwargs = dict(sorted(kwargs.items()))
         owners: list[Any] = []
-        structure = _signature((args, kwargs), arrays, owners)
+        try:
+            structure = _signature((args, kwargs), arrays, owners)
+        except RecursionError:
+            raise fail(
+                TypeError, "compile: an argument", expected="tuples, lists and dicts in each other",
+                got="too many levels of them, or one that holds itself",
+            ) from None  # fmt: skip
         specs = tuple([(a.shape, a.dtype) for a in arrays])
         return args, kwargs, (structure, specs, current().recording, repeated(owners))
 

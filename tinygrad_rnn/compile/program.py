@@ -304,7 +304,14 @@ class Program:
         """Where time goes, when the program is called with these arguments.
 
         Nothing is changed by it: parameters, the state of optimisers and generators are put back.
+
+        Raises
+        ------
+        ValueError
+            If it is not repeated once at least.
         """
+        if not isinstance(repeats, int | np.integer) or repeats < 1:
+            raise fail(ValueError, "profile: repeats", expected="1 or more", got=repr(repeats))
         arrays = self._call.arrays(args, kwargs, self.recording.placeholders, "profile")
         times = np.zeros(len(self.instructions), np.int64)
         workspace = self._workspace()

@@ -18,9 +18,10 @@ from .arguments import Call, Hole, Other
 from .capture import Recording
 from .internal import CHANGES, CHANGING, RANGE_CHECK
 
-__all__ = ["LEAVES", "RECORDED", "VERSION", "is_known", "kind_of", "named_tensors", "recording_to_json"]
+__all__ = ["LEAVES", "MOST_DEPTH", "RECORDED", "VERSION", "is_known", "kind_of", "named_tensors", "recording_to_json"]
 
 VERSION = 2
+MOST_DEPTH = 50  # levels of arguments, results and parameters that are read again
 LEAVES = {op.name: op for op in (CONSTANT, LITERAL, PARAMETER, PLACEHOLDER)}
 RECORDED = {op.name: op for op in (*CHANGING, RANGE_CHECK)}  # beside those of the registry
 
@@ -180,14 +181,19 @@ def _form(form: Any) -> Any:
     return form if form is None else Hole(form)
 
 
-def _written(value: Any) -> Any:
+def _written(value: Any, depth: int = 0) -> Any:
     """Arguments or results in JSON's terms."""
+    if depth > MOST_DEPTH:
+        raise fail(
+            ValueError, "to_json: the nesting of arguments and results", expected=f"at most {MOST_DEPTH} levels",
+            got="more",
+        )  # fmt: skip
     if isinstance(value, Hole):
         return {"array": value.number}
     if isinstance(value, Other):
         return {"other": value.kind}
     if isinstance(value, dict):
-        return {"dict": [[_number(k), _written(v)] for k, v in value.items()]}
+        return {"dict": [[_number(k), _written(v, depth + 1)] for k, v in value.items()]}
     if isinstance(value, tuple | list):
-        return {"list" if isinstance(value, list) else "tuple": [_written(v) for v in value]}
+        return {"list" if isinstance(value, list) else "tuple": [_written(v, depth + 1) for v in value]}
     return _number(value)
