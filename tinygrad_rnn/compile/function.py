@@ -241,6 +241,8 @@ class Compiled:
         cache = self._cache
         found = cache.found(key)
         if found is not None:
+            if found.guards.changed:
+                found.guards.set_again()
             return found
         with seen_elsewhere() as changed:
             causes = cache.causes_of(key)

@@ -171,7 +171,7 @@ def _attribute(module: Observed, name: str) -> Any:
     if name in own:
         return own[name]
     found = getattr(type(module), name, MISSING)
-    return slot_of(found, module) if isinstance(found, MemberDescriptorType) else found
+    return slot_of(module, name) if isinstance(found, MemberDescriptorType) else found
 
 
 def _of_class(module: Observed, name: str) -> Any:
@@ -198,6 +198,38 @@ def _had_gradient(t: Tensor, _: str) -> bool:
     return t.grad is not None
 
 
+def _set_attribute(owner: Any, name: str, value: Any) -> None:
+    if value is MISSING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)
+
+
+def _set_global(names: Any, name: str, value: Any) -> None:
+    if isinstance(names, type):
+        _set_attribute(names, name, value)
+    elif value is MISSING:
+        del names[name]
+    else:
+        names[name] = value
+
+
+def _set_content(cell: Any, _: str, value: Any) -> None:
+    _set_attribute(cell, "cell_contents", value)
+
+
+_WRITERS: dict[Any, Callable[[Any, str, Any], None]] = {
+    _attribute: _set_attribute, _global: _set_global, _content: _set_content,
+}  # fmt: skip
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is the same whenever it is made."""
+    if type(value) is tuple:
+        return all(map(_is_plain, value))
+    return type(value) in (*_BY_VALUE, float) or isinstance(value, np.generic) or value is MISSING
+
+
 def _variable(v: GlobalVariable | FreeVariable) -> Entry:
     if isinstance(v, GlobalVariable):
         return Entry(v.names, v.name, v.label, _global)
@@ -211,7 +243,8 @@ def _switch(t: Tensor, label: str) -> Entry:
 class Guards:
     """What one recording finds around it, as it is before.
 
-    A recording that changes what it reads is good for one call: the next finds something else.
+    What the function sets itself is set again on each call. Where that cannot be done, as for a list that grows or a
+    parameter that is made anew, the recording is good for one call.
 
     Parameters
     ----------
@@ -234,6 +267,7 @@ class Guards:
         self._modules: dict[int, tuple[Observed, str, set[str]]] = {}
         self._entries: dict[Cause, Entry] = {}
         self.changed: dict[Cause, Entry] = {}
+        self._after: dict[Cause, Any] = {}
         self.left: list[Entry] = []
         self._take()
 
@@ -279,6 +313,7 @@ class Guards:
                 self.left.append(entry)
             if self.is_read(entry):
                 self.changed[entry.cause] = entry
+                self._after[entry.cause] = entry.read(entry.owner, entry.name)
             else:
                 self._leave(entry)
         del self._reach  # it keeps all alive that it has seen
@@ -301,13 +336,21 @@ class Guards:
     def hold(self) -> bool:
         """Whether all is as it was."""
         at = changes.last
-        if self._verified == at and self._same_variables() and not self.changed:
-            return True
-        if self.changed or next(self.differences(), None) is not None:
+        if self._verified == at and self._same_variables():
+            return not self._is_spent()
+        if self._is_spent() or next(self.differences(), None) is not None:
             return False
         self._prepare()
         self._verified = at
         return True
+
+    def _is_spent(self) -> bool:
+        return bool(self.changed) and not all(_is_plain(self._after[cause]) for cause in self.changed)
+
+    def set_again(self) -> None:
+        """Set what the function sets."""
+        for cause, entry in self.changed.items():
+            _WRITERS[entry.read](entry.owner, entry.name, self._after[cause])
 
     def _same_variables(self) -> bool:
         try:

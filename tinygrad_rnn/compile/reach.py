@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -232,19 +233,25 @@ def attributes(value: Any) -> dict[str, Any]:
     """What an object holds itself, also in slots."""
     own: dict[str, Any] = getattr(value, "__dict__", None) or {}
     slots = _slots(type(value))
-    return {**own, **{name: v for name, slot in slots if (v := slot_of(slot, value)) is not MISSING}} if slots else own
+    return {**own, **{name: v for name in slots if (v := slot_of(value, name)) is not MISSING}} if slots else own
 
 
-@lru_cache(4096)
-def _slots(kind: type) -> list[tuple[str, MemberDescriptorType]]:
+def _slots(kind: type) -> list[str]:
     """Those of the user's classes."""
-    kinds = [k for k in reversed(kind.__mro__) if not is_foreign_class(k)]
-    return [(name, v) for k in kinds for name, v in vars(k).items() if isinstance(v, MemberDescriptorType)]
+    found = _known_slots.get(kind)
+    if found is None:
+        kinds = [k for k in reversed(kind.__mro__) if not is_foreign_class(k)]
+        found = [name for k in kinds for name, v in vars(k).items() if isinstance(v, MemberDescriptorType)]
+        _known_slots[kind] = found
+    return found
 
 
-def slot_of(slot: MemberDescriptorType, value: Any) -> Any:
+_known_slots: WeakKeyDictionary[type, list[str]] = WeakKeyDictionary()
+
+
+def slot_of(value: Any, name: str) -> Any:
     try:
-        return slot.__get__(value)
+        return object.__getattribute__(value, name)
     except AttributeError:
         return MISSING
 
