@@ -21,6 +21,7 @@ from tinygrad_rnn.generators import found_around
 RNG = np.random.default_rng(0)
 OLD = np.random.RandomState(0)
 OWN = random.Random(0)
+BITS, SEED = np.random.PCG64(0), np.random.SeedSequence(0)
 TABLE = {"noise": [np.random.default_rng(1)]}
 X = np.ones((2, 3), np.float32)
 
@@ -94,6 +95,15 @@ DRAWING = {
     "a method of a module": (NOISY.by_holder, "'holder.generator'"),
     "a method that calls another": (NOISY.twice, "'RNG'"),
     "an object": (lambda x: x + HOLDER.draw(), "'HOLDER.generator'"),
+    "raw bits": (lambda x: x + np.float32(BITS.random_raw()), "PCG64 'BITS'"),
+    "what is spawned": (lambda x: x + RNG.spawn(1)[0].normal(size=3), r"Generator\(PCG64\) 'RNG'"),
+    "an operation of what is spawned": (
+        lambda x: x + tg.random.normal(3, generator=RNG.spawn(1)[0]), r"Generator\(PCG64\) 'RNG'",
+    ),
+    "what is spawned of bits": (lambda x: x + np.random.default_rng(BITS.seed_seq.spawn(1)[0]).normal(), "'BITS'"),
+    "what is spawned of a seed": (
+        lambda x: x + np.random.default_rng(SEED.spawn(1)[0]).normal(size=3), "SeedSequence 'SEED'",
+    ),
     "a slot": (lambda x: x + SLOTTED.generator.normal(size=3), "'SLOTTED.generator'"),
 }  # fmt: skip
 drawing = pytest.mark.parametrize(("fn", "named"), DRAWING.values(), ids=DRAWING.keys())

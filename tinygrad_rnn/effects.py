@@ -147,11 +147,19 @@ class Effects:
     ranges: list[Tensor] = field(default_factory=list)  # checks that integers are in range, for each call
     anomaly: bool = False  # whether a part of the function is to be watched for NaN
     modules: dict[int, Any] = field(default_factory=dict)  # those that were called
+    meet: Callable[[Any], None] | None = None  # told of each before
     switched: dict[int, tuple[Tensor, bool]] = field(default_factory=dict)  # tensors, and requires_grad before
     changes: list[Change] = field(default_factory=list)
     changed: dict[int, int] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)  # of each optimiser, by its id
     updates: Counter[tuple[int, int]] = field(default_factory=Counter)  # by id of the optimiser, and index
+
+    def enter(self, module: Any) -> None:
+        """Note that a module is called."""
+        if id(module) not in self.modules:
+            self.modules[id(module)] = module
+            if self.meet is not None:
+                self.meet(module)
 
     def grad_of(self, t: Tensor, before: Tensor | None) -> Tensor | None:
         """The gradient of a tensor as the function sees it; a stand-in for one from `before`."""

@@ -23,9 +23,11 @@ import numpy as np
 from .errors import GeneratorError, fail
 from .tensor import Op, Spec, Tensor
 
-__all__ = ["check_made", "found_around", "made_of_a_seed", "unmoved"]
+__all__ = ["Random", "check_made", "found_around", "made_of_a_seed", "put_back", "spawned_by", "state_of", "unmoved"]
 
-Random = np.random.Generator | np.random.RandomState | random.Random
+Random = (
+    np.random.Generator | np.random.RandomState | random.Random | np.random.BitGenerator | np.random.SeedSequence
+)  # fmt: skip
 _METHODS: dict[str, Any] = {"np.random's global generator": np.random.rand, "Python's random": random.random}
 GLOBAL: dict[str, Random] = {name: method.__self__ for name, method in _METHODS.items()}
 MOST = 20_000  # values that are looked at; what lies behind more data is not looked for
@@ -50,20 +52,20 @@ def unmoved(name: str, fn: Any, *given: Any) -> Iterator[None]:
         If NumPy's or Python's global generator has moved, or one that the function finds around it.
     """
     around = found_around(fn, *given)
-    before = [(where, g, _state(g)) for where, g in around.items()]
+    before = [(where, g, _watched(g)) for where, g in around.items()]
     reached = {id(g) for g in around.values()}
-    before += [(where, g, _state(g)) for where, g in GLOBAL.items() if id(g) not in reached]
+    before += [(where, g, _watched(g)) for where, g in GLOBAL.items() if id(g) not in reached]
     alone = threading.active_count() == 1
     yield
     alone = alone and threading.active_count() == 1
     for where, g, state in before:
-        if (alone or id(g) in reached) and _state(g) != state:
+        if (alone or id(g) in reached) and _watched(g) != state:
             raise fail(
                 GeneratorError, f"{name}: {_described(where, g)} moved while the function was recorded",
                 expected="random numbers by operations, which draw on each call",
                 got="numbers that would be the same on every call",
-                hint="draw with tg.random, as tg.random.normal(shape, generator=rng); draw what is to stay the same "
-                "outside of the function",
+                hint="draw with tg.random, as tg.random.normal(shape, generator=rng); draw what is to stay the same, "
+                "and spawn other generators, outside of the function",
             )  # fmt: skip
 
 
@@ -98,10 +100,38 @@ def _described(where: str, g: Random) -> str:
     return f"{type(g).__name__}{inner} '{where}'"
 
 
-def _state(g: Random) -> Any:
-    if isinstance(g, np.random.Generator):
-        return _comparable(g.bit_generator.state)
-    return _comparable(g.get_state(legacy=False) if isinstance(g, np.random.RandomState) else g.getstate())
+def _watched(g: Random) -> Any:
+    """What moves with each draw, and with what is spawned."""
+    return _comparable(state_of(g)), spawned_by(g)
+
+
+def state_of(g: Random) -> Any:
+    """What the next draws depend on; of a seed nothing, as it gives the same again."""
+    if isinstance(g, np.random.Generator | np.random.BitGenerator):
+        return _bits(g).state
+    if isinstance(g, np.random.SeedSequence):
+        return None
+    return g.get_state(legacy=False) if isinstance(g, np.random.RandomState) else g.getstate()
+
+
+def put_back(g: Random, state: Any) -> None:
+    """Let a generator go on from a state that it was in."""
+    if isinstance(g, np.random.Generator | np.random.BitGenerator):
+        _bits(g).state = state
+    elif isinstance(g, np.random.RandomState):
+        g.set_state(state)
+    elif isinstance(g, random.Random):
+        g.setstate(state)
+
+
+def spawned_by(g: Random) -> int:
+    """How many others were made of a generator."""
+    seed = g if isinstance(g, np.random.SeedSequence) else getattr(_bits(g), "seed_seq", None)
+    return getattr(seed, "n_children_spawned", 0)
+
+
+def _bits(g: Random) -> Any:
+    return g.bit_generator if isinstance(g, np.random.Generator) else g
 
 
 def _comparable(value: Any) -> Any:
@@ -115,7 +145,7 @@ def made_of_a_seed(params: Sequence[dict[str, Any]]) -> list[tuple[np.random.Gen
     """Generators that nothing holds but these parameters of draws, with their states, if they were made of a seed.
 
     The function made them while it was recorded, and makes them anew, in the same state, whenever it is called. What
-    was made of fresh entropy, or of another generator, may as well go on.
+    was made of fresh entropy may as well go on.
     """
     holders: dict[int, list[dict[str, Any]]] = {}
     for held in params:
@@ -124,18 +154,20 @@ def made_of_a_seed(params: Sequence[dict[str, Any]]) -> list[tuple[np.random.Gen
         (held[0]["generator"], held[0]["generator"].bit_generator.state)
         for held in holders.values()
         if sys.getrefcount(held[0]["generator"]) == len({id(h) for h in held}) + 1
-        and _is_seeded(held[0]["generator"].bit_generator.seed_seq)
+        and _is_seeded(held[0]["generator"].bit_generator)
     ]
 
 
-def _is_seeded(sequence: Any) -> bool:
-    """Whether a number was given that is no entropy of the system's, of which NumPy takes 128 bits."""
+def _is_seeded(bits: np.random.BitGenerator) -> bool:
+    """Whether a number was given that is no entropy of the system's, of which NumPy takes 128 bits, or a state."""
+    sequence: Any = getattr(bits, "seed_seq", None)
     entropy = getattr(sequence, "entropy", None)
-    drawn = entropy is None or (isinstance(entropy, int) and 2**_FRESH <= entropy < 2**_MOST_FRESH)
-    return not drawn and not sequence.spawn_key
+    if isinstance(entropy, int) and 2**_FRESH <= entropy < 2**_MOST_FRESH:
+        return _comparable(type(bits)(sequence).state) != _comparable(bits.state)
+    return entropy is not None
 
 
-def found_around(fn: Any, *given: Any) -> dict[str, Random]:
+def found_around(*given: Any) -> dict[str, Random]:
     """Generators that a function finds around it, by where they are, each once.
 
     They are looked for in its arguments, its closure, the globals that its code names, the user's functions that it
@@ -149,7 +181,7 @@ def found_around(fn: Any, *given: Any) -> dict[str, Random]:
     ['layers[0].generator']
     """
     walk = _Walk()
-    for value in (fn, *given):
+    for value in given:
         walk.begin(value)
     walk.run()
     return walk.found

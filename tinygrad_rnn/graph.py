@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from math import isfinite
@@ -278,22 +279,39 @@ def _argument_names(fn: Any, count: int) -> list[str]:
     return [names[k] if k < len(names) else f"x{k}" for k in range(count)]
 
 
-def flattened(result: Any, outputs: list[Tensor], name: str = "trace") -> Any:
+MOST_LEVELS = 100
+
+
+def flattened(result: Any, outputs: list[Tensor], name: str = "trace", level: int = 0) -> Any:
     """The nesting of `result`, with a number for each tensor, which is added to `outputs`; None may be among them."""
     if isinstance(result, Tensor):
         outputs.append(result)
         return len(outputs) - 1
+    if level >= MOST_LEVELS:
+        raise fail(
+            TypeError, f"{name}: the nesting of tensors", expected=f"at most {MOST_LEVELS} levels",
+            got="more, or a container that holds itself",
+        )  # fmt: skip
     if isinstance(result, dict):
-        return {k: _nested(v, outputs, name) for k, v in result.items()}
+        return _dict_as(result, {k: _nested(v, outputs, name, level) for k, v in result.items()})
     if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(_nested(v, outputs, name) for v in result))
+        return type(result)(*(_nested(v, outputs, name, level) for v in result))
     if isinstance(result, tuple | list):
-        return type(result)(_nested(v, outputs, name) for v in result)
+        return type(result)(_nested(v, outputs, name, level) for v in result)
     raise TypeError(f"{name}: the function must give tensors, in tuples, lists or dicts; got {type(result).__name__}")
 
 
-def _nested(value: Any, outputs: list[Tensor], name: str) -> Any:
-    return None if value is None else flattened(value, outputs, name)
+def _nested(value: Any, outputs: list[Tensor], name: str, level: int) -> Any:
+    return None if value is None else flattened(value, outputs, name, level + 1)
+
+
+def _dict_as(like: dict[Any, Any], entries: dict[Any, Any]) -> dict[Any, Any]:
+    """A dict of the same kind, as an ``OrderedDict``, with other values."""
+    if type(like) is dict:
+        return entries
+    same = copy(like)
+    dict.update(same, entries)
+    return same
 
 
 def rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
@@ -302,7 +320,7 @@ def rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
     if isinstance(structure, int):
         return next(results)
     if isinstance(structure, dict):
-        return {k: rebuilt(v, results) for k, v in structure.items()}
+        return _dict_as(structure, {k: rebuilt(v, results) for k, v in structure.items()})
     parts = [rebuilt(v, results) for v in structure]
     return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
 

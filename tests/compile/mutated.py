@@ -362,7 +362,7 @@ def _run(subject: Subject, program: Any, arrays: list[np.ndarray]) -> tuple[str,
     letter, said = RAN, ""
     expected = _expected(recording, arrays)
     had = {t.serial for t in recording.carried.values()}
-    gradients = [(t, t.grad if t.serial in had else None) for t in recording.watched[0]]  # as when it was recorded
+    gradients = [(t, t.grad if t.serial in had else None) for t in recording.watched]  # as when it was recorded
     try:
         for turn in range(2):
             for t, g in gradients:

@@ -874,3 +874,59 @@ def test_objects_at_the_address_of_another():
         del a
         c = copy.copy(b)
         assert c.f(np.ones(1)).tolist() == [2 + k]
+
+
+@pytest.mark.parametrize("repeats", [0, -1, 1.5, None])
+def test_a_profile_is_of_one_run_or_more(repeats):
+    program = tg.compile(lambda x: x * 2).program(X)
+    with pytest.raises(ValueError, match="profile: repeats\n  expected: 1 or more\n  got"):
+        program.profile(X, repeats=repeats)
+
+
+class Table(dict):
+    """Has something besides what it holds."""
+
+    def __init__(self, *given, unit=None, **named):
+        super().__init__(*given, **named)
+        self.unit = unit
+
+
+RESULTS = {
+    "ordered": lambda x: OrderedDict([("b", x), ("a", (x * 2, None))]),
+    "moved": lambda x: (lambda d: (d.move_to_end("b"), d)[1])(OrderedDict(b=x, a=x * 2)),
+    "with a default": lambda x: defaultdict(list, a=x),
+    "with an attribute": lambda x: Table({"a": [x]}, unit="m"),
+}
+
+
+@pytest.mark.parametrize("fn", RESULTS.values(), ids=RESULTS)
+def test_dicts_of_results_are_of_the_kind_that_the_function_gave(fn):
+    run, expected = tg.compile(fn), fn(tg.tensor(X))
+    for found in (run(X), run(X), tg.trace(fn, X)(X)):
+        assert type(found) is type(expected)
+        assert [*found] == [*expected]
+        assert vars(found) == vars(expected) if hasattr(expected, "__dict__") else not hasattr(found, "__dict__")
+        assert getattr(found, "default_factory", None) is getattr(expected, "default_factory", None)
+    assert run(X) is not run(X)
+
+
+def nested(value, levels):
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_results_that_are_nested_too_deeply():
+    found = tg.compile(lambda x: nested(x, 100))(X)
+    for _ in range(100):
+        (found,) = found
+    assert found.tolist() == X.tolist()
+    for levels in (101, 5000):
+        with pytest.raises(TypeError, match="compile: the nesting of tensors\n  expected: at most 100 levels"):
+            tg.compile(lambda x, levels=levels: nested(x, levels))(X)
+    circle = []
+    circle.append(circle)
+    with pytest.raises(TypeError, match="holds itself"):
+        tg.compile(lambda x: circle)(X)
+    with pytest.raises(TypeError, match=r"compile: an argument(.|\n)*holds itself"):
+        tg.compile(lambda x: x)(circle)

@@ -616,3 +616,21 @@ def test_random_operations_come_back():
     rng = np.random.default_rng(5)
     for got, right in zip(program(np.ones((2, 3), np.float32)), fn(tg.ones((2, 3))), strict=True):
         np.testing.assert_array_equal(got.numpy(), right.numpy())
+
+
+def test_what_is_nested_too_deeply_to_be_read_is_not_written():
+    def program(levels, of):
+        fn = (lambda x: in_lists(x, levels)) if of == "results" else (lambda x: tg.ones(2))
+        return tg.compile(fn).program(in_lists(np.ones(2), levels) if of == "arguments" else np.ones(2))
+
+    for of, most in (("results", 50), ("arguments", 49)):  # arguments are in a tuple
+        text = program(most, of).to_json()
+        assert json.loads(tg.Program.from_json(text).to_json())["call"] == json.loads(text)["call"]
+        with pytest.raises(ValueError, match="to_json: the nesting of arguments and results\n  expected: at most 50"):
+            program(most + 1, of).to_json()
+
+
+def in_lists(value, levels):
+    for _ in range(levels):
+        value = [value]
+    return value

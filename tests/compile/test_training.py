@@ -789,3 +789,20 @@ def test_infinities_that_add_up_do_not_warn():
     f(np.array([np.inf, 1.0]))
     f(np.array([-np.inf, 1.0]))
     np.testing.assert_array_equal(w.grad.numpy(), [np.nan, 2])
+
+
+@pytest.mark.parametrize("use", [lambda o: o.load_state_dict(o.saved), lambda o: o.state_dict()])
+def test_the_state_of_an_optimiser_is_not_read_or_loaded_by_what_is_recorded(use):
+    w = tg.parameter([1.0])
+    optimizer = optim.Adam([w], 0.1)
+    optimizer.saved = optimizer.state_dict()
+
+    @tg.compile
+    def step(x):
+        use(optimizer)
+        (w * x).sum().backward()
+        optimizer.step()
+
+    with pytest.raises(TypeError, match=r"state_dict: the state of an optimiser, while a function is recorded\n  got"):
+        step(np.ones(1, np.float32))
+    use(optimizer)

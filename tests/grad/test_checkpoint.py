@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import weakref
 from typing import NamedTuple
 
@@ -368,3 +369,58 @@ def test_modules_are_in_the_mode_of_the_forward_pass(training, nested):
     drop.train(not training)
     np.testing.assert_allclose(tg.grad(y.sum(), x), 2 * y.numpy())
     assert [m.training for m in drop.modules()] == [not training] * 3
+
+
+RNG, BITS, OLD, OWN = np.random.default_rng(0), np.random.PCG64(0), np.random.RandomState(0), random.Random(0)
+
+
+class Noisy(tg.nn.Module):
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x):
+        return tg.tanh(x * x * self.rng.normal())
+
+
+FOREIGN = {
+    "a generator": lambda x: tg.tanh(x * x * RNG.normal()),
+    "bits": lambda x: tg.tanh(x * x * (BITS.random_raw() / 2**64)),
+    "a RandomState": lambda x: tg.tanh(x * x * OLD.normal()),
+    "a random.Random": lambda x: tg.tanh(x * x * OWN.random()),
+    "np.random": lambda x: tg.tanh(x * x * np.random.normal()),  # noqa: NPY002  (it is what is meant)
+    "Python's random": lambda x: tg.tanh(x * x * random.random()),
+    "between operations": lambda x: tg.tanh(x * x * RNG.normal() + tg.random.normal(2, generator=RNG) * RNG.normal()),
+    "of a module": Noisy(),
+}
+
+
+@pytest.mark.parametrize("fn", FOREIGN.values(), ids=FOREIGN)
+def test_what_is_drawn_by_no_operation_is_drawn_again(fn):
+    def run(saved):
+        np.random.seed(0)  # noqa: NPY002
+        RNG.bit_generator.state = np.random.PCG64(1).state
+        BITS.state = np.random.PCG64(1).state
+        for g in (OLD, OWN, random):
+            g.seed(1)
+        if isinstance(fn, Noisy):
+            fn.rng = np.random.default_rng(4)
+        wrapped = tg.checkpoint(fn) if saved else fn
+        x = tg.tensor(np.array([0.3, -0.7]))
+        y = wrapped(x).sum() + wrapped(x * 2).sum()
+        return [*tg.grad(y, x).tolist(), y.item(), tg.tensor(fn(x)).sum().item()]  # generators go on where they were
+
+    np.testing.assert_allclose(run(True), run(False), rtol=1e-12)
+
+
+def test_a_generator_among_the_arguments_draws_again():
+    fn = tg.checkpoint(lambda x, g: tg.tanh(x * x * g.normal()))
+    x = tg.tensor(np.float64(0.5))
+    y = fn(x, np.random.default_rng(3))
+    factor = np.random.default_rng(3).normal()
+    np.testing.assert_allclose(tg.grad(y, x).item(), (1 - y.item() ** 2) * 2 * 0.5 * factor, rtol=1e-12)
+
+
+def test_what_is_spawned_cannot_be_spawned_again():
+    for fn in (lambda x: x * RNG.spawn(1)[0].normal(), lambda x: x * tg.random.normal((), generator=RNG.spawn(1)[0])):
+        with pytest.raises(tg.GeneratorError, match="checkpoint: the function spawns generators"):
+            tg.checkpoint(fn)(tg.tensor(0.5))

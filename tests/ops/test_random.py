@@ -238,11 +238,26 @@ def test_a_generator_that_the_function_makes_of_a_seed_begins_anew_on_each_call(
         np.testing.assert_array_equal(compiled(x).numpy(), f(tg.tensor(x)).numpy())
 
 
-def test_what_is_made_without_a_seed_or_of_another_generator_goes_on():
-    parent = rng(0)
-    for make in (np.random.default_rng, lambda: parent.spawn(1)[0]):
-        compiled = tg.compile(lambda make=make: random.normal(3, generator=make()))
-        assert compiled().tolist() != compiled().tolist()
+def test_what_is_made_without_a_seed_goes_on():
+    compiled = tg.compile(lambda: random.normal(3, generator=np.random.default_rng()))
+    assert compiled().tolist() != compiled().tolist()
+
+
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox"])
+def test_what_is_made_by_a_jump_begins_anew_on_each_call(kind):
+    for seed in (3, None):
+        bits = getattr(np.random, kind)(seed)
+        fn = lambda bits=bits: random.normal(3, generator=np.random.Generator(bits.jumped()))
+        compiled = tg.compile(fn)
+        for _ in range(3):
+            assert compiled().tolist() == fn().tolist()
+
+
+def test_what_is_spawned_of_a_seed_inside_begins_anew_on_each_call():
+    fn = lambda: random.normal(3, generator=np.random.default_rng(5).spawn(2)[1])
+    compiled = tg.compile(fn)
+    for _ in range(3):
+        assert compiled().tolist() == fn().tolist()
 
 
 def test_two_draws_are_never_one_and_never_constants():

@@ -54,8 +54,8 @@ class Recording:
         Generators that the function makes of a seed whenever it is called, and how they begin.
     anomaly : bool
         Whether a part of the function is to be watched for NaN.
-    watched : (list of Tensor, list of Module)
-        Whether these tensors have a gradient, and whether these modules train, is part of the signature.
+    watched : list of Tensor
+        It matters whether these have a gradient.
     call : Call, optional
         How arguments and results are nested; one after the other if it is not known.
     """
@@ -74,7 +74,7 @@ class Recording:
     ranges: list[Tensor] = field(default_factory=list)
     restarted: list[tuple[np.random.Generator, Any]] = field(default_factory=list)
     anomaly: bool = False
-    watched: tuple[list[Tensor], list[Any]] = field(default_factory=lambda: ([], []))
+    watched: list[Tensor] = field(default_factory=list)
     call: Call | None = None
 
     @property
@@ -100,8 +100,15 @@ def computed(change: Tensor) -> Tensor:
     return change.inputs[0 if change.op is CHECK else 1]
 
 
-def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tensor]) -> Recording:
-    """Trace ``fn(placeholders)``; nothing that the user can see is changed by it.
+def capture(
+    fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tensor], meet: Callable[[Any], None] | None = None,
+) -> Recording:  # fmt: skip
+    """Trace ``fn(placeholders)``; nothing that the user can see is changed by it but what its Python sets.
+
+    Parameters
+    ----------
+    meet : callable, optional
+        Called with each module before the function calls it for the first time.
 
     Raises
     ------
@@ -112,7 +119,7 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         from where it was, while the function would make it anew.
     """
     start = min((t.serial for t in placeholders), default=now())
-    effects = Effects(start)
+    effects = Effects(start, meet=meet)
     with using(lambda s: replace(s, tracing=effects)):
         results = fn(placeholders)
     _check_arguments(placeholders, effects)
@@ -131,7 +138,7 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], placeholders: list[Tenso
         copying.changes, copying.last, _segments(effects.segments, copying.copies),
         [copying.copies[t.serial] for t in effects.drawn], [copying.copies[t.serial] for t in effects.ranges],
         made_of_a_seed([t.params for t in nodes if "generator" in t.params]), effects.anomaly,
-        ([t for t, _ in lasting if t.serial in effects.asked], list(effects.modules.values())),
+        [t for t, _ in lasting if t.serial in effects.asked],
     )  # fmt: skip
 
 
@@ -299,6 +306,11 @@ class _Copying:
 
 def _check_outside(t: Tensor, start: int) -> None:
     """Refuse what was there before and is another on the next call."""
+    if t.serial < start and t.is_symbolic:
+        raise fail(
+            StaleError, f"compile: {describe(t)} has no value: a function left it somewhere while it was recorded",
+            got=f"recorded at {t.source}", hint="return it from there, and pass it here as an argument",
+        )  # fmt: skip
     if t.serial < start and t.inputs and t.requires_grad:
         raise fail(
             StaleError, f"compile: {describe(t)} was computed before from parameters that may change",

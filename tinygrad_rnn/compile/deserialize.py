@@ -21,7 +21,6 @@ from .capture import Recording
 from .internal import ASSIGN, CHANGES, CHANGING, CHECK, RANGE_CHECK, SEQUENCE, UPDATE
 from .parts import (
     DTYPES,
-    MOST_DEPTH,
     array_of,
     call_of,
     fields_of,
@@ -32,7 +31,7 @@ from .parts import (
     strings_of,
     wrong,
 )
-from .serialize import LEAVES, RECORDED, is_known, kind_of, named_tensors
+from .serialize import LEAVES, MOST_DEPTH, RECORDED, is_known, kind_of, named_tensors
 
 __all__ = ["Generators", "recording_from_json"]
 
@@ -135,7 +134,7 @@ class _Loader:
             placeholders, [*(self.nodes[k] for k in results), *(node for node, _ in left)], len(results),
             [t for _, t in left], cleared, leaves, stand_ins, self.changes, self.last(), self.segments(),
             [self.nodes[k] for k in drawn], [self.nodes[k] for k in ranges], anomaly=written["anomaly"],
-            watched=(asked, []),
+            watched=asked,
             call=call_of(written["call"], len(placeholders), len(results)),
         )  # fmt: skip
 

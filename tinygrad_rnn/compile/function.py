@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..changes import Observed, seen_elsewhere
-from ..errors import GeneratorError
+from ..errors import GeneratorError, fail
 from ..garbage import uncollected
 from ..generators import check_made, unmoved
 from ..graph import flattened, rebuilt
@@ -71,7 +71,8 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
 
     What the function finds around it is guarded, and a change records anew: attributes of modules, ``requires_grad``,
     and the globals and variables of outer functions that its code names, or that of the user's functions that it calls.
-    What has changed for the third time gets a warning that names it. Entries of other objects are constants. Programs
+    What it sets itself counts as a change too. What has changed for the third time gets a warning that names it, and
+    is frozen from then on if the function sets it itself. Entries of other objects are constants. Programs
     keep the modules and tensors alive that they were recorded with.
 
     As a method it binds ``self``, and each object has programs of its own, which are gone when the object is.
@@ -122,6 +123,7 @@ class _Cache:
         self.order: OrderedDict[_Recorded, None] = OrderedDict()  # the last used one last
         self.causes: dict[Any, Counter[Cause]] = {}  # how many programs were recorded because of what, by key
         self.warned: set[Cause] = set()
+        self.warned_of_left: set[Cause] = set()
         self.ignored: dict[Cause, Any] = {}  # what is not guarded, and what holds it
         self.dropped = 0
 
@@ -153,8 +155,7 @@ class _Cache:
 
     def causes_of(self, key: Any) -> list[Entry]:
         """What has changed since the program was recorded that comes nearest to being right."""
-        differences = [list(r.guards.differences()) for r in reversed(self.by_key.get(key, ()))]
-        return [entry.again() for entry in min(differences, key=len, default=[])]
+        return min([r.guards.causes() for r in reversed(self.by_key.get(key, ()))], key=len, default=[])
 
     def count(self, key: Any, causes: list[Entry]) -> None:
         """Count what has made another program necessary."""
@@ -226,7 +227,13 @@ class Compiled:
         if len(kwargs) > 1 and not self._ordered:
             kwargs = dict(sorted(kwargs.items()))
         owners: list[Any] = []
-        structure = _signature((args, kwargs), arrays, owners)
+        try:
+            structure = _signature((args, kwargs), arrays, owners)
+        except RecursionError:
+            raise fail(
+                TypeError, "compile: an argument", expected="tuples, lists and dicts in each other",
+                got="too many levels of them, or one that holds itself",
+            ) from None  # fmt: skip
         specs = tuple([(a.shape, a.dtype) for a in arrays])
         return args, kwargs, (structure, specs, current().recording, repeated(owners))
 
@@ -234,11 +241,12 @@ class Compiled:
         cache = self._cache
         found = cache.found(key)
         if found is not None:
+            if found.guards.changed:
+                found.guards.set_again()
             return found
         with seen_elsewhere() as changed:
             causes = cache.causes_of(key)
             recorded = self._recorded(key, args, kwargs, arrays)
-            set_itself = {entry.cause for entry in causes if entry.differs()}  # or `changed` has its owner
         cache.count(key, causes)
         if recorded.guards.concern(changed):
             return recorded  # good for this call; of the next it is not known which state it was recorded in
@@ -246,7 +254,9 @@ class Compiled:
         for entry in causes:
             if cache.causes[key][entry.cause] >= 3 and entry.cause not in cache.ignored:
                 unread = None if recorded.guards.is_read(entry) else "does not read it"
-                self._often(entry, "sets it itself" if entry.cause in set_itself else unread)
+                self._often(entry, "sets it itself" if entry.cause in recorded.guards.changed else unread)
+        for entry in recorded.guards.left:
+            self._warn_of_left(entry)
         if len(cache.order) > self._max_programs:
             self._drop()
         return recorded
@@ -258,10 +268,22 @@ class Compiled:
             cache.forget(entry)
         if entry.cause not in cache.warned:
             cache.warned.add(entry.cause)
-            then = f"; the function {idle}, so it is not looked at any more" if idle else ""
+            then = f"; the function {idle}, so it is not looked at any more: it is frozen from now on" if idle else ""
             warnings.warn(
                 f"{self!r} was recorded anew for the third time because {entry.label} has changed{then}; "
                 "pass what changes as an array argument, or keep it out of the module",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def _warn_of_left(self, entry: Entry) -> None:
+        """Warn of a tensor that the function keeps somewhere: no call but the recording one does so."""
+        cause = entry.cause
+        if cause not in self._cache.warned_of_left:
+            self._cache.warned_of_left.add(cause)
+            warnings.warn(
+                f"{self!r} leaves a tensor without a value in {entry.label}, which it sets only while it is recorded; "
+                "return it, and pass it as an argument where a later call uses it",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -292,30 +314,28 @@ class Compiled:
             return outputs
 
         with uncollected():
-            recording = self._captured(traced, placeholders, args, kwargs)
+            recording, guards = self._captured(traced, placeholders, args, kwargs)
             recording.call = Call.of(args, kwargs, form[0], key[-1])
-            guards = self._guards(recording, args, kwargs)
+            guards.settle([*recording.bound.values(), *recording.watched], recording.watched)
             program = Program(recording, time.perf_counter() - began, self._memory, self._cache.turns)
         return _Recorded(key, program, form[0], guards)
 
-    def _captured(self, traced: Any, placeholders: list[Tensor], args: Any, kwargs: Any) -> Recording:
+    def _captured(self, traced: Any, placeholders: list[Tensor], args: Any, kwargs: Any) -> tuple[Recording, Guards]:
         """Record; once more if a generator has moved that another thread may have drawn from."""
         for patience in (0.01, 0.1, None):
+            reach = Reach().follow(_roots(self._fn, args, kwargs))
+            guards = Guards(reach, set(self._cache.ignored))
             try:
                 with unmoved("compile", self._fn, args, kwargs):
-                    return capture(traced, placeholders)
+                    recording = capture(traced, placeholders, guards.meet)
             except GeneratorError:
                 if patience is None or threading.active_count() == 1:
                     raise
                 time.sleep(patience)
+            else:
+                check_made("compile", reach.codes, recording.drawn, self._fn, args, kwargs)
+                return recording, guards
         raise AssertionError("one of the attempts returns or raises")
-
-    def _guards(self, recording: Recording, args: Any, kwargs: Any) -> Guards:
-        tensors, modules = recording.watched
-        called = [(m._name or type(m).__name__, m) for m in modules]
-        reach = Reach.from_(_roots(self._fn, args, kwargs), called)
-        check_made("compile", reach.codes, recording.drawn, self._fn, args, kwargs)
-        return Guards(reach, [*recording.bound.values(), *tensors], tensors, set(self._cache.ignored))
 
     # As a method ----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a recording found around it, beside its arguments, and whether all of that is still as it was.
+"""What a recording found around it, beside its arguments, and whether all of that is still as it was before it.
 
 Guarded are the attributes of modules, ``requires_grad``, which tensors had a gradient, and the variables that the code
 names. Variables are looked at on each call; modules and ``requires_grad`` when the count of changes has moved.
@@ -10,9 +10,9 @@ import inspect
 from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, is_dataclass
-from itertools import chain
+from itertools import chain, islice
 from operator import is_
-from types import CodeType, FunctionType, MappingProxyType
+from types import CodeType, FunctionType, MappingProxyType, MemberDescriptorType
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,18 @@ import numpy as np
 from .. import changes
 from ..changes import Observed
 from ..tensor import Tensor
-from .reach import MISSING, MOST, FreeVariable, GlobalVariable, Reach, content, names_in, visible
+from .reach import (
+    MISSING,
+    MOST,
+    FreeVariable,
+    GlobalVariable,
+    Reach,
+    content,
+    is_foreign_class,
+    names_in,
+    slot_of,
+    visible,
+)
 
 __all__ = ["Cause", "Entry", "Guards", "Same"]
 
@@ -52,6 +63,8 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
         return kind, value
     if kind is float:
         return kind, value.hex()  # 0.0 and -0.0 differ, NaN equals itself
+    if kind is Tensor and value.is_symbolic:
+        return kind, value.shape, value.dtype  # one was left by each recording, and none can be computed with
     if isinstance(value, np.generic):
         return kind, value.tobytes()
     held = _opened(value) if deep else value
@@ -138,9 +151,15 @@ class Entry:
         self.value, self.containers = found, containers
         return False
 
-    def again(self) -> Entry:
-        """The same thing as it is now."""
-        return Entry(self.owner, self.name, self.label, self.read, self.deep)
+    def held(self) -> list[Any]:
+        """What it was, with what was in it, and what it is now."""
+        return [self.value, *(inside for _, inside in self.containers), self.read(self.owner, self.name)]
+
+    def has_no_value(self) -> bool:
+        """Whether it is or holds now a tensor that has a value on each call, and none that is there."""
+        now = self.read(self.owner, self.name)
+        inside = chain([now], *(inside for _, inside in _containers(now)))
+        return any(isinstance(v, Tensor) and v.is_symbolic for v in inside)
 
     @property
     def cause(self) -> Cause:
@@ -149,7 +168,10 @@ class Entry:
 
 def _attribute(module: Observed, name: str) -> Any:
     own = vars(module)
-    return own[name] if name in own else getattr(type(module), name, MISSING)
+    if name in own:
+        return own[name]
+    found = getattr(type(module), name, MISSING)
+    return slot_of(module, name) if isinstance(found, MemberDescriptorType) else found
 
 
 def _of_class(module: Observed, name: str) -> Any:
@@ -176,6 +198,38 @@ def _had_gradient(t: Tensor, _: str) -> bool:
     return t.grad is not None
 
 
+def _set_attribute(owner: Any, name: str, value: Any) -> None:
+    if value is MISSING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)
+
+
+def _set_global(names: Any, name: str, value: Any) -> None:
+    if isinstance(names, type):
+        _set_attribute(names, name, value)
+    elif value is MISSING:
+        del names[name]
+    else:
+        names[name] = value
+
+
+def _set_content(cell: Any, _: str, value: Any) -> None:
+    _set_attribute(cell, "cell_contents", value)
+
+
+_WRITERS: dict[Any, Callable[[Any, str, Any], None]] = {
+    _attribute: _set_attribute, _global: _set_global, _content: _set_content,
+}  # fmt: skip
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is the same whenever it is made."""
+    if type(value) is tuple:
+        return all(map(_is_plain, value))
+    return type(value) in (*_BY_VALUE, float) or isinstance(value, np.generic) or value is MISSING
+
+
 def _variable(v: GlobalVariable | FreeVariable) -> Entry:
     if isinstance(v, GlobalVariable):
         return Entry(v.names, v.name, v.label, _global)
@@ -187,40 +241,89 @@ def _switch(t: Tensor, label: str) -> Entry:
 
 
 class Guards:
-    """What one recording found around it.
+    """What one recording finds around it, as it is before.
+
+    What the function sets itself is set again on each call. Where that cannot be done, as for a list that grows or a
+    parameter that is made anew, the recording is good for one call.
 
     Parameters
     ----------
     reach : Reach
-        What the function, its arguments, and the modules that it called lead to.
-    tensors : iterable of Tensor
-        Those that it used.
-    with_gradient : iterable of Tensor
-        Those for which it matters whether they have a gradient.
+        What the function and its arguments lead to.
     ignored : set
         Causes that are not guarded.
+
+    Attributes
+    ----------
+    changed : dict of cause to Entry
+        What the function reads, and sets itself.
+    left : list of Entry
+        What holds tensors now that had no value while it was recorded.
     """
 
-    def __init__(
-        self, reach: Reach, tensors: Iterable[Tensor], with_gradient: Iterable[Tensor], ignored: set[Cause],
-    ) -> None:  # fmt: skip
+    def __init__(self, reach: Reach, ignored: set[Cause]) -> None:
         self._verified = changes.last
-        self._codes, self._ignored = reach.codes, ignored
-        self._modules = [
-            (module, label, frozenset(name for name, _ in visible(module))) for label, module in reach.modules.values()
-        ]
-        listed = chain(
-            (Entry(m, name, f"{label}.{name}", _attribute, True) for m, label, own in self._modules for name in own),
-            map(_variable, reach.variables.values()),
-            (_switch(t, label) for label, t in reach.tensors),
-            (_switch(t, t.name or "a tensor") for t in tensors),
-            (Entry(t, "grad", f"{t.name or 'a tensor'}.grad", _had_gradient) for t in with_gradient),
-        )
+        self._reach, self._codes, self._ignored = reach, reach.codes, ignored
+        self._modules: dict[int, tuple[Observed, str, set[str]]] = {}
         self._entries: dict[Cause, Entry] = {}
-        for entry in listed:
-            if entry.cause not in ignored:
-                self._entries.setdefault(entry.cause, entry)
+        self.changed: dict[Cause, Entry] = {}
+        self._after: dict[Cause, Any] = {}
+        self.left: list[Entry] = []
+        self._take()
+
+    def meet(self, module: Observed) -> None:
+        """Look at a module that the function is about to call."""
+        if id(module) not in self._modules:
+            self._reach.follow([(getattr(module, "_name", None) or type(module).__name__, module)])
+            self._take()
+
+    def _take(self) -> None:
+        """Note what has been come to, as it is now; what was noted before stays."""
+        reach = self._reach
+        for label, module in islice(reach.modules.values(), len(self._modules), None):
+            names = {name for name, _ in visible(module)}
+            self._modules[id(module)] = module, label, names
+            for name in names:
+                self._note((id(module), name), Entry, module, name, f"{label}.{name}", _attribute, True)
+        for cause, variable in reach.variables.items():
+            self._note(cause, _variable, variable)
+        for label, t in reach.tensors:
+            self._note((id(t), "requires_grad"), _switch, t, label)
+
+    def _note(self, cause: Cause, make: Callable[..., Entry], *given: Any) -> None:
+        if cause not in self._entries and cause not in self._ignored:
+            self._entries[cause] = make(*given)
+
+    def settle(self, tensors: Iterable[Tensor], with_gradient: Iterable[Tensor]) -> None:
+        """Add what the recording has used, and find what it has changed.
+
+        Parameters
+        ----------
+        tensors : iterable of Tensor
+            Those that it used.
+        with_gradient : iterable of Tensor
+            Those for which it matters whether they have a gradient.
+        """
+        for t in tensors:
+            self._note((id(t), "requires_grad"), _switch, t, t.name or "a tensor")
+        for t in with_gradient:
+            self._note((id(t), "grad"), Entry, t, "grad", f"{t.name or 'a tensor'}.grad", _had_gradient)
+        for entry in list(self.differences()):
+            if entry.has_no_value():
+                self.left.append(entry)
+            if self.is_read(entry):
+                self.changed[entry.cause] = entry
+                self._after[entry.cause] = entry.read(entry.owner, entry.name)
+            else:
+                self._leave(entry)
+        del self._reach  # it keeps all alive that it has seen
         self._prepare()
+
+    def _leave(self, entry: Entry) -> None:
+        """Guard something not, as the function sets it and does not read it."""
+        self._entries.pop(entry.cause, None)
+        if id(entry.owner) in self._modules:
+            self._modules[id(entry.owner)][2].add(entry.name)
 
     def _prepare(self) -> None:
         """Gather what is looked at on each call."""
@@ -234,12 +337,20 @@ class Guards:
         """Whether all is as it was."""
         at = changes.last
         if self._verified == at and self._same_variables():
-            return True
-        for _ in self.differences():
+            return not self._is_spent()
+        if self._is_spent() or next(self.differences(), None) is not None:
             return False
         self._prepare()
         self._verified = at
         return True
+
+    def _is_spent(self) -> bool:
+        return bool(self.changed) and not all(_is_plain(self._after[cause]) for cause in self.changed)
+
+    def set_again(self) -> None:
+        """Set what the function sets."""
+        for cause, entry in self.changed.items():
+            _WRITERS[entry.read](entry.owner, entry.name, self._after[cause])
 
     def _same_variables(self) -> bool:
         try:
@@ -260,12 +371,16 @@ class Guards:
                 return False
         return True
 
+    def causes(self) -> list[Entry]:
+        """Why another recording is needed."""
+        return list(self.differences()) or list(self.changed.values())
+
     def differences(self) -> Iterator[Entry]:
         """What is not as it was."""
         for entry in self._entries.values():
             if entry.differs():
                 yield entry
-        for module, label, names in self._modules:
+        for module, label, names in self._modules.values():
             for name, value in visible(module):
                 if name not in names and (id(module), name) not in self._ignored:
                     entry = Entry(module, name, f"{label}.{name}", _attribute, True)
@@ -273,12 +388,15 @@ class Guards:
                         yield entry
 
     def is_read(self, entry: Entry) -> bool:
-        """Whether any code may read it: that of the user's functions, or the methods of the module that has it."""
-        if not isinstance(entry.owner, Observed) or _is_trained(entry.value):
+        """Whether any code may need it: that of the user's functions, or methods of this package's.
+
+        What is set before it is read, in the same code, is not needed.
+        """
+        if not isinstance(entry.owner, Observed) or _is_trained(entry.held()):
             return True
-        kinds = [kind for kind in type(entry.owner).__mro__ if Observed not in kind.__bases__]
+        kinds = [k for k in type(entry.owner).__mro__ if is_foreign_class(k) and Observed not in k.__bases__]
         named = map(names_in, chain(self._codes, *map(_codes_of, kinds)))
-        return any(entry.name in names.read or names.may_read_any for names in named)
+        return any(entry.name in names.needed or names.may_need_any for names in named)
 
     def concern(self, changed: set[int]) -> bool:
         """Whether anything of these ids is guarded."""
@@ -286,6 +404,7 @@ class Guards:
 
     def forget(self, cause: Cause) -> None:
         """Look at something no more."""
+        self.changed.pop(cause, None)
         if self._entries.pop(cause, None) is not None:
             self._prepare()
 
@@ -295,7 +414,7 @@ def _is_trained(value: Any) -> bool:
     work, seen = [value], set[int]()
     while work:
         v = _opened(work.pop())
-        if isinstance(v, Observed) or (isinstance(v, Tensor) and v.requires_grad):
+        if isinstance(v, Observed) or (isinstance(v, Tensor) and v.requires_grad and v.is_leaf):
             return True
         if isinstance(v, _CONTAINERS) and id(v) not in seen:
             seen.add(id(v))

@@ -11,16 +11,15 @@ import numpy as np
 from ..errors import fail
 from ..tensor import Spec
 from .arguments import Call, Hole, Other
-from .serialize import VERSION
+from .serialize import MOST_DEPTH, VERSION
 
 __all__ = [
-    "DTYPES", "MOST_DEPTH", "array_of", "call_of", "fields_of", "parsed", "plain_of", "position_of", "spec_of",
-    "strings_of", "wrong",
+    "DTYPES", "array_of", "call_of", "fields_of", "parsed", "plain_of", "position_of", "spec_of", "strings_of", "wrong",
 ]  # fmt: skip
 
 DTYPES = {np.dtype(c).name: np.dtype(c) for c in "?bBhHiIqQfd"}
 NUMBERS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
-MOST_DEPTH, _MOST_AXES, _MOST_BYTES = 50, 32, 2**40
+_MOST_AXES, _MOST_BYTES = 32, 2**40
 
 
 def wrong(where: str, expected: str, got: Any) -> ValueError:

@@ -246,7 +246,7 @@ class Program:
     def _check_gradients(self) -> None:
         """Refuse to run where there are gradients from before and there were none when it was recorded, or none now."""
         had = {t.serial for t in self.recording.carried.values()}
-        for t in self.recording.watched[0]:
+        for t in self.recording.watched:
             if (t.grad is not None) != (t.serial in had):
                 raise fail(
                     GradientError, f"program: .grad of {describe(t)}",
@@ -306,7 +306,14 @@ class Program:
         """Where time goes, when the program is called with these arguments.
 
         Nothing is changed by it: parameters, the state of optimisers and generators are put back.
+
+        Raises
+        ------
+        ValueError
+            If it is not repeated once at least.
         """
+        if not isinstance(repeats, int | np.integer) or repeats < 1:
+            raise fail(ValueError, "profile: repeats", expected="1 or more", got=repr(repeats))
         arrays = self._call.arrays(args, kwargs, self.recording.placeholders, "profile")
         times = np.zeros(len(self.instructions), np.int64)
         workspace = self._workspace()

@@ -10,20 +10,24 @@ import dis
 import os
 import sys
 import sysconfig
-from collections import deque
+from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ..changes import Observed
 from ..tensor import Tensor
 
-__all__ = ["MISSING", "MOST", "FreeVariable", "GlobalVariable", "Reach", "content", "names_in", "visible"]
+__all__ = [
+    "MISSING", "MOST", "FreeVariable", "GlobalVariable", "Reach", "content", "is_foreign_class", "names_in", "slot_of",
+    "visible",
+]  # fmt: skip
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 MOST = 1000  # a longer container holds data
@@ -38,6 +42,7 @@ _FOREIGN = tuple(
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS",
           "LOAD_FROM_DICT_OR_DEREF"}  # fmt: skip
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
+_JUMPS = {*dis.hasjrel, *dis.hasjabs}
 _HOOKS = ("forward", "initial_state")
 _CALLED_BY_NOBODY = ("__init__", "__annotate_func__")  # unless a class is called, or asked for its annotations
 _NAME = __name__.partition(".")[0] + "."
@@ -63,7 +68,7 @@ class FreeVariable:
 
 @dataclass(slots=True)
 class Reach:
-    """All that was come to; see :meth:`from_`.
+    """All that was come to; see :meth:`follow`.
 
     Attributes
     ----------
@@ -87,20 +92,17 @@ class Reach:
     _classes: set[type] = field(default_factory=set)
     _work: deque[tuple[str, Any, bool]] = field(default_factory=deque)
 
-    @staticmethod
-    def from_(*roots: Iterable[tuple[str, Any]]) -> Reach:
-        """What these values, with labels for messages, lead to; what is come to first gives the label."""
-        reach = Reach()
-        for group in roots:
-            reach._add(group)
-            while reach._work:
-                label, value, through = reach._work.popleft()
-                if id(value) not in reach._seen:
-                    reach._seen[id(value)] = value
-                    reach._visit(label, value, through)
-        for _, module in reach.modules.values():
-            reach._class_attributes(type(module))
-        return reach
+    def follow(self, roots: Iterable[tuple[str, Any]]) -> Reach:
+        """Add what these values, with labels for messages, lead to; what is come to first gives the label."""
+        self._add(roots)
+        while self._work:
+            label, value, through = self._work.popleft()
+            if id(value) not in self._seen:
+                self._seen[id(value)] = value
+                self._visit(label, value, through)
+        for _, module in self.modules.values():
+            self._class_attributes(type(module))
+        return self
 
     def _add(self, values: Iterable[tuple[str, Any]], through: bool = True) -> None:
         self._work.extend((label, value, through) for label, value in values)
@@ -120,6 +122,8 @@ class Reach:
             self._method(value)
         elif isinstance(value, list | tuple | deque | dict | set | frozenset):
             self._add(_parts(label, value), through)
+        elif isinstance(value, UserList | UserDict | MappingProxyType):
+            self._add(_parts(label, getattr(value, "data", value)), through)
         elif isinstance(value, partial):
             self._add([(label, value.func), *_parts(label, value.args), *value.keywords.items()])
         elif isinstance(value, property):
@@ -134,10 +138,10 @@ class Reach:
 
     def _object(self, label: str, value: Any, through: bool) -> None:
         """Methods of an object of the user's, and what it holds, but not what is held by that."""
-        held = getattr(value, "__dict__", None) or {}
+        held = attributes(value)
         if "__wrapped__" in held:
             self._add([(label, held["__wrapped__"])])
-        elif not _is_foreign_class(type(value)):
+        elif not is_foreign_class(type(value)):
             self._class(type(value))
             if through:
                 self._add(((f"{label}.{name}", v) for name, v in held.items()), through=False)
@@ -145,14 +149,13 @@ class Reach:
     def _method(self, method: MethodType) -> None:
         owner = method.__self__
         self._add([("self", owner), ("", method.__func__)])
-        if not isinstance(owner, Observed | type) and _is_foreign_class(type(owner)):
-            held = getattr(owner, "__dict__", None) or {}
-            self._add(((name.lstrip("_"), v) for name, v in held.items()), through=False)
+        if not isinstance(owner, Observed | type) and is_foreign_class(type(owner)):
+            self._add(((name.lstrip("_"), v) for name, v in attributes(owner).items()), through=False)
 
     def _class(self, kind: type) -> None:
         """What a user's class defines: what is called by no name that is seen here, and, once it is named, the rest."""
         for base in kind.__mro__:
-            if base in self._classes or _is_foreign_class(base):
+            if base in self._classes or is_foreign_class(base):
                 continue
             self._classes.add(base)
             for name, value in vars(base).items():
@@ -165,7 +168,7 @@ class Reach:
     def _class_attributes(self, kind: type) -> None:
         """Plain values that a user's class gives to all its modules, where some code names them."""
         for base in kind.__mro__:
-            for name, value in () if _is_foreign_class(base) else vars(base).items():
+            for name, value in () if is_foreign_class(base) else vars(base).items():
                 if name in self.read and not name.startswith("__") and not hasattr(type(value), "__get__"):
                     self._variable(base, GlobalVariable(base, name, f"{base.__name__}.{name}"))
 
@@ -218,14 +221,41 @@ def _parts(label: str, value: Any) -> Iterable[tuple[str, Any]]:
     """What is in a container, unless it holds data."""
     if len(value) > MOST:
         return ()
-    if isinstance(value, dict):
-        return [(f"{label}.{k}", v) for k, v in value.items()]
+    if isinstance(value, dict | MappingProxyType):
+        return [*((f"{label}.{k}", v) for k, v in value.items()), *((label, k) for k in value)]
     return _numbered(label, value)
 
 
 def visible(module: Observed) -> Iterator[tuple[str, Any]]:
     """The attributes of a module that may change what it computes."""
-    return ((name, value) for name, value in list(vars(module).items()) if name not in HIDDEN)
+    return ((name, value) for name, value in list(attributes(module).items()) if name not in HIDDEN)
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """What an object holds itself, also in slots."""
+    own: dict[str, Any] = getattr(value, "__dict__", None) or {}
+    slots = _slots(type(value))
+    return {**own, **{name: v for name in slots if (v := slot_of(value, name)) is not MISSING}} if slots else own
+
+
+def _slots(kind: type) -> list[str]:
+    """Those of the user's classes."""
+    found = _known_slots.get(kind)
+    if found is None:
+        kinds = [k for k in reversed(kind.__mro__) if not is_foreign_class(k)]
+        found = [name for k in kinds for name, v in vars(k).items() if isinstance(v, MemberDescriptorType)]
+        _known_slots[kind] = found
+    return found
+
+
+_known_slots: WeakKeyDictionary[type, list[str]] = WeakKeyDictionary()
+
+
+def slot_of(value: Any, name: str) -> Any:
+    try:
+        return object.__getattribute__(value, name)
+    except AttributeError:
+        return MISSING
 
 
 def content(cell: CellType) -> Any:
@@ -248,13 +278,16 @@ class Names:
         Variables from outside, each with the attributes that are taken of it.
     read : set of str
         Attributes that are read, and texts, which may be names for ``getattr``.
+    needed : set of str
+        Those of them that may be read before the same code has set them.
     """
 
     chains: frozenset[tuple[str, ...]]
     read: frozenset[str]
+    needed: frozenset[str]
 
     @property
-    def may_read_any(self) -> bool:
+    def may_need_any(self) -> bool:
         """Whether it may read attributes by names that it makes."""
         return not self.read.isdisjoint(_ANY) or any(chain[0] in _ANY for chain in self.chains)
 
@@ -264,27 +297,52 @@ def names_in(code: CodeType) -> Names:
     """What a code names, with the functions defined in it."""
     chains: set[tuple[str, ...]] = set()
     read: set[str] = set()
+    needed: set[str] = set()
     work = [code]
     while work:
         inner = work.pop()
-        _add_names(inner, chains, read)
-        read.update(c for c in inner.co_consts if isinstance(c, str))
+        instructions = list(dis.get_instructions(inner))
+        _add_chains(instructions, chains)
+        loads, needs = _attributes(inner, instructions)
+        texts = {c for c in inner.co_consts if isinstance(c, str)}
+        read |= loads | texts
+        needed |= needs | texts
         work += [c for c in inner.co_consts if isinstance(c, CodeType)]
-    return Names(frozenset(chains), frozenset(read))
+    return Names(frozenset(chains), frozenset(read), frozenset(needed))
 
 
-def _add_names(code: CodeType, chains: set[tuple[str, ...]], read: set[str]) -> None:
+def _add_chains(instructions: list[dis.Instruction], chains: set[tuple[str, ...]]) -> None:
     chain: tuple[str, ...] = ()
-    for instruction in dis.get_instructions(code):
+    for instruction in instructions:
         kind, name = instruction.opname, instruction.argval
-        if kind in _ATTRIBUTES:
-            read.add(name)
         if chain and kind in _ATTRIBUTES:
             chain = (*chain, name)
             continue
         if chain:
             chains.add(chain)
         chain = (name,) if kind in _LOADS else ()
+
+
+def _attributes(code: CodeType, instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]:
+    """Attributes that are read, and those of them that are not surely set before, as attributes of ``self``."""
+    read: set[str] = set()
+    needed: set[str] = set()
+    stored: set[str] = set()
+    straight = not code.co_exceptiontable  # no instruction before this one is left out
+    own = code.co_varnames[:1] if code.co_argcount else ()
+    owner: Any = None  # the variable whose attribute is meant
+    for instruction in instructions:
+        kind, name = instruction.opname, instruction.argval
+        of_self = owner in own
+        if kind in _ATTRIBUTES or kind == "DELETE_ATTR":
+            read.add(name)
+            if not (of_self and name in stored):
+                needed.add(name)
+        elif kind == "STORE_ATTR" and of_self and straight:
+            stored.add(name)
+        straight = straight and instruction.opcode not in _JUMPS
+        owner = (name[-1] if isinstance(name, tuple) else name) if "LOAD_FAST" in kind else None
+    return read, needed
 
 
 @lru_cache(4096)
@@ -304,5 +362,5 @@ def _is_hook(kind: type, name: str) -> bool:
     return name in _HOOKS or any(name in vars(base) for base in kind.__mro__ if base.__module__.startswith(_NAME))
 
 
-def _is_foreign_class(kind: type) -> bool:
+def is_foreign_class(kind: type) -> bool:
     return kind.__module__ == "builtins" or _is_foreign_module(sys.modules.get(kind.__module__))

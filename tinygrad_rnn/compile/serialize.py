@@ -18,9 +18,10 @@ from .arguments import Call, Hole, Other
 from .capture import Recording
 from .internal import CHANGES, CHANGING, RANGE_CHECK
 
-__all__ = ["LEAVES", "RECORDED", "VERSION", "is_known", "kind_of", "named_tensors", "recording_to_json"]
+__all__ = ["LEAVES", "MOST_DEPTH", "RECORDED", "VERSION", "is_known", "kind_of", "named_tensors", "recording_to_json"]
 
 VERSION = 2
+MOST_DEPTH = 50  # levels of arguments, results and parameters that are read again
 LEAVES = {op.name: op for op in (CONSTANT, LITERAL, PARAMETER, PLACEHOLDER)}
 RECORDED = {op.name: op for op in (*CHANGING, RANGE_CHECK)}  # beside those of the registry
 
@@ -53,7 +54,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
     graph = Graph([*recording.roots, *last, *recording.drawn, *ranges], recording.placeholders)
     position = {t.serial: k for k, t in enumerate(graph.nodes)}
     tensors = [*recording.bound.values(), *recording.carried.values(), *recording.left, *recording.cleared]
-    tensors += [*recording.written, *recording.watched[0]]
+    tensors += [*recording.written, *recording.watched]
     names = {t.serial: t.name for t in tensors} | {t.serial: name for name, t in named_tensors(given).items()}
     _check_names(tensors, names)
     writer = _Writer(names, recording.optimizers)
@@ -74,7 +75,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         "left": [[position[root.serial], names[t.serial]]
                  for root, t in zip(recording.roots[recording.results :], recording.left, strict=True)],
         "cleared": [names[t.serial] for t in recording.cleared],
-        "asked": [names[t.serial] for t in recording.watched[0]],
+        "asked": [names[t.serial] for t in recording.watched],
         "last": position[recording.last.serial] if recording.last is not None else None,
         "drawn": [position[t.serial] for t in recording.drawn],
         "ranges": [position[t.serial] for t in ranges],
@@ -180,14 +181,19 @@ def _form(form: Any) -> Any:
     return form if form is None else Hole(form)
 
 
-def _written(value: Any) -> Any:
+def _written(value: Any, depth: int = 0) -> Any:
     """Arguments or results in JSON's terms."""
+    if depth > MOST_DEPTH:
+        raise fail(
+            ValueError, "to_json: the nesting of arguments and results", expected=f"at most {MOST_DEPTH} levels",
+            got="more",
+        )  # fmt: skip
     if isinstance(value, Hole):
         return {"array": value.number}
     if isinstance(value, Other):
         return {"other": value.kind}
     if isinstance(value, dict):
-        return {"dict": [[_number(k), _written(v)] for k, v in value.items()]}
+        return {"dict": [[_number(k), _written(v, depth + 1)] for k, v in value.items()]}
     if isinstance(value, tuple | list):
-        return {"list" if isinstance(value, list) else "tuple": [_written(v) for v in value]}
+        return {"list" if isinstance(value, list) else "tuple": [_written(v, depth + 1) for v in value]}
     return _number(value)

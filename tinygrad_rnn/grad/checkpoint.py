@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, StaleError, fail
+from ..errors import DTypeError, GeneratorError, StaleError, fail
+from ..generators import Random, found_around, spawned_by
 from ..graph import compute, reach
 from ..ops.random import witnessed
 from ..ops.shape import concatenate, flatten, reshape
@@ -26,8 +27,9 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Make a version of `fn` whose intermediate results are not kept but computed again in the backward pass.
 
     Memory falls to the inputs and outputs; time grows by one more forward pass. Gradients of every order are the same,
-    and so are those of the parameters that `fn` uses. Random operations draw the same numbers again, and modules are in
-    the mode that they were in, training or not; in a compiled function their numbers are kept.
+    and so are those of the parameters that `fn` uses. Random operations, and generators that `fn` finds around it, draw
+    the same numbers again, and modules are in the mode that they were in, training or not; in a compiled function the
+    numbers of operations are kept.
 
     Parameters
     ----------
@@ -48,16 +50,24 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     (0, [0.6398079991340637])
     """
 
+    @cache
+    def around() -> list[Random]:
+        return list(found_around(fn).values())
+
     @wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        return _run(fn, args, kwargs) if current().recording else fn(*args, **kwargs)
+        if not current().recording:
+            return fn(*args, **kwargs)
+        return _run(fn, args, kwargs, [*around(), *found_around(*args, *kwargs.values()).values()])
 
     return run
 
 
-def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], around: list[Random]) -> Any:
     start = now()
-    with witnessed() as draws, _modes_noted() as modes:
+    with witnessed() as draws, _without_spawning(around), _modes_noted() as modes:
+        for generator in around:
+            draws.note(generator)
         result = fn(*args, **kwargs)
     outputs = _outputs(result)
     effects = current().tracing
@@ -104,6 +114,17 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
     if isinstance(result, Tensor):
         return parts[0]
     return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+
+
+@contextmanager
+def _without_spawning(generators: list[Random]) -> Iterator[None]:
+    before = [spawned_by(g) for g in generators]
+    yield
+    if [spawned_by(g) for g in generators] != before:
+        raise fail(
+            GeneratorError, "checkpoint: the function spawns generators, and others when it is computed again",
+            expected="draws from those that are there before", hint="spawn outside of the function",
+        )  # fmt: skip
 
 
 def _outputs(result: Any) -> list[Tensor]:

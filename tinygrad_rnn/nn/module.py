@@ -194,7 +194,7 @@ def entered(called: Any, name: str | None = None) -> using:
     """
     effects = current().tracing
     if effects is not None and isinstance(called, Module):
-        effects.modules[id(called)] = called
+        effects.enter(called)
     modes = modes_seen.get()
     if modes is not None and isinstance(called, Module):
         modes.setdefault(id(called), (called, called.training))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
+from ..generators import Random, put_back, state_of
 from ..scope import current
 from ..tensor import DEFAULT_FLOAT, Op, Spec, Tensor, describe, record
 from .core import apply, as_float, as_tensor, cast, check_dtype, define, refused, result_dtype
@@ -33,22 +34,23 @@ class Draws:
     """Generators that were drawn from, each with its state before the first draw."""
 
     def __init__(self) -> None:
-        self.before: dict[int, tuple[np.random.Generator, Any]] = {}
+        self.before: dict[int, tuple[Random, Any]] = {}
 
-    def note(self, generator: np.random.Generator) -> None:
-        self.before.setdefault(id(generator), (generator, generator.bit_generator.state))
+    def note(self, generator: Random) -> None:
+        if id(generator) not in self.before:
+            self.before[id(generator)] = generator, state_of(generator)
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
         """Draw the same numbers again within the block; the generators then go on where they were."""
-        now = [(g, g.bit_generator.state) for g, _ in self.before.values()]
+        now = [(g, state_of(g)) for g, _ in self.before.values()]
         try:
             for generator, state in self.before.values():
-                generator.bit_generator.state = state
+                put_back(generator, state)
             yield
         finally:
             for generator, state in now:
-                generator.bit_generator.state = state
+                put_back(generator, state)
 
 
 _witness: ContextVar[Draws | None] = ContextVar("tinygrad_rnn_draws", default=None)

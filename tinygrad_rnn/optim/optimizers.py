@@ -151,6 +151,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the state, to be saved, and loaded into an optimiser of the same kind over the same parameters."""
+        _check_not_recorded("state_dict")
         arrays = {
             f"{k}.{slot}": array.copy()
             for k, state in enumerate(self.state)
@@ -169,8 +170,10 @@ class Optimizer:
         ShapeError, DTypeError
             If a shape differs, or a dtype is of another kind.
         TypeError, ValueError
-            If it is no mapping; if an entry cannot be read or does not fit into the dtype, or a count is negative.
+            If it is no mapping; if an entry cannot be read or does not fit into the dtype, or a count is negative;
+            and while a function is recorded, as no later call would do it.
         """
+        _check_not_recorded("load_state_dict")
         own, given = self.state_dict(), read_state("load_state_dict", state)
         if own.keys() != given.keys():
             difference = sorted(own.keys() ^ given.keys(), key=str)
@@ -183,6 +186,14 @@ class Optimizer:
                 raise fail(ValueError, f"load_state_dict: '{name}'", expected="0 or more", got=str(new[name]))
         self.step_count, self.update_counts = int(new["step_count"]), new["update_counts"].tolist()
         self.state[:] = [[new[f"{k}.{slot}"] for slot in self.slots] for k in range(len(self.parameters))]
+
+
+def _check_not_recorded(name: str) -> None:
+    if current().tracing is not None:
+        raise fail(
+            TypeError, f"{name}: the state of an optimiser, while a function is recorded",
+            got="what would happen once, and on no later call", hint=f"call {name} outside of the function",
+        )  # fmt: skip
 
 
 class SGD(Optimizer):
