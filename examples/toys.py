@@ -74,7 +74,7 @@ def remembered(cell: str, steps: int, updates: int, seed: int) -> float:
     generator = np.random.default_rng(seed)
     model = nn.ManyToOne(1, 16, 2, cell=cell, generator=generator)
     if cell == "lstm":
-        model.layers = nn.Recurrent(nn.LSTMCell(1, 16, forget_bias=6.0, generator=generator))
+        model.recurrent = nn.Recurrent(nn.LSTMCell(1, 16, forget_bias=6.0, generator=generator))
     batches = Batches(first_bits(64 * updates, steps, generator), batch_size=64)
     tg.fit(model, batches, optimizer=optim.Adam(model, 0.003), clip=1.0, progress=False)
     test = Batches(first_bits(1000, steps, generator), batch_size=500)

@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
@@ -23,7 +23,9 @@ import numpy as np
 from .errors import GeneratorError, fail
 from .tensor import Op, Spec, Tensor
 
-__all__ = ["Random", "check_made", "found_around", "made_of_a_seed", "put_back", "spawned_by", "state_of", "unmoved"]
+__all__ = [
+    "Random", "check_made", "found_around", "made_of_a_seed", "moved_since", "put_back", "spawned_by", "state_of", "unmoved",
+]  # fmt: skip
 
 Random = (
     np.random.Generator | np.random.RandomState | random.Random | np.random.BitGenerator | np.random.SeedSequence
@@ -52,9 +54,8 @@ def unmoved(name: str, fn: Any, *given: Any) -> Iterator[None]:
         If NumPy's or Python's global generator has moved, or one that the function finds around it.
     """
     around = found_around(fn, *given)
-    before = [(where, g, _watched(g)) for where, g in around.items()]
+    before = _states(around)
     reached = {id(g) for g in around.values()}
-    before += [(where, g, _watched(g)) for where, g in GLOBAL.items() if id(g) not in reached]
     alone = threading.active_count() == 1
     yield
     alone = alone and threading.active_count() == 1
@@ -67,6 +68,30 @@ def unmoved(name: str, fn: Any, *given: Any) -> Iterator[None]:
                 hint="draw with tg.random, as tg.random.normal(shape, generator=rng); draw what is to stay the same, "
                 "and spawn other generators, outside of the function",
             )  # fmt: skip
+
+
+def moved_since(*given: Any) -> Callable[[], bool]:
+    """Tells whether a generator has moved since, of those that functions find around them, or a global one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn.generators import moved_since
+    >>> rng = np.random.default_rng(0)
+    >>> has_drawn = moved_since(lambda: rng.normal())
+    >>> before, _ = has_drawn(), rng.normal()
+    >>> before, has_drawn()
+    (False, True)
+    """
+    before = _states(found_around(*given)) if given else []
+    return lambda: any(_watched(g) != state for _, g, state in before)
+
+
+def _states(around: dict[str, Random]) -> list[tuple[str, Random, Any]]:
+    """Generators and the global ones, each once, by where they are and with their states."""
+    reached = {id(g) for g in around.values()}
+    every = [*around.items(), *((where, g) for where, g in GLOBAL.items() if id(g) not in reached)]
+    return [(where, g, _watched(g)) for where, g in every]
 
 
 def check_made(name: str, codes: Iterable[CodeType], drawn: Sequence[Tensor], fn: Any, *given: Any) -> None:

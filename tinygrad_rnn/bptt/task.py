@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..nn.cell import Cell
 from ..nn.cells import GRUCell, LSTMCell, RNNCell
 from ..nn.init import Seed, generator_of
 
@@ -67,7 +68,8 @@ def remedies(features: int = 1, hidden: int = 32, length: int = 100, *, generato
         ``rnn``: tanh. ``orthogonal``: tanh, recurrent weights orthogonal at first (Saxe et al., 2014). ``relu``:
         another activation, recurrent weights the identity at first (Le, Jaitly and Hinton, 2015). ``leaky``: units that
         take a share ``1 / length`` of what is new. ``skip``: connections over a tenth of the length. ``lstm`` and
-        ``gru``: gates, with biases that keep the state for `length` steps at first (Tallec and Ollivier, 2018).
+        ``gru``: gates, with biases that keep the state for T = `length` steps at first (Tallec and Ollivier, 2018):
+        log T for the forget gate and -log T for the input gate, -log T for the update gate.
 
     Examples
     --------
@@ -79,17 +81,23 @@ def remedies(features: int = 1, hidden: int = 32, length: int = 100, *, generato
     sizes = (features, hidden)
     relu = RNNCell(*sizes, activation="relu", **options)
     relu.W_h.assign(np.eye(hidden))
-    gru = GRUCell(*sizes, **options)
-    assert gru.b is not None
-    bias = gru.b.numpy().copy()
-    bias[hidden : 2 * hidden] = -np.log(length)
-    gru.b.assign(bias)
+    lasting = float(np.log(length))
+    gru = _biased(GRUCell(*sizes, **options), "z", -lasting)
     return {
         "rnn": RNNCell(*sizes, **options),
         "orthogonal": RNNCell(*sizes, recurrent_init="orthogonal", **options),
         "relu": relu,
         "leaky": RNNCell(*sizes, leak=1 / length, **options),
         "skip": RNNCell(*sizes, skip=max(2, length // 10), **options),
-        "lstm": LSTMCell(*sizes, forget_bias=float(np.log(length)), **options),
+        "lstm": _biased(LSTMCell(*sizes, forget_bias=lasting, **options), "i", -lasting),
         "gru": gru,
     }
+
+
+def _biased(cell: Cell, gate: str, value: float) -> Cell:
+    """The cell, with this bias of one gate."""
+    assert cell.b is not None
+    bias = cell.b.numpy().copy()
+    bias.reshape(len(cell.names), -1)[cell.names.index(gate)] = value
+    cell.b.assign(bias)
+    return cell

@@ -25,6 +25,7 @@ from ..graph import flattened, rebuilt
 from ..ops.core import as_array
 from ..scope import current
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
+from ..unreached import complaint, unreached, warn
 from .arguments import Call, is_array, repeated
 from .capture import Recording, capture
 from .guards import Cause, Entry, Guards, Same
@@ -124,6 +125,7 @@ class _Cache:
         self.causes: dict[Any, Counter[Cause]] = {}  # how many programs were recorded because of what, by key
         self.warned: set[Cause] = set()
         self.warned_of_left: set[Cause] = set()
+        self.reached: set[int] = set()  # serial numbers of parameters that are trained, or of which it was said
         self.ignored: dict[Cause, Any] = {}  # what is not guarded, and what holds it
         self.dropped = 0
 
@@ -184,7 +186,9 @@ class Compiled:
     ([2.0, 2.0], 1)
     """
 
-    def __init__(self, fn: Callable[..., Any], max_programs: int = 16, memory: str | None = None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], max_programs: int = 16, memory: str | None = None, tells: bool = True
+    ) -> None:
         if not callable(fn) and not isinstance(fn, classmethod):
             raise TypeError(f"compile: expected a function, got {type(fn).__name__}")
         if max_programs < 1:
@@ -192,6 +196,7 @@ class Compiled:
         update_wrapper(self, fn, updated=())
         self._fn: Any = fn
         self._max_programs, self._memory = max_programs, memory
+        self._tells = tells  # of parameters that the loss does not reach
         self._ordered = _takes_any_name(fn)
         self._owner: type | None = None  # the class whose method it is
         self._cache, self._objects = _Cache(), _Objects()
@@ -247,6 +252,8 @@ class Compiled:
         with seen_elsewhere() as changed:
             causes = cache.causes_of(key)
             recorded = self._recorded(key, args, kwargs, arrays)
+        if self._tells:
+            self._tell_unreached(recorded.program.recording)
         cache.count(key, causes)
         if recorded.guards.concern(changed):
             return recorded  # good for this call; of the next it is not known which state it was recorded in
@@ -260,6 +267,16 @@ class Compiled:
         if len(cache.order) > self._max_programs:
             self._drop()
         return recorded
+
+    def _tell_unreached(self, recording: Recording) -> None:
+        """Warn once of parameters that an optimiser of the function holds and no program has a gradient for."""
+        known = self._cache.reached
+        known |= {t.serial for t in recording.written}
+        missing = unreached(recording.optimizers, known)
+        if missing:
+            name = getattr(self._fn, "__qualname__", type(self._fn).__name__)
+            warn(complaint(RuntimeWarning, f"compile, {name}", missing, recording.watched[1]))
+            known |= {p.serial for p in missing}
 
     def _often(self, entry: Entry, idle: str | None) -> None:
         """Warn of what changes again and again; guard it no more if the function, as `idle` says, has no use for it."""
@@ -378,7 +395,7 @@ class Compiled:
         return copy
 
     def __reduce__(self) -> Any:
-        return Compiled, (self._fn, self._max_programs, self._memory)
+        return Compiled, (self._fn, self._max_programs, self._memory, self._tells)
 
     def __repr__(self) -> str:
         name = getattr(self._fn, "__qualname__", type(self._fn).__name__)

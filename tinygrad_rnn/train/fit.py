@@ -51,6 +51,7 @@ def fit(
     generators: Sequence[np.random.Generator] = (),
     compile: bool = True,
     progress: bool = True,
+    strict: bool = False,
 ) -> History:
     """Train a model.
 
@@ -105,6 +106,10 @@ def fit(
         Make one program of the training step for each shape of batches.
     progress : bool
         Show a progress bar with loss, rate, and time left.
+    strict : bool
+        Raise where there would be a warning: at the first update, of parameters that the optimiser holds and the loss
+        does not reach, frozen ones apart. Where the step is not compiled and draws random numbers, so that it may leave
+        out other parts each time, after the first epoch, of those that none of its updates reaches.
 
     Returns
     -------
@@ -115,6 +120,8 @@ def fit(
     ------
     AnomalyError
         If a loss is NaN or infinite. No checkpoint is written then.
+    DisconnectedError
+        With `strict`, if the loss does not reach a parameter.
     KeyboardInterrupt
         After Ctrl-C, when the update under way is done and the checkpoint is written. A second one does not wait.
 
@@ -141,7 +148,7 @@ def fit(
         raise fail(ValueError, "fit: metrics, keep_best and patience look at a validation set", hint="pass validation=")
     optimizer = Adam(model, 1e-3) if optimizer is None else optimizer
     trainer = _Trainer(
-        model, source, optimizer, Step(model, optimizer, loss, clip, compile, accumulate), accumulate,
+        model, source, optimizer, Step(model, optimizer, loss, clip, compile, accumulate, strict), accumulate,
         evaluator=None if validation is None else Evaluator(model, loss, metrics, compile),
         validation=validation,
         judge=_Judge(monitor, mode, patience),
@@ -219,6 +226,7 @@ class _Trainer:
         run.history.losses.append(loss)
         run.history.rates.append(rate)
         if ends_epoch:
+            self.step.reached.end()
             run.epoch, run.state = run.epoch + 1, None
 
     def _look(self, ends_epoch: bool, epochs: int) -> None:

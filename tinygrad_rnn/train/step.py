@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..compile import compile as compiled
+from ..compile import Compiled
 from ..errors import fail
 from ..nn.module import Module
 from ..nn.state import mapped_state
 from ..optim import Optimizer, clip_grad_norm
 from ..settings import check_number
 from ..tensor import Tensor
+from .reached import Reached
 
 __all__ = ["Clip", "LossFunction", "Step", "loss_and_state", "loss_of", "started_state"]
 
@@ -68,15 +69,22 @@ class Step:
     compile : bool
     accumulate : int
         Whether there are batches to gather; then gradients are added up in ``.grad``.
+    strict : bool
+        Raise where the first update does not reach a parameter.
+
+    Attributes
+    ----------
+    reached : Reached
     """
 
     def __init__(
         self, model: Module, optimizer: Optimizer, loss: LossFunction | None, clip: Clip | None, compile: bool,
-        accumulate: int,
+        accumulate: int, strict: bool,
     ) -> None:  # fmt: skip
         self._model, self._optimizer, self._clip = model, optimizer, _clipping(clip)
         self._loss = loss_of(model, loss)
-        wrapped = (lambda fn: compiled(fn, max_programs=64)) if compile else (lambda fn: fn)
+        self.reached = Reached(model, optimizer, strict, [] if compile else [self._loss, model, loss])
+        wrapped = (lambda fn: Compiled(fn, max_programs=64, tells=False)) if compile else (lambda fn: fn)
         self._whole = wrapped(self._updated)
         self._gathered, self._finish = wrapped(self._added), wrapped(self._finished)
         self._accumulate = accumulate
@@ -98,8 +106,7 @@ class Step:
         self._optimizer.zero_grad()
         loss, state = loss_and_state(self._loss(batch, state))
         loss.backward()
-        self._clip(self._model)
-        self._optimizer.step()
+        self._apply()
         return loss.detach(), _detached(state)
 
     def _added(self, batch: Any, state: Any, share: Any) -> tuple[Tensor, Any]:
@@ -108,9 +115,14 @@ class Step:
         return loss.detach(), _detached(state)
 
     def _finished(self) -> None:
+        self._apply()
+        self._optimizer.zero_grad()
+
+    def _apply(self) -> None:
+        """Change the parameters by the gradients that are there."""
+        self.reached.look()
         self._clip(self._model)
         self._optimizer.step()
-        self._optimizer.zero_grad()
 
 
 def _clipping(clip: Clip | None) -> Callable[[Module], Any]:
