@@ -1,9 +1,9 @@
 """Functions of one row, for loops made by ``loops.row_loop``: arrays in, results written into the last array.
 
 A row of length 1 stands for a number. The largest entry is subtracted before exponentials, so nothing overflows that
-need not, and its own exponential, 1, is kept apart from the sum of the others, which may be small against it. A row of
-nothing but minus infinities has no such entry and gives what the formula gives. Each pass over a row is one that
-becomes vector code: sums are added up in no particular order.
+need not, and its own exponential, 1, is kept apart from the sum of the others, which may be small against it. Of rows
+whose largest entry is infinite only those have a softmax in which plus infinity stands alone. Each pass over a row is
+one that becomes vector code: sums are added up in no particular order.
 
 The losses at the end are loops for programs (``native.py``), which check their targets themselves.
 """
@@ -19,7 +19,7 @@ from numba import types
 from .indexing import INDEX_OUT_OF_RANGE, note_fault
 from .loops import free, gathered, itemsize, moved, parallel, place, pointer, scatter, scratch
 from .native import Loop, native
-from .scalars import add, exp, log1p, maximum
+from .scalars import add, exp, log, log1p, maximum
 
 __all__ = [
     "checked_cross_entropy", "cross_entropy", "cross_entropy_softmax", "log_softmax", "logsumexp", "normalize",
@@ -40,10 +40,15 @@ def softmax(x, out):
 def log_softmax(x, out):
     """Each entry minus the log-sum-exp of the row."""
     peak = _largest(x)
-    shift = log1p(_others(x, peak))
-    for i in range(x.size):
-        out[i] = x[i] - peak - shift
-    parallel()
+    if peak - peak != 0:
+        others = _others_of_infinity(x, peak)
+        for i in range(x.size):
+            out[i] = log(others + (x[i] == peak))
+    else:
+        shift = log1p(_others(x, peak))
+        for i in range(x.size):
+            out[i] = x[i] - peak - shift
+        parallel()
 
 
 def cross_entropy(x, target, out):
@@ -53,7 +58,7 @@ def cross_entropy(x, target, out):
 
 def surplus(x, target, out):
     """Softmax of the row, less 1 at the index `target`: there, minus the sum of the others."""
-    _likelihoods(x, _largest(x), out)
+    _softmax(x, _largest(x), out)
     _subtract_one(out, target[0])
 
 
@@ -97,6 +102,15 @@ def _logsumexp(x):
 
 def _softmax(x, peak, out):
     """The softmax written into `out`; what :func:`_others` gives is returned."""
+    if peak - peak == 0:
+        return _finite_softmax(x, peak, out)
+    others = _others_of_infinity(x, peak)
+    for i in range(x.size):
+        out[i] = others + (x[i] == peak)
+    return others
+
+
+def _finite_softmax(x, peak, out):
     zero, one = x.dtype.type(0), x.dtype.type(1)
     total, ties = zero, -one
     for i in range(x.size):
@@ -122,18 +136,8 @@ def _cross_entropy_of(x, target):
     return _loss(others, peak, x[target])
 
 
-def _likelihoods(x, peak, out):
-    """The softmax, also where one entry alone is plus infinity: it has all of the probability."""
-    if peak - peak == 0:
-        return _softmax(x, peak, out)
-    others = _others_of_infinity(x, peak)
-    for i in range(x.size):
-        out[i] = others + (x[i] == peak)
-    return others
-
-
 def _others_of_infinity(x, peak):
-    """0 if one entry alone is plus infinity, else NaN."""
+    """0 if one entry alone is plus infinity, and so has all of the probability; else NaN."""
     ties = 0
     for i in range(x.size):
         ties += x[i] == peak
@@ -214,7 +218,7 @@ def _cross_entropy_softmax(args, dims, steps, data):
         out = pointer(args[2], i * steps[2], T)
         x, row = gathered(pointer(args[0], i * steps[0], T), steps[3], n, copied), place(out, steps[4], apart)
         entry, peak = x[at], _largest(numba.carray(x, n))
-        others = _likelihoods(numba.carray(x, n), peak, numba.carray(row, n))
+        others = _softmax(numba.carray(x, n), peak, numba.carray(row, n))
         scatter(out, steps[4], n, row)
         moved(out, n * steps[4])[0] = _loss(others, peak, entry)
     free(copied)
