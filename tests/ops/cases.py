@@ -109,6 +109,7 @@ UNARY: dict[str, tuple[Callable[..., Any], Callable[..., Sampler], bool]] = {  #
     "ceil": (np.ceil, spaced, False),
     "cos": (np.cos, normal, True),
     "erf": (special.erf, normal, True),
+    "erfc": (special.erfc, normal, False),
     "exp": (np.exp, normal, True),
     "expm1": (np.expm1, normal, True),
     "floor": (np.floor, spaced, False),

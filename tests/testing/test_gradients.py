@@ -46,7 +46,7 @@ def test_one_sided_slopes_tell_a_kink_from_a_curve():
 
 
 @pytest.mark.parametrize("fn", [
-    tg.tanh, tg.sigmoid, tg.softplus, tg.gelu, tg.erf, tg.expm1, lambda x: tg.log1p(x * x),
+    tg.tanh, tg.sigmoid, tg.softplus, tg.gelu, tg.erf, tg.erfc, tg.expm1, lambda x: tg.log1p(x * x),
     lambda x: tg.sqrt(x * x + 1), lambda x: tg.rsqrt(x * x + 1), lambda x: (x * x + 0.5) ** 1.5, lambda x: 1.5**x,
     lambda x: x**3, tg.softmax, tg.log_softmax, tg.logsumexp, tg.layer_norm,
     lambda x: tg.cross_entropy(x, np.array([1, 0])), lambda x: tg.einsum("ij,kj->ik", x, x),

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..ops.core import apply
-from ..ops.elementwise import add, multiply, subtract
+from ..ops.elementwise import add, multiply
 from ..ops.index import ASSEMBLE, INDEX, ONE_HOT, SLICE, result_shape
 from ..ops.linalg import MATMUL
 from ..ops.neural import CROSS_ENTROPY as LOSS
-from ..ops.neural import SOFTMAX
+from ..ops.neural import SURPLUS
 from ..ops.shape import BROADCAST, CONCATENATE, RESHAPE, STACK, TRANSPOSE, broadcast_to, reshape, stack
 from ..scope import Place
 from ..tensor import Op, Spec, Tensor, instead, leaf
@@ -352,41 +352,35 @@ OVER_TIME = [
 def _cross_entropies(rewriter: Rewriter) -> dict[int, Tensor]:
     """Loss and gradient of a softmax from one pass of exponentials."""
     losses = {(t.inputs[0].serial, t.inputs[1].serial): t for t in rewriter.nodes if t.op is LOSS}
+    packs: dict[tuple[int, ...], Tensor] = {}
     found: dict[int, Tensor] = {}
     for t in rewriter.nodes:
         parts = _surplus(t)
-        loss = losses.get(parts[:2]) if parts else None
-        if parts and loss is not None:
-            key = loss.serial
-            if key not in found:
-                packed = inside(loss, lambda loss=loss: apply(CROSS_ENTROPY_SOFTMAX, loss.inputs))
-                found[key] = inside(loss, lambda packed=packed: packed[..., -1])
-            packed = found[key].inputs[0]
-            found[t.serial] = inside(t, lambda t=t, packed=packed, g=parts[2], loss=loss: apply(
-                SOFTMAX_MINUS_ONEHOT, (packed[..., :-1], loss.inputs[1], _per_row(g, t))
-            ))  # fmt: skip
+        if parts is None:
+            continue
+        surplus, g = parts
+        key = tuple(i.serial for i in surplus.inputs)
+        first = losses.get(key, surplus)
+        if key not in packs:
+            packs[key] = inside(first, lambda of=surplus.inputs: apply(CROSS_ENTROPY_SOFTMAX, of))
+            if first is not surplus:
+                found[first.serial] = inside(first, lambda packed=packs[key]: packed[..., -1])
+        found[t.serial] = inside(t, lambda t=t, packed=packs[key], g=g, target=surplus.inputs[1]: apply(
+            SOFTMAX_MINUS_ONEHOT, (packed[..., :-1], target, _per_row(g, t))
+        ))  # fmt: skip
     return found
 
 
 def _surplus(t: Tensor) -> Any:
-    """``(logits, target, g)`` if a node is ``g * (softmax(logits) - one_hot(target))`` with one g for each row."""
-    if t.op is subtract.op:
-        return _difference(t, leaf(np.ones((), t.dtype)))
+    """``(surplus, g)`` if a node is the slope of a loss, times a g for each row."""
+    if t.op is SURPLUS:
+        return t, leaf(np.ones((), t.dtype))
     if t.op is not multiply.op:
         return None
     for g, rest in (t.inputs, t.inputs[::-1]):
-        if rest.op is subtract.op and (not g.ndim or g.shape[-1] == 1 or _row_constant(g)):
-            found = _difference(rest, g)
-            if found and rest.shape == t.shape:
-                return found
-    return None
-
-
-def _difference(t: Tensor, g: Tensor) -> Any:
-    p, hot = t.inputs
-    last = p.op is SOFTMAX and p.params["axis"] == p.ndim - 1
-    if last and hot.op is ONE_HOT and hot.shape == p.shape:
-        return p.inputs[0].serial, hot.inputs[0].serial, g
+        per_row = not g.ndim or g.shape[-1] == 1 or _row_constant(g)
+        if rest.op is SURPLUS and per_row and rest.shape == t.shape:
+            return rest, g
     return None
 
 

@@ -11,6 +11,7 @@ from ..effects import Assignment, Check, Update
 from ..ops.checks import RANGE_CHECK
 from ..ops.core import quiet, registry
 from ..ops.index import ARRAY, add_at
+from ..ops.neural import CROSS_ENTROPY, SURPLUS
 from ..tensor import Op, Spec
 
 __all__ = [
@@ -89,13 +90,10 @@ CONTRACT = _internal(
 
 
 def _cross_entropy_softmax(x: np.ndarray, target: np.ndarray) -> np.ndarray:
-    rows, flat = x.reshape(-1, x.shape[-1]), _rows(target.reshape(-1), x.shape[-1], False, "cross_entropy")
-    peak = rows.max(1, keepdims=True)
-    powers = np.exp(rows - peak)
-    total = powers.sum(1, keepdims=True)
-    whole = np.where(np.isfinite(peak), np.log(total) + peak, peak)
-    loss = whole - rows[np.arange(len(rows)), flat][:, None]
-    return np.concatenate([powers / total, loss], 1).reshape(*x.shape[:-1], x.shape[-1] + 1)
+    _rows(target, x.shape[-1], False, "cross_entropy")
+    loss, surplus = (op.run(x, target) for op in (CROSS_ENTROPY, SURPLUS))
+    hot = np.arange(x.shape[-1]) == target[..., None]
+    return np.concatenate([np.where(hot, 1 + surplus, surplus), np.asarray(loss)[..., None]], -1)
 
 
 CROSS_ENTROPY_SOFTMAX = _internal(
@@ -107,10 +105,9 @@ CROSS_ENTROPY_SOFTMAX = _internal(
 
 
 def _softmax_minus_onehot(p: np.ndarray, target: np.ndarray, g: np.ndarray) -> np.ndarray:
-    out = p * g[..., None]
-    flat = out.reshape(-1, out.shape[-1])
-    flat[np.arange(len(flat)), target.reshape(-1)] -= np.broadcast_to(g, target.shape).reshape(-1)
-    return out
+    hot = np.arange(p.shape[-1]) == target[..., None]
+    others = np.where(hot, 0, p * g[..., None])
+    return np.where(hot, 0 - others.sum(-1, keepdims=True), others)
 
 
 SOFTMAX_MINUS_ONEHOT = _internal(

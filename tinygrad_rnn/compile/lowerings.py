@@ -19,7 +19,7 @@ from ..ops.checks import out_of_range
 from ..ops.core import CAST, TO_INTEGER
 from ..ops.index import ASSEMBLE, ONE_HOT, SLICE, is_crowded
 from ..ops.linalg import MATMUL
-from ..ops.named import by_op, op_named
+from ..ops.named import by_op
 from ..ops.neural import CROSS_ENTROPY, LOG_SOFTMAX, NORMALIZE, SOFTMAX
 from ..ops.shape import BROADCAST, CONCATENATE, PAD, RESHAPE, STACK, TRANSPOSE
 from ..tensor import DETACH, Tensor

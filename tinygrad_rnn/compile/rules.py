@@ -9,6 +9,7 @@ left out of account: a product of one-hot rows does not multiply them by zero, a
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from math import prod
 from typing import Any
@@ -356,13 +357,13 @@ def _line_rule(op: Op, i: int, line: Any, dtype: np.dtype) -> Rule | None:
 
 def _inner_used_once(rewriter: Rewriter, pattern: P, node: Tensor) -> bool:
     """Whether nobody else needs what lies between the names of a pattern and its root."""
-    work = [(pattern, node)]
+    work, met = [(pattern, node)], Counter({node.serial: rewriter.uses[node.serial]})
     while work:
         p, t = work.pop()
-        if t is not node and rewriter.uses[t.serial] > 1:
-            return False
-        work += [(q, i) for q, i in zip(p.inputs, t.inputs) if type(q) is P]
-    return True
+        inner = [(q, i) for q, i in zip(p.inputs, t.inputs) if type(q) is P]
+        work += {i.serial: (q, i) for q, i in inner if i.serial not in met}.values()
+        met.update(i.serial for _, i in inner)
+    return all(rewriter.uses[serial] == count for serial, count in met.items())
 
 
 def _pattern_of(t: Tensor, names: dict[int, Any]) -> Any:

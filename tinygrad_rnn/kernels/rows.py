@@ -1,8 +1,9 @@
 """Functions of one row, for loops made by ``loops.row_loop``: arrays in, results written into the last array.
 
 A row of length 1 stands for a number. The largest entry is subtracted before exponentials, so nothing overflows that
-need not; a row of nothing but minus infinities has no such entry and gives what the formula gives. Each pass over a
-row is one that becomes vector code: sums are added up in blocks, and those with care (``compensated.py``).
+need not, and its own exponential, 1, is kept apart from the sum of the others, which may be small against it. Of rows
+whose largest entry is infinite only those have a softmax in which plus infinity stands alone. Each pass over a row is
+one that becomes vector code: sums are added up in blocks, and those with care (``compensated.py``).
 
 The losses at the end are loops for programs (``native.py``), which check their targets themselves.
 """
@@ -20,11 +21,11 @@ from .compensated import BLOCK, settled, two_sum
 from .indexing import INDEX_OUT_OF_RANGE, note_fault
 from .loops import free, gathered, itemsize, moved, parallel, place, pointer, scatter, scratch
 from .native import Loop, native
-from .scalars import add, exp, log, maximum
+from .scalars import add, exp, log, log1p, maximum
 
 __all__ = [
     "checked_cross_entropy", "cross_entropy", "cross_entropy_softmax", "cumsum", "log_softmax", "logsumexp",
-    "norm", "normalize", "softmax", "softmax_minus_onehot",
+    "norm", "normalize", "softmax", "softmax_minus_onehot", "surplus",
 ]  # fmt: skip
 
 
@@ -35,21 +36,32 @@ def logsumexp(x, out):
 
 def softmax(x, out):
     """Exponentials divided by their sum."""
-    _softmax(x, out)
+    _softmax(x, _largest(x), out)
 
 
 def log_softmax(x, out):
     """Each entry minus the log-sum-exp of the row."""
     peak = _largest(x)
-    shift = log(_exponentials(x, peak))
-    for i in range(x.size):
-        out[i] = x[i] - peak - shift
-    parallel()
+    if peak - peak != 0:
+        others = _others_of_infinity(x, peak)
+        for i in range(x.size):
+            out[i] = log(others + (x[i] == peak))
+    else:
+        shift = log1p(_others(x, peak))
+        for i in range(x.size):
+            out[i] = x[i] - peak - shift
+        parallel()
 
 
 def cross_entropy(x, target, out):
     """Log-sum-exp of the row minus its entry at the index `target`, which the caller has checked."""
-    out[0] = _logsumexp(x) - x[target[0]]
+    out[0] = _cross_entropy_of(x, target[0])
+
+
+def surplus(x, target, out):
+    """Softmax of the row, less 1 at the index `target`: there, minus the sum of the others."""
+    _softmax(x, _largest(x), out)
+    _subtract_one(out, target[0])
 
 
 def cumsum(x, out):
@@ -142,39 +154,85 @@ def _largest(x):
     return peak
 
 
-def _exponentials(x, peak):
-    """The sum of the exponentials of the entries less `peak`."""
-    total, lost = 0.0, 0.0
+def _others(x, peak):
+    """The sum of the exponentials of the entries less `peak`, but for one entry that is the largest."""
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    total, lost, ties = 0.0, 0.0, -1.0
     for first in range(0, x.size, BLOCK):
-        part = x.dtype.type(0)
+        part, equal = zero, zero
         for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, exp(x[i] - peak))
+            part = add(part, zero if x[i] == peak else exp(x[i] - peak))
+            equal = add(equal, one if x[i] == peak else zero)
         total, lost = two_sum(total, lost, part)
-    return x.dtype.type(settled(total, lost))
+        ties += equal
+    return x.dtype.type(settled(total, lost) + ties)
 
 
 def _logsumexp(x):
     peak = _largest(x)
-    return peak + log(_exponentials(x, peak)) if peak - peak == 0 else peak  # infinite, or NaN
+    return peak + log1p(_others(x, peak)) if peak - peak == 0 else peak  # infinite, or NaN
 
 
-def _softmax(x, out):
-    """The softmax written into `out`; the largest entry and the sum of the exponentials returned."""
-    peak = _largest(x)
-    total, lost = 0.0, 0.0
+def _softmax(x, peak, out):
+    """The softmax written into `out`; what :func:`_others` gives is returned."""
+    if peak - peak == 0:
+        return _finite_softmax(x, peak, out)
+    others = _others_of_infinity(x, peak)
+    for i in range(x.size):
+        out[i] = others + (x[i] == peak)
+    return others
+
+
+def _finite_softmax(x, peak, out):
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    total, lost, ties = 0.0, 0.0, -1.0
     for first in range(0, x.size, BLOCK):
-        part = x.dtype.type(0)
+        part, equal = zero, zero
         for i in range(first, min(first + BLOCK, x.size)):
             e = exp(x[i] - peak)
+            part = add(part, zero if x[i] == peak else e)
+            equal = add(equal, one if x[i] == peak else zero)
             out[i] = e
-            part = add(part, e)
         total, lost = two_sum(total, lost, part)
-    whole = x.dtype.type(settled(total, lost))
-    scale = 1 / whole
+        ties += equal
+    others = x.dtype.type(settled(total, lost) + ties)
+    scale = one / (one + others)
     for i in range(x.size):
         out[i] *= scale
     parallel()
-    return peak, whole
+    return others
+
+
+def _loss(others, peak, entry):
+    """Minus the logarithm of the probability of an entry; large entries are subtracted before anything is added."""
+    return log1p(others) if entry == peak else log1p(others) + (peak - entry)
+
+
+def _cross_entropy_of(x, target):
+    peak = _largest(x)
+    others = _others(x, peak) if peak - peak == 0 else _others_of_infinity(x, peak)
+    return _loss(others, peak, x[target])
+
+
+def _others_of_infinity(x, peak):
+    """0 if one entry alone is plus infinity, and so has all of the probability; else NaN."""
+    ties = 0
+    for i in range(x.size):
+        ties += x[i] == peak
+    return x.dtype.type(0) if ties == 1 and peak > 0 else peak - peak
+
+
+def _subtract_one(p, target):
+    """From one of the probabilities of a row, or of a multiple of them: it becomes minus the sum of the others."""
+    zero = p.dtype.type(0)
+    p[target] = zero
+    total, lost = 0.0, 0.0
+    for first in range(0, p.size, BLOCK):
+        part = zero
+        for i in range(first, min(first + BLOCK, p.size)):
+            part = add(part, p[i])
+        total, lost = two_sum(total, lost, part)
+    p[target] = zero - p.dtype.type(settled(total, lost))  # not the negative of zero
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
@@ -227,7 +285,7 @@ def _cross_entropy(args, dims, steps, data):
         if at < 0:
             break
         x = gathered(pointer(args[0], i * steps[0], T), steps[3], n, copied)
-        pointer(args[2], i * steps[2], T)[0] = _logsumexp(numba.carray(x, n)) - x[at]
+        pointer(args[2], i * steps[2], T)[0] = _cross_entropy_of(numba.carray(x, n), at)
     free(copied)
 
 
@@ -241,26 +299,29 @@ def _cross_entropy_softmax(args, dims, steps, data):
             break
         out = pointer(args[2], i * steps[2], T)
         x, row = gathered(pointer(args[0], i * steps[0], T), steps[3], n, copied), place(out, steps[4], apart)
-        entry = x[at]
-        peak, total = _softmax(numba.carray(x, n), numba.carray(row, n))
+        entry, peak = x[at], _largest(numba.carray(x, n))
+        others = _softmax(numba.carray(x, n), peak, numba.carray(row, n))
         scatter(out, steps[4], n, row)
-        moved(out, n * steps[4])[0] = (peak + log(total) if peak - peak == 0 else peak) - entry
+        moved(out, n * steps[4])[0] = _loss(others, peak, entry)
     free(copied)
     free(apart)
 
 
 def _softmax_minus_onehot(args, dims, steps, data):
+    n = dims[1]
+    size = itemsize(pointer(args[0], 0, T))
+    copied, apart = scratch(steps[4] != size, n * size), scratch(steps[5] != size, n * size)
     for i in range(dims[0]):
-        at = _target(args[1], i * steps[1], dims[1], i, data)
+        at = _target(args[1], i * steps[1], n, i, data)
         if at < 0:
-            return
-        p, out = pointer(args[0], i * steps[0], T), pointer(args[3], i * steps[3], T)
+            break
+        p, out = gathered(pointer(args[0], i * steps[0], T), steps[4], n, copied), pointer(args[3], i * steps[3], T)
         g = pointer(args[2], i * steps[2], T)[0]
-        if steps[4] == itemsize(p) and steps[5] == itemsize(out):
-            for j in range(dims[1]):
-                out[j] = g * p[j]
-        else:
-            for j in range(dims[1]):
-                moved(out, j * steps[5])[0] = g * moved(p, j * steps[4])[0]
+        row = place(out, steps[5], apart)
+        for j in range(n):
+            row[j] = g * p[j]
         parallel()
-        moved(out, at * steps[5])[0] -= g
+        _subtract_one(numba.carray(row, n), at)
+        scatter(out, steps[5], n, row)
+    free(copied)
+    free(apart)

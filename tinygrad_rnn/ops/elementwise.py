@@ -50,6 +50,7 @@ __all__ = [
     "elu",
     "equal",
     "erf",
+    "erfc",
     "exp",
     "expm1",
     "floor",
@@ -357,6 +358,23 @@ Examples
 _2_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 _SQRT_HALF = math.sqrt(0.5)
 _1_OVER_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+_INFINITY = math.inf
+
+
+def _near(x: Any) -> Any:
+    """`x` no farther out than where ``exp(-x * x / 2)`` is 0 in every dtype: at infinity its products would be NaN."""
+    return clip_op(x, -40, 40)
+
+
+def _gelu_slope(x: Any) -> Any:
+    """``Phi(x) + x phi(x)`` of the normal distribution, where 1 + erf(x) would have no digits left far down."""
+    return 0.5 * erfc(-_SQRT_HALF * x) + _1_OVER_SQRT_2PI * x * exp(-0.5 * square(x))
+
+
+def _is_level(a: Any, b: Any) -> Any:
+    """Whether powers of `a` are 0 for exponents near `b`, or 0 to the 0: there the slope by the exponent is 0."""
+    return (a == 0) & (b >= 0) | (a == _INFINITY) & (b < 0)
+
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------
 
@@ -384,7 +402,7 @@ power: Any = _declare(
     "power", lambda a, b: scalars.pow(a, b),
     (
         lambda g, y, a, b: g * b * power(a, where((a == 0) & (b == 0), 1, b - 1)),  # 0 at b = 0, also where a is 0
-        lambda g, y, a, b: g * y * log(where(a == 0, 1, a)),
+        lambda g, y, a, b: g * y * log(where(_is_level(a, b), 1, a)),
     ),
     "First argument to the power of the second.", "[1.0, 2.0], 3.0 -> [1.0, 8.0]",
     arity=2, integers=np.power, formula="{0}^{{{1}}}", symbol="pow",
@@ -438,7 +456,7 @@ exp: Any = _declare(
     formula="e^{{{0}}}",
 )
 expm1: Any = _declare(
-    "expm1", scalars.expm1, (lambda g, y, x: g * (y + 1),),
+    "expm1", scalars.expm1, (lambda g, y, x: g * exp(x),),  # y + 1 has no digits left far down
     "Exponential minus one, exact near zero.", "[0.0, 1e-10] -> [0.0, 1.000000013351432e-10]",
     formula="e^{{{0}}} - 1",
 )
@@ -484,25 +502,30 @@ leaky_relu_op: Any = _declare(
 elu_op: Any = _declare(
     "elu", lambda x, alpha: where(x > 0, x, alpha * scalars.expm1(x)),
     (
-        lambda g, y, x, alpha: where(x > 0, g, g * (y + alpha)),
-        lambda g, y, x, alpha: where(x > 0, 0, g * expm1(minimum(x, 0))),
+        lambda g, y, x, alpha: where(x > 0, g, g * alpha * exp(where(x > 0, 0, x))),
+        lambda g, y, x, alpha: where(x > 0, 0, g * expm1(where(x > 0, 0, x))),
     ),
     "", "", arity=2, formula=r"\mathrm{{elu}}({0}, {1})",
 )
 softplus: Any = _declare(
-    "softplus", scalars.softplus, (lambda g, y, x: g * sigmoid(x),),
+    "softplus", scalars.softplus, (lambda g, y, x: g * exp(-softplus(-x)),),  # the logistic function, and its slope too
     "``log(1 + exp(x))`` without overflow.", "[0.0, 100.0] -> [0.6931471824645996, 100.0]",
     formula=r"\ln(1 + e^{{{0}}})",
 )
 gelu: Any = _declare(
     "gelu", scalars.gelu,
-    (lambda g, y, x: g * (0.5 + 0.5 * erf(x * _SQRT_HALF) + _1_OVER_SQRT_2PI * x * exp(-0.5 * x * x)),),
+    (lambda g, y, x: g * _gelu_slope(_near(x)),),
     "Gaussian error linear unit, ``x * Phi(x)`` (Hendrycks and Gimpel, 2016).", "[0.0, 100.0] -> [0.0, 100.0]",
     formula=r"\mathrm{{gelu}}({0})",
 )
 erf: Any = _declare(
-    "erf", scalars.erf, (lambda g, y, x: g * _2_OVER_SQRT_PI * exp(-x * x),),
+    "erf", scalars.erf, (lambda g, y, x: g * _2_OVER_SQRT_PI * exp(-square(_near(x))),),
     "Error function.", "[0.0, 100.0] -> [0.0, 1.0]", formula=r"\mathrm{{erf}}({0})",
+)
+erfc: Any = _declare(
+    "erfc", scalars.erfc, (lambda g, y, x: -g * _2_OVER_SQRT_PI * exp(-square(_near(x))),),
+    "Complementary error function, ``1 - erf(x)`` without its cancellation.", "[0.0, -100.0] -> [1.0, 2.0]",
+    formula=r"\mathrm{{erfc}}({0})",
 )
 
 # Choices (a tie shares the gradient) ----------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ _METHODS: dict[str, Any] = {
     "abs": e.abs, "exp": e.exp, "expm1": e.expm1, "log": e.log, "log1p": e.log1p, "sqrt": e.sqrt, "rsqrt": e.rsqrt,
     "square": e.square, "sign": e.sign, "sin": e.sin, "cos": e.cos, "tanh": e.tanh, "sigmoid": e.sigmoid,
     "relu": e.relu,
-    "leaky_relu": e.leaky_relu, "elu": e.elu, "softplus": e.softplus, "gelu": e.gelu, "erf": e.erf,
+    "leaky_relu": e.leaky_relu, "elu": e.elu, "softplus": e.softplus, "gelu": e.gelu, "erf": e.erf, "erfc": e.erfc,
     "maximum": e.maximum, "minimum": e.minimum, "clip": e.clip, "floor": e.floor, "ceil": e.ceil, "round": e.round,
     "isnan": e.isnan, "isinf": e.isinf, "isfinite": e.isfinite, "pow": _power,
     "sum": reduce.sum, "mean": reduce.mean, "prod": reduce.prod, "max": reduce.max, "min": reduce.min,

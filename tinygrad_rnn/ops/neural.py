@@ -27,12 +27,11 @@ from .core import (
     refused,
 )
 from .elementwise import abs as absolute
-from .elementwise import exp, log, maximum, minimum, rsqrt, softplus, square, where
-from .index import gather, one_hot
+from .elementwise import exp, isinf, log, log1p, maximum, rsqrt, softplus, square, where
 from .random import bernoulli, check_generator
 from .reduce import mean, std, sum
 from .rowwise import RowKernels
-from .shape import broadcast_to, expand_dims, normalize_axes, reshape, squeeze
+from .shape import broadcast_to, expand_dims, normalize_axes, reshape
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "huber_loss", "layer_norm",
@@ -51,14 +50,29 @@ def _along(kernels: RowKernels) -> Any:
     return run
 
 
+def _balanced(rest: Tensor, p: Tensor, axis: int) -> Tensor:
+    """Numbers whose sum is 0: where a probability is close to 1, what the sum of the others leaves is exact."""
+    major = p > 0.5
+    return where(major, 0 - sum(where(major, 0, rest), axis, keepdims=True), rest)
+
+
+def _softmax_rule(g: Tensor, y: Tensor, x: Tensor, axis: int) -> Tensor:
+    return _balanced(y * (g - sum(g * y, axis, keepdims=True)), y, axis)
+
+
+def _log_softmax_rule(g: Tensor, y: Tensor, x: Tensor, axis: int) -> Tensor:
+    p = exp(y)
+    return _balanced(g - p * sum(g, axis, keepdims=True), p, axis)
+
+
 SOFTMAX_ROWS = RowKernels("softmax", rows.softmax, "(n)->(n)")
 LOG_SOFTMAX_ROWS = RowKernels("log_softmax", rows.log_softmax, "(n)->(n)")
 SOFTMAX = define(
     "softmax",
     run=_along(SOFTMAX_ROWS),
     shape=lambda x, axis: x,
-    vjp=(lambda g, y, x, axis: y * (g - sum(g * y, axis, keepdims=True)),),
-    jvp=lambda i, t, y, x, axis: y * (t - sum(t * y, axis, keepdims=True)),
+    vjp=(_softmax_rule,),
+    jvp=lambda i, t, y, x, axis: _softmax_rule(t, y, x, axis),  # its Jacobian is symmetric
     formula=r"\mathrm{{softmax}}({0})",
     takes=lambda x, *, axis: are_floats(x) and is_axis(axis, x.ndim),
 )
@@ -66,7 +80,7 @@ LOG_SOFTMAX = define(
     "log_softmax",
     run=_along(LOG_SOFTMAX_ROWS),
     shape=lambda x, axis: x,
-    vjp=(lambda g, y, x, axis: g - exp(y) * sum(g, axis, keepdims=True),),
+    vjp=(_log_softmax_rule,),
     jvp=lambda i, t, y, x, axis: t - sum(t * exp(y), axis, keepdims=True),
     formula=r"\ln \mathrm{{softmax}}({0})",
     takes=lambda x, *, axis: are_floats(x) and is_axis(axis, x.ndim),
@@ -176,8 +190,30 @@ def _cross_entropy_shape(x: Spec, target: Spec) -> Spec:
     return Spec(target.shape, x.dtype)
 
 
+def _surplus_run(x: np.ndarray, target: np.ndarray) -> Any:
+    look(target, 0, x.shape[-1], of_classes("surplus: target", x.shape[-1]))
+    return SURPLUS_ROWS[x.dtype](x, target) if x.size else x.copy()
+
+
+def _surplus_rule(g: Tensor, y: Tensor, x: Tensor, target: Tensor) -> Tensor:
+    return _softmax_rule(g, softmax(x), x, x.ndim - 1)
+
+
+SURPLUS_ROWS = RowKernels("surplus", rows.surplus, "(n),()->(n)", "fif")
+SURPLUS = define(  # the slope of the loss; softmax minus one-hot, as two ops, would cancel where a target is certain
+    "surplus",
+    run=_surplus_run,
+    shape=lambda x, target: Spec((*_cross_entropy_shape(x, target).shape, x.shape[-1]), x.dtype),
+    vjp=(_surplus_rule, lambda g, y, x, target: g),  # targets are integers: never asked for
+    jvp=lambda i, t, y, x, target: _surplus_rule(t, y, x, target),
+    formula=r"(\mathrm{{softmax}}({0}) - \mathrm{{onehot}}({1}))",
+    symbol="softmax − onehot",
+    takes=lambda x, target: are_floats(x) and target.dtype == np.int64,
+)
+
+
 def _surplus(x: Tensor, target: Tensor) -> Tensor:
-    return softmax(x) - one_hot(target, x.shape[-1], x.dtype)
+    return apply(SURPLUS, (x, target))
 
 
 CROSS_ENTROPY = define(
@@ -258,8 +294,8 @@ def _hard_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Ten
     loss = apply(CROSS_ENTROPY, (logits, target))
     if not smoothing:
         return loss
-    chosen = squeeze(gather(logits, expand_dims(target, -1), -1), -1)
-    return loss + smoothing * (chosen - mean(logits, -1))
+    spread = -smoothing * mean(log_softmax(logits), -1)
+    return spread if smoothing == 1 else (1 - smoothing) * loss + spread
 
 
 def _soft_cross_entropy(
@@ -270,7 +306,12 @@ def _soft_cross_entropy(
         raise refused((logits, target), "cross_entropy: probabilities", expected=expected, got=got)
     if smoothing:
         target = (1 - smoothing) * target + smoothing / logits.shape[-1]
-    return reduced(-sum(target * log_softmax(logits), -1), reduction, mask)
+    return reduced(-sum(_weighted(target, log_softmax(logits)), -1), reduction, mask)
+
+
+def _weighted(weight: Tensor, x: Tensor) -> Tensor:
+    """``weight * x``, and 0 where the weight is 0, also of what is infinite."""
+    return weight * where((weight == 0) & isinf(x), 0, x)
 
 
 def reduced(loss: Tensor, reduction: str, mask: Tensor | None = None) -> Tensor:
@@ -335,11 +376,9 @@ def binary_cross_entropy(probability: Any, target: Any, *, reduction: str = "mea
     [0.6931471824645996, 0.0]
     """
     p, t, there = _masked_pair("binary_cross_entropy", probability, target, mask)
-    return reduced(0 - _xlogy(t, p) - _xlogy(1 - t, 1 - p), reduction, there)  # "0 -" for a zero that is not negative
-
-
-def _xlogy(t: Tensor, p: Tensor) -> Tensor:
-    return t * log(where((t == 0) & (p == 0), 1, p))  # 0 at t = 0, also where p is 0
+    yes = t * log(where((t == 0) & (p == 0), 1, p))  # 0 at t = 0, also where p is 0
+    no = (1 - t) * log1p(where((t == 1) & (p == 1), 0, -p))
+    return reduced(0 - yes - no, reduction, there)  # "0 -" for a zero that is not negative
 
 
 def binary_cross_entropy_with_logits(
@@ -354,7 +393,7 @@ def binary_cross_entropy_with_logits(
     [0.6931471824645996, 100.0]
     """
     x, t, there = _masked_pair("binary_cross_entropy_with_logits", logits, target, mask)
-    return reduced(t * softplus(-x) + (1 - t) * softplus(x), reduction, there)
+    return reduced(_weighted(t, softplus(-x)) + _weighted(1 - t, softplus(x)), reduction, there)
 
 
 def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean", mask: Any = None) -> Tensor:
@@ -384,8 +423,9 @@ def huber_loss(
     a, b, there = _masked_pair("huber_loss", prediction, target, mask)
     check_number("huber_loss: delta", delta, above=0)
     distance = absolute(a - b)
-    near = minimum(distance, delta)  # no square of what is far away, whose gradient would overflow
-    return reduced(0.5 * square(near) + delta * (distance - near), reduction, there)
+    near = distance <= delta
+    squared = square(where(near, distance, 0))  # not of what is far away, whose gradient would overflow
+    return reduced(where(near, 0.5 * squared, delta * (distance - 0.5 * delta)), reduction, there)
 
 
 # Dropout --------------------------------------------------------------------------------------------------------------

@@ -39,6 +39,11 @@ def _share(y: Tensor, x: Tensor, axis: tuple[int, ...]) -> Tensor:
     return hits / _unreduce(sum(hits, axis), x, axis)
 
 
+def _share_of_sum(y: Tensor, x: Tensor, axis: tuple[int, ...]) -> Tensor:
+    """How much each exponential has of the sum whose logarithm is `y`: nothing where all are 0."""
+    return exp(x - _unreduce(where(y == -np.inf, 0, y), x, axis))
+
+
 def _same(dtype: np.dtype) -> np.dtype:
     return dtype
 
@@ -114,8 +119,8 @@ LOGSUMEXP_ROWS = RowKernels("logsumexp", rows.logsumexp, "(n)->()")
 _logsumexp = _reduction(
     "logsumexp",
     lambda x, axis, keepdims: _reduce_rows(LOGSUMEXP_ROWS, x, axis, keepdims, -np.inf),
-    (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) * exp(x - _unreduce(y, x, axis)),),
-    lambda i, t, y, x, axis, keepdims: sum(t * exp(x - _unreduce(y, x, axis)), axis, keepdims),
+    (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) * _share_of_sum(y, x, axis),),
+    lambda i, t, y, x, axis, keepdims: sum(t * _share_of_sum(y, x, axis), axis, keepdims),
     r"\ln \sum e^{{{0}}}",
     floats=True,
 )

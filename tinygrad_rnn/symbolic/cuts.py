@@ -28,7 +28,7 @@ SUMS = ops_named("add", "subtract")
 EXTREMA = ops_named("max", "min")
 LINEAR = ops_named("add", "subtract", "negative", "multiply", "divide", "where")
 # Elementwise operations whose derivative is written with their result, not with what went in.
-BY_RESULT = ops_named("tanh", "sigmoid", "relu", "exp", "expm1", "sqrt")
+BY_RESULT = ops_named("tanh", "sigmoid", "relu", "exp", "sqrt")
 UNSEEN = ops_named("reshape", "broadcast_to", "cast")  # what is not written
 KEEPS_AFFINE = (LINEAR | BY_RESULT | UNSEEN | {MATMUL, TRANSPOSE, CONCATENATE, SLICE}) - {subtract.op}
 JOINED = (MATMUL, SLICE, CONCATENATE)

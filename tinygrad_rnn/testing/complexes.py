@@ -41,6 +41,10 @@ def _erf(x: np.ndarray) -> np.ndarray:
     return special.erf(x.real) + 1j * (x.imag * 2 / np.sqrt(np.pi) * np.exp(-x.real * x.real))
 
 
+def _erfc(x: np.ndarray) -> np.ndarray:
+    return special.erfc(x.real) - 1j * _erf(x).imag
+
+
 def _gelu(x: np.ndarray) -> np.ndarray:
     half = special.ndtr(x.real) + 1j * (x.imag * np.exp(-0.5 * x.real * x.real) / np.sqrt(2 * np.pi))
     return x * half
@@ -90,7 +94,7 @@ FORMULAS: dict[Op, Callable[..., Any]] = by_op({
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "power": _power,
     "negative": np.negative, "square": np.square, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "exp": np.exp,
     "expm1": _expm1, "log": np.log, "log1p": _log1p, "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
-    "sigmoid": _sigmoid, "softplus": _softplus, "gelu": _gelu, "erf": _erf, "softmax": _softmax,
+    "sigmoid": _sigmoid, "softplus": _softplus, "gelu": _gelu, "erf": _erf, "erfc": _erfc, "softmax": _softmax,
     "log_softmax": _log_softmax, "logsumexp": _logsumexp, "normalize": _normalize, "cross_entropy": _cross_entropy,
     "where": np.where,
 })  # fmt: skip

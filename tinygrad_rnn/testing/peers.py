@@ -94,8 +94,9 @@ def torch_functions() -> Any:
 
     t: Any = SimpleNamespace()
     for name in (
-        "tanh", "sin", "cos", "sigmoid", "erf", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "abs", "sign", "relu",
-        "floor", "ceil", "round", "maximum", "minimum", "logical_not", "logical_and", "einsum", "outer", "flatten",
+        "tanh", "sin", "cos", "sigmoid", "erf", "erfc", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "abs", "sign",
+        "relu", "floor", "ceil", "round", "maximum", "minimum", "logical_not", "logical_and", "einsum", "outer",
+        "flatten",
     ):  # fmt: skip
         setattr(t, name, getattr(torch, name))
     t.power, t.detach = torch.pow, lambda x: x.detach()
