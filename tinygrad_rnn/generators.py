@@ -24,7 +24,8 @@ from .errors import GeneratorError, fail
 from .tensor import Op, Spec, Tensor
 
 __all__ = [
-    "Random", "check_made", "found_around", "made_of_a_seed", "moved_since", "put_back", "spawned_by", "state_of", "unmoved",
+    "Random", "check_made", "found_around", "made_of_a_seed", "moved_since", "put_back", "spawned_by", "state_of",
+    "unmoved",
 ]  # fmt: skip
 
 Random = (
