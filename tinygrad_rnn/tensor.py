@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from .changes import note
-from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, fail
+from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, brief, fail, lost_mask
+from .foreign import ATTRIBUTES, replacement
 from .location import Location, location
 from .scope import current, user_source
 
@@ -378,7 +379,7 @@ class Tensor:
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
-            array = value.data if isinstance(value, Tensor) else np.asarray(value)
+            array = value.data if isinstance(value, Tensor) else _array("grad", self, value)
             _check_like("grad", self, array)
             if not isinstance(value, Tensor) or (array.dtype != self.dtype and type(array) is np.ndarray):
                 value = leaf(np.array(array, self.dtype), GRADIENT)
@@ -468,7 +469,7 @@ class Tensor:
         if isinstance(value, Tensor):
             array = value.numpy() if effects is None else value.data
         else:
-            array = np.asarray(value)
+            array = _array("assign", self, value)
         _check_like("assign", self, array)
         if effects is not None:
             effects.assign(self, value if isinstance(value, Tensor) else leaf(array))
@@ -480,6 +481,11 @@ class Tensor:
         """Take `array`, which the caller gives away, as the new value of this leaf."""
         self.data = array
         self.assigned = now()
+
+    def __copy__(self) -> Tensor:
+        if self.is_leaf or self._requires_grad:
+            return self.__deepcopy__({})
+        return self  # what was computed does not change
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         self._must_be_leaf("copied")
@@ -499,6 +505,10 @@ class Tensor:
                 f"{describe(self)} was computed, and its graph cannot be {done} with it",
                 hint="use .detach() or .numpy() first",
             )
+
+    def __getattr__(self, name: str) -> Any:
+        hint = replacement(name, ATTRIBUTES) or "help(tinygrad_rnn.Tensor) lists what it has"
+        raise fail(AttributeError, f"{name}: a tensor has no attribute of this name", hint=hint)
 
     if TYPE_CHECKING:  # Set by ops/methods.py and grad/, listed here for readers and type checkers.
         T: Tensor
@@ -536,7 +546,6 @@ class Tensor:
         def __ne__(self, other: Any) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __iter__(self) -> Iterator[Tensor]: ...
-        def __getattr__(self, name: str) -> Any: ...
 
 
 def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -622,6 +631,16 @@ def describe(t: Tensor) -> str:
     where = "/".join([*t.place.scope, *(() if t.place.time is None else (f"t={t.place.time}",))])
     called = f"'{t.name}'" if t.name else t.op.label
     return f"tensor {called} {t.shape} {t.dtype}" + (f" in {where}" if where else "")
+
+
+def _array(name: str, t: Tensor, value: Any) -> np.ndarray:
+    """What is to become the value of `t`, as an array."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise lost_mask(value)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise fail(DTypeError, f"{name}: {describe(t)}", expected="numbers or an array", got=brief(value)) from None
 
 
 def _check_like(name: str, t: Tensor, value: Any) -> None:
