@@ -272,6 +272,14 @@ def test_computed_tensors_are_not_copied(again):
         again(y)
 
 
+def test_a_result_that_needs_no_gradient_is_its_own_copy():
+    """It does not change; drawing libraries copy what they are given."""
+    y = tg.tensor([1.0]) * 2
+    assert copy.copy(y) is y
+    w = tg.parameter([1.0])
+    assert copy.copy(w) is not w
+
+
 # NumPy ----------------------------------------------------------------------------------------------------------------
 
 
@@ -330,11 +338,11 @@ def test_numbers_do_not_promote_float32(number):
         (lambda t: np.arctan2(t, t), "np.arctan2"),
         (lambda t: np.add.reduce(t), "np.add.reduce"),
         (lambda t: np.add(t, t, where=[True, False]), "np.add with where"),
-        (lambda t: np.exp(t, dtype=np.float64), "np.exp with dtype"),
+        (lambda t: np.exp(t, dtype=np.int64), "np.exp with dtype"),
     ],
 )
 def test_other_numpy_functions_are_refused_with_a_way_out(call, name):
-    with pytest.raises(TypeError, match=rf"{name} on a tensor cannot be recorded\n  hint: .*numpy\(\)"):
+    with pytest.raises(TypeError, match=rf"{name} on a tensor cannot be recorded\n[\s\S]*  hint: .*numpy\(\)"):
         call(tg.ones(2))
 
 

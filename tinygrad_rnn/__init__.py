@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors, io, nn, optim, viz
+from .calls import answers as _answers
+from .calls import class_answers as _class_answers
 from .compile import Compiled, Program, compile
 from .errors import (
     AnomalyError,
@@ -21,6 +23,9 @@ from .errors import (
     ShapeError,
     StaleError,
 )
+from .errors import fail as _fail
+from .foreign import FUNCTIONS as _FUNCTIONS
+from .foreign import replacement as _replacement
 from .grad.anomaly import detect_anomaly
 from .grad.checkpoint import checkpoint
 from .grad.forward import jvp
@@ -170,10 +175,15 @@ _LATER = {"bptt": "", "data": "", "testing": "", "train": "", "equations": "symb
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = _replacement(name, _FUNCTIONS)
+        raise _fail(AttributeError, f"module {__name__!r} has no attribute {name!r}", hint=hint)
     home = import_module(f".{_LATER[name] or name}", __name__)
     globals()[name] = found = getattr(home, name) if _LATER[name] else home
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [
@@ -194,3 +204,6 @@ __all__ = [
     "subtract", "sum", "swapaxes", "take", "tanh", "tensor", "tile", "timestep", "trace", "train", "transpose",
     "value_and_grad", "var", "viz", "vjp", "warmup", "where", "zeros", "zeros_like",
 ]  # fmt: skip
+
+_answers(__name__)
+_class_answers(Tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,6 +88,31 @@ def fail(kind: type[E], what: str, *, expected: str = "", got: str = "", hint: s
     if hint:
         lines.append(f"  hint:     {hint}")
     return kind("\n".join(lines))
+
+
+def brief(value: Any) -> str:
+    """How messages show what was given: its `repr` if that is short, else its type, and its shape if it has one."""
+    if isinstance(value, type | np.dtype):
+        return getattr(value, "name", "") or value.__name__
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"{type(value).__name__} of shape {shape}"
+    if isinstance(value, _SHOWN) and len(text := reprlib.repr(value)) <= _SHORT:
+        return text
+    return f"an object of type {type(value).__name__}"
+
+
+_SHORT = 60
+_SHOWN = (int, float, complex, str, bytes, list, tuple, set, frozenset, dict, slice, type(None), type(...))
+
+
+def lost_mask(array: np.ma.MaskedArray) -> DTypeError:
+    """What to raise for a masked array: a tensor holds all of its entries."""
+    return fail(
+        DTypeError, "tensor: a masked array would lose its mask", expected="an array without a mask",
+        got=f"{int(np.ma.count_masked(array))} of {array.size} entries masked",
+        hint="write array.filled(value), and pass ~np.ma.getmaskarray(array) as a mask of its own",
+    )  # fmt: skip
 
 
 def anomaly(node: Any, array: np.ndarray, before: str, after: str, *, got: str, hint: str) -> AnomalyError:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from .changes import note
-from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, fail
+from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, brief, fail, lost_mask
+from .foreign import ATTRIBUTES, replacement
 from .location import Location, location
 from .scope import current, user_source
 
@@ -484,6 +485,11 @@ class Tensor:
         self.data = array
         self.assigned = now()
 
+    def __copy__(self) -> Tensor:
+        if self.is_leaf or self._requires_grad:
+            return self.__deepcopy__({})
+        return self  # what was computed does not change
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         self._must_be_leaf("copied")
         copy = leaf(self.data.copy(), self.op, name=self.name, requires_grad=self.requires_grad)
@@ -502,6 +508,10 @@ class Tensor:
                 f"{describe(self)} was computed, and its graph cannot be {done} with it",
                 hint="use .detach() or .numpy() first",
             )
+
+    def __getattr__(self, name: str) -> Any:
+        hint = replacement(name, ATTRIBUTES) or "help(tinygrad_rnn.Tensor) lists what it has"
+        raise fail(AttributeError, f"{name}: a tensor has no attribute of this name", hint=hint)
 
     if TYPE_CHECKING:  # Set by ops/methods.py and grad/, listed here for readers and type checkers.
         T: Tensor
@@ -539,7 +549,6 @@ class Tensor:
         def __ne__(self, other: Any) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __iter__(self) -> Iterator[Tensor]: ...
-        def __getattr__(self, name: str) -> Any: ...
 
 
 def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -628,10 +637,13 @@ def describe(t: Tensor) -> str:
 
 
 def _array(name: str, t: Tensor, value: Any) -> np.ndarray:
+    """What is to become the value of `t`, as an array."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise lost_mask(value)
     try:
         return np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise fail(ShapeError, f"{name}: {describe(t)}", expected=str(t.shape), got=str(error)) from error
+    except (TypeError, ValueError, OverflowError):
+        raise fail(DTypeError, f"{name}: {describe(t)}", expected="numbers or an array", got=brief(value)) from None
 
 
 def _check_like(name: str, t: Tensor, value: Any) -> None:

@@ -1,5 +1,6 @@
 """Backpropagation through time, looked at: which parts a gradient has, how far it flows, and what helps."""
 
+from ..calls import answers
 from .compare import Comparison, Remedy, compare
 from .contributions import Contributions, contributions
 from .flow import Flow, Series, flow
@@ -12,3 +13,5 @@ __all__ = [
     "contributions", "flow", "jacobian_bound", "lyapunov_exponents", "paths", "remedies", "singular_values",
     "spectral_norms", "state_jacobian",
 ]  # fmt: skip
+
+answers(__name__)

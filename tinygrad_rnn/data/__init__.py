@@ -5,6 +5,7 @@ needs. Everything that gives batches here is iterated over once for each epoch, 
 ``state_dict()``; nothing is drawn but from an explicit generator.
 """
 
+from ..calls import answers
 from .batches import Batches
 from .prefetch import Prefetch
 from .source import Source
@@ -13,3 +14,5 @@ from .vocabulary import Vocabulary
 from .windows import Windows
 
 __all__ = ["Batches", "Prefetch", "Source", "Vocabulary", "Windows", "split"]
+
+answers(__name__)

@@ -1,5 +1,10 @@
 """Building blocks of models: modules that own parameters, initialisers, layers, recurrent cells and their unrolling."""
 
+from typing import Any
+
+from ..errors import fail as _fail
+from ..foreign import LAYERS as _LAYERS
+from ..foreign import replacement as _replacement
 from . import init, metrics, wrappers
 from .attention import AdditiveAttention, AttentionOutput, MultiplicativeAttention
 from .cell import Cell, Gate, Stepped
@@ -28,3 +33,7 @@ __all__ = [
     "from_torch_state_dict", "greedy", "init", "metrics", "pad_sequences", "sample", "schedule", "sequence_mask",
     "tbptt", "to_keras_weights", "to_torch_state_dict", "unroll", "wrappers",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    raise _fail(AttributeError, f"module {__name__!r} has no attribute {name!r}", hint=_replacement(name, _LAYERS))

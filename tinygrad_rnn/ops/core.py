@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError, fail
+from ..errors import DTypeError, ShapeError, brief, fail, lost_mask
 from ..tensor import CONSTANT, DEFAULT_FLOAT, DETACH, LITERAL, Op, Spec, Tensor, context, describe, leaf, record
 
 __all__ = ["NO_PARAMS", "apply", "as_float", "as_tensor", "define", "quiet", "registry"]
@@ -176,18 +176,12 @@ def of_one_dtype(*specs: Spec) -> bool:
 
 def as_array(data: Any, dtype: Any = None, floats: np.dtype = DEFAULT_FLOAT) -> np.ndarray:
     """An array of a dtype that tensors have: Python floats become `floats`, NumPy arrays keep their dtype."""
-    if isinstance(data, list | tuple) and _holds_tensor(data):
-        raise fail(
-            DTypeError, "a list of tensors is not a tensor",
-            hint="use tg.stack or tg.concatenate, which record the operation",
-        )  # fmt: skip
+    if isinstance(data, list | tuple | np.ma.MaskedArray):
+        _check_parts(data)
     try:
         array = np.asarray(data, dtype=dtype)
-    except OverflowError as error:
-        raise fail(
-            DTypeError, f"numbers of a tensor of dtype {np.dtype(dtype)}", expected=_range_of(np.dtype(dtype)), got=str(error),
-            hint="choose a wider dtype",
-        ) from None  # fmt: skip
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _not_an_array(data, dtype, error) from None
     if dtype is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
         with np.errstate(all="ignore"):
             array = array.astype(floats)
@@ -195,8 +189,33 @@ def as_array(data: Any, dtype: Any = None, floats: np.dtype = DEFAULT_FLOAT) -> 
     return array
 
 
-def _holds_tensor(data: Any) -> bool:
-    return any(isinstance(d, Tensor) or (isinstance(d, list | tuple) and _holds_tensor(d)) for d in data)
+def _check_parts(data: Any) -> None:
+    """Refuse what NumPy would take apart in silence: lists of tensors, whose history it loses, and masks."""
+    stack, seen = [data], set()
+    while stack:
+        part = stack.pop()
+        if isinstance(part, list | tuple):
+            if id(part) not in seen:
+                seen.add(id(part))
+                stack += part
+        elif isinstance(part, Tensor):
+            raise fail(
+                DTypeError, "a list of tensors is not a tensor",
+                hint="use tg.stack or tg.concatenate, which record the operation",
+            )  # fmt: skip
+        elif isinstance(part, np.ma.MaskedArray):
+            raise lost_mask(part)
+
+
+def _not_an_array(data: Any, dtype: Any, error: Exception) -> Exception:
+    """The error for what NumPy makes no array of: lists of several lengths, numbers too large for the dtype."""
+    kind = ShapeError if isinstance(data, list | tuple) and isinstance(error, ValueError) else DTypeError
+    as_what = "" if dtype is None else f" of dtype {dtype}"
+    return fail(
+        kind, f"tensor: no array{as_what} can be made of {brief(data)}",
+        expected="numbers, or lists of numbers of equal lengths", got=str(error).partition("\n")[0],
+        hint="pad sequences of several lengths with nn.pad_sequences; pass a dtype that holds the numbers",
+    )  # fmt: skip
 
 
 def check_dtype(dtype: np.dtype) -> None:
@@ -208,6 +227,16 @@ def check_dtype(dtype: np.dtype) -> None:
             expected="float32, float64, a native integer type, or bool",
             hint="convert it first, as with .astype(np.float32)",
         )
+
+
+def as_dtype(name: str, dtype: Any) -> np.dtype:
+    """A dtype from what NumPy takes for one."""
+    try:
+        return np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        raise fail(
+            DTypeError, f"{name}: not a dtype", expected="np.float32, np.int64, 'bool' and the like", got=brief(dtype),
+        ) from None  # fmt: skip
 
 
 def as_tensor(data: Any, dtype: np.dtype | None = None) -> Tensor:
@@ -307,7 +336,7 @@ def result_dtype(dtypes: list[np.dtype]) -> np.dtype:
 
 def cast(x: Tensor, dtype: Any) -> Tensor:
     """`x` with another dtype, as a recorded operation; itself where the dtype is the same."""
-    dtype = np.dtype(dtype)
+    dtype = as_dtype("cast", dtype)
     if x.dtype == dtype:
         return x
     check_dtype(dtype)

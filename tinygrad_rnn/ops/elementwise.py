@@ -13,13 +13,14 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from inspect import CO_VARARGS
+from inspect import CO_VARARGS, Parameter, Signature
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numba.core.errors import NumbaError
 
+from ..calls import wrong_call
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import scalars
 from ..kernels.frontend import arguments_read
@@ -249,7 +250,9 @@ def _clash(shapes: tuple[tuple[int, ...], ...]) -> str:
 def _unary(op: Op, doc: str) -> Any:
     kernels = op.kernels
 
-    def function(x):
+    def function(x=MISSING, *more, **words):
+        if more or words or x is MISSING:
+            raise wrong_call(function, _given(x, *more), words)
         if not isinstance(x, Tensor):
             x = as_tensor(x)
         data = x.data
@@ -270,7 +273,9 @@ def _binary(op: Op, doc: str) -> Any:
     kernels = op.kernels
     ndarray = np.ndarray
 
-    def function(a, b):
+    def function(a=MISSING, b=MISSING, *more, **words):
+        if more or words or b is MISSING or a is MISSING:
+            raise wrong_call(function, _given(a, b, *more), words)
         if type(a) is not Tensor or type(b) is not Tensor:
             return general(a, b)
         x, y = a.data, b.data
@@ -302,14 +307,21 @@ def _binary(op: Op, doc: str) -> Any:
 def _variadic(op: Op, doc: str) -> Any:
     kernels = op.kernels
 
-    def function(*inputs):
-        if len(inputs) != kernels.arity:
-            raise TypeError(f"{op.name} takes {kernels.arity} arguments; got {len(inputs)}")
+    def function(*inputs, **words):
+        if len(inputs) != kernels.arity or words:
+            raise wrong_call(function, inputs, words)
         if not kernels.condition:
             return apply(op, _floats(kernels, promoted(inputs)))
         return apply(op, (cast(as_tensor(inputs[0]), BOOL), *_floats(kernels, promoted(inputs[1:]))))
 
     return _dressed(function, op, doc)
+
+
+MISSING = object()  # an argument that was not given: the call is looked at only where it is wrong
+
+
+def _given(*inputs: Any) -> tuple[Any, ...]:
+    return tuple(t for t in inputs if t is not MISSING)
 
 
 def _takes(kernels: Kernels, dtype: np.dtype) -> bool:
@@ -326,9 +338,17 @@ def _dressed(function: Any, op: Op, doc: str) -> Any:
     """Give a function its name, documentation, op and scalar."""
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = doc
+    names = ["x"] if op.kernels.arity == 1 else scalar_names(op.kernels.scalar, op.kernels.arity)
+    function.__signature__ = Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names])
     function.op = op
     function.scalar = op.kernels.scalar
     return function
+
+
+def scalar_names(scalar: Any, arity: int) -> tuple[str, ...]:
+    """The names of the inputs, as the function of numbers calls them."""
+    code = getattr(getattr(scalar, "py_func", scalar), "__code__", None)
+    return code.co_varnames[:arity] if code else tuple("abcdefgh"[:arity])
 
 
 def _declare(name: str, scalar: Line, vjp: Any, summary: str, example: str, **facts: Any) -> Any:
@@ -691,7 +711,7 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
     [0.0, 0.5, 1.0]
     """
     if low is None and high is None:
-        raise TypeError("clip: give low, high, or both")
+        raise fail(TypeError, "clip: give low, high, or both", expected="clip(x, low, high)", got="neither")
     x, limit = promoted((x, high if low is None else low)) if low is None or high is None else (x, None)
     if limit is None:
         return clip_op(x, low, high)

@@ -29,7 +29,22 @@ def _iterate(x: Tensor) -> Iterator[Tensor]:
 
 
 def _contains(x: Tensor, value: Any) -> bool:
-    return bool(reduce.any(e.equal(x, value)))
+    return bool(reduce.any(x == value))
+
+
+def _compared(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """A comparison that leaves it to Python what a tensor is to None, to a text or to another object: not equal."""
+    def compare(x: Tensor, other: Any) -> Any:
+        return function(x, other) if isinstance(other, _NUMBERS) or hasattr(other, "__array__") else NotImplemented
+
+    return compare
+
+
+_NUMBERS = (Tensor, bool, int, float, list, tuple)
+
+
+def _round(x: Tensor, digits: int = 0) -> Tensor:
+    return e.round(x) if not digits else e.round(x * 10.0**digits) / 10.0**digits
 
 
 def _logic(bits: Callable[..., Tensor], truth: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -52,10 +67,9 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
 
 _SPECIAL: dict[str, Any] = {
     "__neg__": e.negative, "__pos__": lambda x: x, "__abs__": e.abs, "__invert__": _logic(e.invert, e.logical_not),
-    "__lt__": e.less, "__le__": e.less_equal, "__gt__": e.greater, "__ge__": e.greater_equal, "__eq__": e.equal,
-    "__ne__": e.not_equal, "__getitem__": index.getitem, "__iter__": _iterate, "__contains__": _contains,
-    "__rpow__": _reflected(e.power),
-    "__round__": lambda x, digits=0: e.round(x) if not digits else e.round(x * 10.0**digits) / 10.0**digits,
+    "__lt__": e.less, "__le__": e.less_equal, "__gt__": e.greater, "__ge__": e.greater_equal,
+    "__eq__": _compared(e.equal), "__ne__": _compared(e.not_equal), "__getitem__": index.getitem,
+    "__iter__": _iterate, "__contains__": _contains, "__rpow__": _reflected(e.power), "__round__": _round,
 }  # fmt: skip
 
 _METHODS: dict[str, Any] = {
@@ -63,7 +77,7 @@ _METHODS: dict[str, Any] = {
     "square": e.square, "sign": e.sign, "sin": e.sin, "cos": e.cos, "tanh": e.tanh, "sigmoid": e.sigmoid,
     "relu": e.relu,
     "leaky_relu": e.leaky_relu, "elu": e.elu, "softplus": e.softplus, "gelu": e.gelu, "erf": e.erf, "erfc": e.erfc,
-    "maximum": e.maximum, "minimum": e.minimum, "clip": e.clip, "floor": e.floor, "ceil": e.ceil, "round": e.round,
+    "maximum": e.maximum, "minimum": e.minimum, "clip": e.clip, "floor": e.floor, "ceil": e.ceil, "round": _round,
     "isnan": e.isnan, "isinf": e.isinf, "isfinite": e.isfinite, "pow": _power,
     "sum": reduce.sum, "mean": reduce.mean, "prod": reduce.prod, "max": reduce.max, "min": reduce.min,
     "var": reduce.var,

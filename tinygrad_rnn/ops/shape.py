@@ -111,18 +111,22 @@ def flatten(x: Any) -> Tensor:
     return reshape(x, (-1,)) if as_tensor(x).size else reshape(x, (0,))
 
 
-def expand_dims(x: Any, axis: int) -> Tensor:
-    """Insert an axis of size 1 at position `axis` of the result.
+def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
+    """Insert an axis of size 1 at position `axis` of the result, or at each of several positions.
 
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> tg.expand_dims(tg.ones(3), 0).shape
-    (1, 3)
+    >>> tg.expand_dims(tg.ones(3), 0).shape, tg.expand_dims(tg.ones(3), (0, -1)).shape
+    ((1, 3), (1, 3, 1))
     """
     x = as_tensor(x)
-    k = _one_axis("expand_dims", axis, x.ndim + 1, x)
-    return reshape(x, (*x.shape[:k], 1, *x.shape[k:]))
+    if not isinstance(axis, tuple | list):
+        k = _one_axis("expand_dims", axis, x.ndim + 1, x)
+        return reshape(x, (*x.shape[:k], 1, *x.shape[k:]))
+    ndim = x.ndim + len(axis)
+    axes, sizes = normalize_axes("expand_dims", axis, ndim, x), iter(x.shape)
+    return reshape(x, tuple(1 if k in axes else next(sizes) for k in range(ndim)))
 
 
 def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
@@ -201,20 +205,31 @@ def swapaxes(x: Any, first: int, second: int) -> Tensor:
     return apply(TRANSPOSE, (x,), {"axes": tuple(order)})
 
 
-def moveaxis(x: Any, source: int, destination: int) -> Tensor:
-    """Move one axis to another position, the others keeping their order.
+def moveaxis(x: Any, source: int | tuple[int, ...], destination: int | tuple[int, ...]) -> Tensor:
+    """Move an axis to another position, or each of several, the others keeping their order.
 
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> tg.moveaxis(tg.ones((2, 3, 4)), 0, -1).shape
-    (3, 4, 2)
+    >>> tg.moveaxis(tg.ones((2, 3, 4)), 0, -1).shape, tg.moveaxis(tg.ones((2, 3, 4)), (0, 1), (2, 1)).shape
+    ((3, 4, 2), (4, 3, 2))
     """
     x = as_tensor(x)
-    a, b = _one_axis("moveaxis", source, x.ndim, x), _one_axis("moveaxis", destination, x.ndim, x)
-    order = [k for k in range(x.ndim) if k != a]
-    order.insert(b, a)
+    moved, places = _each_axis("moveaxis", source, x), _each_axis("moveaxis", destination, x)
+    if len(moved) != len(places):
+        raise refused((x,), "moveaxis: an axis for each position", expected=f"{len(moved)}", got=f"{len(places)}")
+    order = [k for k in range(x.ndim) if k not in moved]
+    for b, a in sorted(zip(places, moved, strict=True)):
+        order.insert(b, a)
     return apply(TRANSPOSE, (x,), {"axes": tuple(order)})
+
+
+def _each_axis(name: str, axis: Any, x: Tensor) -> list[int]:
+    """The axes in the order in which they are named."""
+    if not isinstance(axis, tuple | list):
+        return [_one_axis(name, axis, x.ndim, x)]
+    normalize_axes(name, axis, x.ndim, x)
+    return [int(k) % x.ndim for k in axis]
 
 
 # Broadcasting and repetition ------------------------------------------------------------------------------------------
@@ -462,10 +477,11 @@ def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
     return x[tuple(slice(None, None, -1) if k in axes else slice(None) for k in range(x.ndim))]
 
 
-def roll(x: Any, shift: int, axis: int | None = None) -> Tensor:
+def roll(x: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Tensor:
     """Move entries along `axis` by `shift` places, the last ones re-entering at the front.
 
-    Without an axis the flattened tensor is rolled, and its shape restored.
+    Without an axis the flattened tensor is rolled, and its shape restored. Of several shifts and axes each shift goes
+    with its axis; a single one goes with all.
 
     Examples
     --------
@@ -476,12 +492,27 @@ def roll(x: Any, shift: int, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     if axis is None:
         return reshape(roll(flatten(x), shift, 0), x.shape)
+    if isinstance(shift, tuple | list) or isinstance(axis, tuple | list):
+        return _rolled(x, shift, axis)
     k = _one_axis("roll", axis, x.ndim, x)
     if not x.shape[k]:
         return x
     cut = -shift % x.shape[k]
     lead = (slice(None),) * k
     return concatenate([x[(*lead, slice(cut, None))], x[(*lead, slice(0, cut))]], k)
+
+
+def _rolled(x: Tensor, shift: Any, axis: Any) -> Tensor:
+    """Shifts and axes go together, as in NumPy, where an axis may occur twice."""
+    axes = axis if isinstance(axis, tuple | list) else (axis,)
+    shifts = shift if isinstance(shift, tuple | list) else (shift,)
+    if len(axes) != len(shifts) and 1 not in (len(axes), len(shifts)):
+        what = f"roll: {len(shifts)} shifts for {len(axes)} axes"
+        raise refused((x,), what, expected="a shift for each axis, or one for all")
+    count = max(len(axes), len(shifts)) if axes and shifts else 0
+    for j in range(count):
+        x = roll(x, shifts[j % len(shifts)], axes[j % len(axes)])
+    return x
 
 
 def _pad_run(x: np.ndarray, widths: tuple[tuple[int, int], ...], value: float) -> np.ndarray:

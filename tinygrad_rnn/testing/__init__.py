@@ -1,5 +1,6 @@
 """The property-testing kit: prove gradients, cells and layers; strategies that generate them."""
 
+from ..calls import answers
 from . import cell_laws, laws, strategies
 from .checks import check_cell, check_module, check_op
 from .compare import assert_close
@@ -11,3 +12,5 @@ __all__ = [
     "GradientMismatch", "InconclusiveError", "KinkError", "assert_close", "cell_laws", "check_cell", "check_grad",
     "check_module", "check_op", "laws", "profile", "strategies",
 ]  # fmt: skip
+
+answers(__name__)
