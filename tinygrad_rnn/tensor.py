@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from .changes import note
-from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, brief, fail, lost_mask
+from .errors import (
+    DTypeError,
+    GradientError,
+    ImmutableError,
+    PlaceholderError,
+    ShapeError,
+    anomaly,
+    brief,
+    fail,
+    lost_mask,
+)
 from .foreign import ATTRIBUTES, replacement
 from .location import Location, location
 from .scope import current, user_source

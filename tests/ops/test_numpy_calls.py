@@ -161,7 +161,7 @@ def test_what_numpy_takes_apart_is_not_detached_in_silence(data):
     ):  # fmt: skip
         with pytest.raises((tg.GradientError, tg.DTypeError, ValueError)) as caught:
             use()
-        told = caught.value if not type(caught.value) is ValueError else caught.value.__cause__
+        told = caught.value if type(caught.value) is not ValueError else caught.value.__cause__
         assert "\n  hint:     use tg.stack" in str(told)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from inspect import CO_VARARGS, Parameter, Signature
+from itertools import zip_longest
 from types import FunctionType
 from typing import Any
 
@@ -228,7 +229,7 @@ def broadcast_shape(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     try:
-        return np.broadcast_shapes(*shapes)
+        return stretched(*shapes)
     except ValueError:
         raise fail(
             ShapeError,
@@ -237,6 +238,19 @@ def broadcast_shape(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
             got=_clash(shapes),
             hint="insert an axis of size 1 with t[:, None] or tg.expand_dims, or check which operand is transposed",
         ) from None
+
+
+def stretched(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """What NumPy's ``broadcast_shapes`` gives, which stops at 32 axes; a ValueError where shapes do not broadcast."""
+    if max(map(len, shapes)) <= 32:
+        return np.broadcast_shapes(*shapes)
+    whole = []
+    for axis in zip_longest(*[reversed(s) for s in shapes], fillvalue=1):
+        sizes = {n for n in axis if n != 1} or {1}
+        if len(sizes) > 1:
+            raise ValueError("shapes do not broadcast")
+        whole.append(sizes.pop())
+    return tuple(reversed(whole))
 
 
 def _clash(shapes: tuple[tuple[int, ...], ...]) -> str:

@@ -34,7 +34,7 @@ from .core import (
     of_one_dtype,
     refused,
 )
-from .elementwise import where
+from .elementwise import stretched, where
 from .shape import normalize_axes, reshape
 
 __all__ = ["gather", "masked_fill", "one_hot", "take"]
@@ -354,7 +354,7 @@ def _assemble_takes(*specs: Spec, shape: Any, places: Any) -> bool:
 
 def _fits(value: Spec, place: tuple[int, ...]) -> bool:
     try:
-        return np.broadcast_shapes(place, value.shape) == place
+        return stretched(place, value.shape) == place
     except ValueError:
         return False
 

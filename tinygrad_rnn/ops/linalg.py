@@ -1,5 +1,6 @@
 """Products of matrices, by BLAS through NumPy: ``np.dot`` for two matrices (transposed views are passed as flags, not
-copied), ``np.matmul`` for stacks of them, ``np.einsum`` for the rest.
+copied), ``np.matmul`` for stacks of them, ``np.einsum`` for the rest; what is summed without a product is added up as
+by ``sum``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError, fail
+from ..kernels.sums import add_up
 from ..tensor import Spec, Tensor
 from .core import apply, define, of_one_dtype, promoted, quiet, refused, result_dtype
 from .elementwise import broadcast_shape
@@ -124,7 +126,30 @@ def outer(a: Any, b: Any) -> Tensor:
 
 
 def _einsum_run(*arrays: np.ndarray, terms: tuple[str, ...], result: str) -> Any:
+    if arrays[0].dtype.kind == "f":  # NumPy would add up term by term
+        pairs = [_own_summed(k, arrays[k], terms, result) for k in range(len(terms))]
+        arrays, terms = tuple(a for a, _ in pairs), tuple(term for _, term in pairs)
+        if len({frozenset(term) for term in terms}) == 1:
+            return _summed_product(arrays, terms, result)
     return np.einsum(",".join(terms) + "->" + result, *arrays, optimize=len(arrays) > 1)
+
+
+def _own_summed(k: int, array: np.ndarray, terms: tuple[str, ...], result: str) -> tuple[np.ndarray, str]:
+    """Operand `k` summed over the letters that nothing else has."""
+    others = set("".join(terms[:k] + terms[k + 1 :]) + result)
+    axes = tuple(axis for axis, letter in enumerate(terms[k]) if letter not in others)
+    return np.asarray(add_up(array, axes)) if axes else array, "".join(c for c in terms[k] if c in others)
+
+
+def _summed_product(arrays: tuple[np.ndarray, ...], terms: tuple[str, ...], result: str) -> Any:
+    """The sum of the product of operands that have the same letters."""
+    product = arrays[0]
+    for array, term in zip(arrays[1:], terms[1:], strict=True):
+        product = product * array.transpose([term.index(letter) for letter in terms[0]])
+    axes = tuple(axis for axis, letter in enumerate(terms[0]) if letter not in result)
+    kept = [letter for letter in terms[0] if letter in result]
+    total = np.asarray(add_up(product, axes)) if axes else product
+    return total.transpose([kept.index(letter) for letter in result])
 
 
 def _sizes(shapes: list[tuple[int, ...]], terms: tuple[str, ...]) -> dict[str, int]:
