@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,12 @@ import os, signal, sys, threading, time, warnings, webbrowser
 import concurrent.futures.process, multiprocessing.pool, multiprocessing.spawn
 import graphviz, hypothesis, numba.core.caching, numpy.testing, platformdirs, safetensors.numpy, tqdm
 
-OS = '''chown fchmod fchown fork forkpty getegid geteuid getgid getgroups getloadavg getpgid getpgrp getuid killpg lchown
-lockf mkfifo mknod nice openpty posix_fadvise posix_fallocate posix_spawn pread preadv pwrite pwritev readv
-register_at_fork sched_getaffinity sched_setaffinity sched_yield sendfile setsid statvfs sync sysconf tcgetpgrp ttyname
-uname wait wait3 wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK WNOHANG'''
-SIGNALS = '''SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGQUIT SIGSTOP SIGTSTP SIGUSR1 SIGUSR2 SIGWINCH alarm getitimer
-pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending sigtimedwait sigwait sigwaitinfo'''
+OS = '''chown fchmod fchown fork forkpty getegid geteuid getgid getgroups getloadavg getpgid getpgrp getuid killpg
+lchown lockf mkfifo mknod nice openpty posix_fadvise posix_fallocate posix_spawn pread preadv pwrite pwritev readv
+register_at_fork sched_getaffinity sched_setaffinity sched_yield sendfile setsid statvfs sync sysconf tcgetpgrp
+ttyname uname wait wait3 wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK WNOHANG'''
+SIGNALS = '''SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGQUIT SIGSTOP SIGTSTP SIGUSR1 SIGUSR2 SIGWINCH alarm
+getitimer pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending sigtimedwait sigwait sigwaitinfo'''
 CLOCKS = '''clock_getres clock_gettime clock_gettime_ns clock_settime pthread_getcpuclockid tzset CLOCK_MONOTONIC
 CLOCK_MONOTONIC_RAW CLOCK_PROCESS_CPUTIME_ID CLOCK_REALTIME CLOCK_THREAD_CPUTIME_ID'''
 for module, names in ((os, OS), (signal, SIGNALS), (time, CLOCKS)):
@@ -67,6 +68,7 @@ x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
 @tg.compile
 def step(x):
     loss = (model(x).outputs ** 2).mean()
+    optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     return loss
@@ -116,6 +118,50 @@ def test_a_program_needs_nothing_that_only_posix_has(tmp_path):
 
 def test_what_is_hidden_is_missed(tmp_path):
     child(HIDDEN + "assert not hasattr(os, 'fork') and not hasattr(time, 'clock_gettime')", tmp_path)
-    open_twice = "open('a', 'w', encoding='utf-8').close()\nheld = open('b', 'w', encoding='utf-8')\nos.replace('a', 'b')"
+    open_twice = "open('a', 'xb').close()\nheld = open('b', 'xb')\nos.replace('a', 'b')"
     with pytest.raises(AssertionError, match="PermissionError"):
         child(HIDDEN + open_twice, tmp_path)
+
+
+# Compiled code --------------------------------------------------------------------------------------------------------
+
+CALLED = """
+import re
+import numpy as np
+from numba.core.codegen import CPUCodeLibrary
+
+found, finish = set(), CPUCodeLibrary._finalize_final_module
+
+
+def finished(self):
+    finish(self)
+    found.update(re.findall(r'^declare .*?@"?([\\w.$]+)', self.get_llvm_str(), re.M))
+
+
+CPUCodeLibrary._finalize_final_module = finished
+
+from tinygrad_rnn.kernels import indexing
+from tinygrad_rnn.kernels.gemm import gemm
+from tinygrad_rnn.kernels.machine import machine, profiler
+from tinygrad_rnn.kernels.scatter import add_rows
+from tinygrad_rnn.ops import neural
+from tinygrad_rnn.ops.core import registry
+
+dtype = np.dtype(np.float32)
+machine(), profiler(), indexing.check_range(), gemm(dtype, True), add_rows(dtype)
+neural.SOFTMAX_ROWS[dtype], registry["tanh"].kernels[dtype], registry["floor_divide"].kernels[dtype]
+print(*found)
+"""
+
+# Of the library of C, what the C of 1999 has; of Python and Numba, what both have everywhere.
+EVERYWHERE = (
+    r"llvm\..*|numba_.*|NRT_.*|_?Py[A-Z]?[A-Za-z]*_.*|malloc|free|feclearexcept|mem(cpy|move|set)|(sqrt|floor)f?"
+)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_compiled_code_calls_only_what_every_system_has(tmp_path):
+    called = child(CALLED, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")).split()
+    assert {"malloc", "feclearexcept"} <= set(called)
+    assert any("PerfCounter" in name for name in called)
+    assert [name for name in called if not re.fullmatch(EVERYWHERE, name)] == []

@@ -11,6 +11,7 @@ Nothing is compiled before its first use; compiled loops are kept on disk (``cac
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
@@ -41,7 +42,7 @@ SIGNATURE = types.void(
 )
 _clear_flags = types.ExternalFunction("feclearexcept", types.int32(types.int32))
 _TYPED = f"{__package__}.scalars"  # its functions choose their numbers by type themselves
-_ALL_FLAGS = 63  # every exception bit of x86 and of ARM
+_ALL_FLAGS = 31 if os.name == "nt" else 63  # every exception bit of x86 and of ARM; Windows has numbers of its own
 
 
 @intrinsic
