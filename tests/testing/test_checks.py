@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,28 @@ def softsign(factor=1.0):
     return tg.elementwise(
         lambda x: x / (1 + abs(x)), vjp=lambda g, y, x: g * (1 - tg.abs(y)) ** 2 * factor, name="softsign"
     )
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softplus", "gelu", "elu", "erf", "erfc", "expm1"])
+def test_ops_keep_their_laws_far_out(name):
+    testing.check_op(name, low=-50, high=50)()
+
+
+@pytest.mark.parametrize(("op", "high"), [(tg.sigmoid, 20), (tg.tanh, 10)])
+def test_a_slope_from_a_result_is_let_off_its_last_digits_and_no_more(op, high, monkeypatch):
+    check_grad = partial(testing.check_grad, op, [float(high)])
+    check_grad()
+    off = lambda factor: monkeypatch.setattr(op.op, "vjp", (lambda g, y, x: slope(g, y, x) * factor,))
+    slope = op.op.vjp[0]
+    off(1.001)
+    with pytest.raises(testing.GradientMismatch):
+        check_grad()
+
+
+def test_an_op_of_ones_own_that_cancels_is_not_let_off():
+    own = tg.elementwise(tg.sigmoid.scalar, vjp=lambda g, y, x: g * y * (1 - y), name="logistic")
+    with pytest.raises(testing.GradientMismatch):
+        testing.check_grad(own, [30.0])
 
 
 def test_an_op_of_ones_own_with_a_reference():

@@ -51,9 +51,8 @@ def _along(kernels: RowKernels) -> Any:
 
 
 def _balanced(rest: Tensor, p: Tensor, axis: int) -> Tensor:
-    """Numbers whose sum is 0: where a probability is close to 1, what the sum of the others leaves is exact."""
-    major = p > 0.5
-    return where(major, 0 - sum(where(major, 0, rest), axis, keepdims=True), rest)
+    """Numbers whose sum is 0: what rounding made of it goes back to where it came from, a probability close to 1."""
+    return rest - p * sum(rest, axis, keepdims=True)
 
 
 def _softmax_rule(g: Tensor, y: Tensor, x: Tensor, axis: int) -> Tensor:

@@ -90,13 +90,17 @@ def _cross_entropy(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     return -np.take_along_axis(_log_softmax(x, -1), target[..., None].astype(np.int64), -1)[..., 0]
 
 
+def _surplus(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return _softmax(x, -1) - (np.arange(x.shape[-1]) == target[..., None])
+
+
 FORMULAS: dict[Op, Callable[..., Any]] = by_op({
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "power": _power,
     "negative": np.negative, "square": np.square, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "exp": np.exp,
     "expm1": _expm1, "log": np.log, "log1p": _log1p, "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
     "sigmoid": _sigmoid, "softplus": _softplus, "gelu": _gelu, "erf": _erf, "erfc": _erfc, "softmax": _softmax,
     "log_softmax": _log_softmax, "logsumexp": _logsumexp, "normalize": _normalize, "cross_entropy": _cross_entropy,
-    "where": np.where,
+    "surplus": _surplus, "where": np.where,
 })  # fmt: skip
 PLAIN = ops_named(  # linear in floats, or a product: the op's own NumPy function takes complex numbers as well
     "reshape", "transpose", "broadcast_to", "concatenate", "stack", "pad", "slice", "index", "assemble", "update",

@@ -17,6 +17,7 @@ from ..ops.core import apply
 from ..ops.create import tensor
 from ..tensor import Tensor
 from .complexes import evaluate, is_analytic
+from .domains import FROM_RESULT
 from .numeric import TINY, Function, Slope, central, floats, largest_of, one_sided, size_of
 from .report import Culprit, GradientMismatch, InconclusiveError, KinkError, Place
 
@@ -25,6 +26,7 @@ __all__ = ["check_grad"]
 MODES = ("vjp", "jvp", "hvp")
 SHARP = 1e-5  # a derivative must be known this well, relative to its terms, to judge a rule that is off by 0.1 %
 EPS = float(np.finfo(np.float64).eps)
+LEAST = float(np.finfo(np.float64).tiny)  # smaller numbers have fewer digits
 MOST_ENTRIES = 256  # that are looked at one by one
 MOST_ALIKE = 20  # operations of one kind and shape that are looked at to find the wrong one
 SAFETY = 1024  # times the rounding that was measured, once and of the engine's derivative alone
@@ -78,7 +80,9 @@ def check_grad(
     Notes
     -----
     How far two derivatives may be apart is measured: the error of the differences by how much the extrapolation still
-    moves, and rounding by what the same derivative changes when it is computed in float32, scaled to float64.
+    moves, and rounding by what the same derivative changes when it is computed in float32, scaled to float64. Of
+    functions that apply ``tanh`` or ``sigmoid``, whose slopes are computed from their results, derivatives are not
+    known better than the function itself: where they saturate, to the last digits of 1.
 
     Examples
     --------
@@ -138,6 +142,7 @@ class _Check:
         largest = max([float(np.abs(y).max(initial=0)) for y in outputs])
         self.natural = largest / max([size_of(function.arrays[k]) for k in function.wrt]) or 1e-300
         self.eps = max([EPS, *(float(np.finfo(y.dtype).eps) for y in outputs)])
+        self.lost = self.natural if function.uses(FROM_RESULT) else 0.0  # the size whose last digits are all there is
 
     # What the engine says ---------------------------------------------------------------------------------------------
 
@@ -176,10 +181,10 @@ class _Check:
         """
         scale = max(scale, 1e-4 * self.natural)
         sharp = max(SHARP, 2e4 * self.eps)  # what computes in float32 is known less well
-        allowed = bound + min(SAFETY * (rounding + self.eps * scale), sharp * scale)
+        allowed = bound + min(SAFETY * (rounding + self.eps * max(scale, self.lost)), sharp * scale)
         if not np.isfinite(numeric) or bound > sharp * scale:
             raise InconclusiveError(f"differences are known only to {bound:.1e}, at a scale of {scale:.1e}")
-        return bool(abs(found - numeric) <= allowed)
+        return bool(abs(found - numeric) <= allowed + LEAST)
 
     # The checks -------------------------------------------------------------------------------------------------------
 

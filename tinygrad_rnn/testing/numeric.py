@@ -7,7 +7,7 @@ the extrapolation still moved, plus the rounding of the values over the smallest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import GradientError, PlaceholderError
-from ..graph import flattened, trace
+from ..graph import Graph, flattened, trace
 from ..nn.module import Module
 from ..ops.core import as_array
 from ..ops.create import tensor
-from ..tensor import Spec, Tensor
+from ..tensor import Op, Spec, Tensor
 from .complexes import evaluate, is_analytic
 
 __all__ = ["Function", "Slope", "central", "one_sided"]
@@ -171,6 +171,11 @@ class Function:
     def values(self, arrays: Arrays) -> list[np.ndarray]:
         with self.at(arrays) as inputs:
             return [t.data for t in floats(self.fn(*inputs))]
+
+    def uses(self, ops: Collection[Op]) -> bool:
+        """Whether the function applies one of some operations."""
+        with self.at(self.arrays) as inputs:
+            return any(t.op in ops for t in Graph(floats(self.fn(*inputs))).nodes)
 
     def moved(self, k: int, direction: np.ndarray, arrays: Arrays | None = None) -> Path:
         """The outputs where array `k` moves along a direction."""
