@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import changes
 from ..changes import Observed
+from ..reading import names_in
 from ..tensor import Tensor
 from .reach import (
     MISSING,
@@ -28,7 +29,6 @@ from .reach import (
     Reach,
     content,
     is_foreign_class,
-    names_in,
     slot_of,
     visible,
 )
