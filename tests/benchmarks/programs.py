@@ -64,6 +64,8 @@ def dispatch_overhead() -> float:
 class Unguarded:
     """Guards that look at nothing."""
 
+    changed = ()
+
     def hold(self) -> bool:
         return True
 

@@ -332,20 +332,18 @@ class Guards:
         self._cells = [(e.owner, e.value) for e in entries if e.read is _content]
         self._gradients = [(e.owner, e.value) for e in entries if e.read is _had_gradient]
         self._containers = [c for e in entries for c in e.containers]
+        self._spent = not all(_is_plain(self._after[cause]) for cause in self.changed)
 
     def hold(self) -> bool:
         """Whether all is as it was."""
         at = changes.last
         if self._verified == at and self._same_variables():
-            return not self._is_spent()
-        if self._is_spent() or next(self.differences(), None) is not None:
+            return not self._spent
+        if self._spent or next(self.differences(), None) is not None:
             return False
         self._prepare()
         self._verified = at
         return True
-
-    def _is_spent(self) -> bool:
-        return bool(self.changed) and not all(_is_plain(self._after[cause]) for cause in self.changed)
 
     def set_again(self) -> None:
         """Set what the function sets."""
@@ -404,8 +402,7 @@ class Guards:
 
     def forget(self, cause: Cause) -> None:
         """Look at something no more."""
-        self.changed.pop(cause, None)
-        if self._entries.pop(cause, None) is not None:
+        if any([held.pop(cause, None) for held in (self.changed, self._entries)]):
             self._prepare()
 
 
