@@ -64,7 +64,7 @@ def dispatch_overhead() -> float:
 class Unguarded:
     """Guards that look at nothing."""
 
-    changed = ()
+    sets = ()
 
     def hold(self) -> bool:
         return True

@@ -595,8 +595,28 @@ def test_what_the_function_sets_before_it_reads_it_does_not_record_anew():
     for _ in range(4):
         for x in (X, X[:1]):
             run(x)
+        assert net.shown == net.last == (1,)
+    net.shown = None  # nothing reads it, but it is set on each call
+    run(X)
+    assert net.shown == (2,)
     assert len(run.programs) == 2
-    assert net.shown == (1,)
+
+
+def test_modes_that_the_function_sets():
+    model = tg.nn.Sequential(linear(), tg.nn.Dropout(0.5, generator=0))
+    modes = []
+
+    @tg.compile
+    def step(x):
+        model.train()
+        return model(x)
+
+    for _ in range(6):
+        model.eval()
+        step(X[None])
+        modes.append([m.training for m in model.modules()])
+    assert modes == [[True] * 3] * 6
+    assert len(step.programs) == 1
 
 
 def in_turns(run, given=(X, X[:1])):

@@ -257,6 +257,8 @@ class Guards:
     ----------
     changed : dict of cause to Entry
         What the function reads, and sets itself.
+    sets : dict of cause to (Entry, value)
+        What the function sets, read or not, to a value that is the same whenever it is made.
     left : list of Entry
         What holds tensors now that had no value while it was recorded.
     """
@@ -267,7 +269,7 @@ class Guards:
         self._modules: dict[int, tuple[Observed, str, set[str]]] = {}
         self._entries: dict[Cause, Entry] = {}
         self.changed: dict[Cause, Entry] = {}
-        self._after: dict[Cause, Any] = {}
+        self.sets: dict[Cause, tuple[Entry, Any]] = {}
         self.left: list[Entry] = []
         self._take()
 
@@ -311,9 +313,11 @@ class Guards:
         for entry in list(self.differences()):
             if entry.has_no_value():
                 self.left.append(entry)
+            after = entry.read(entry.owner, entry.name)
+            if _is_plain(after):
+                self.sets[entry.cause] = entry, after
             if self.is_read(entry):
                 self.changed[entry.cause] = entry
-                self._after[entry.cause] = entry.read(entry.owner, entry.name)
             else:
                 self._leave(entry)
         del self._reach  # it keeps all alive that it has seen
@@ -332,7 +336,7 @@ class Guards:
         self._cells = [(e.owner, e.value) for e in entries if e.read is _content]
         self._gradients = [(e.owner, e.value) for e in entries if e.read is _had_gradient]
         self._containers = [c for e in entries for c in e.containers]
-        self._spent = not all(_is_plain(self._after[cause]) for cause in self.changed)
+        self._spent = not self.changed.keys() <= self.sets.keys()
 
     def hold(self) -> bool:
         """Whether all is as it was."""
@@ -347,8 +351,9 @@ class Guards:
 
     def set_again(self) -> None:
         """Set what the function sets."""
-        for cause, entry in self.changed.items():
-            _WRITERS[entry.read](entry.owner, entry.name, self._after[cause])
+        for entry, after in self.sets.values():
+            if _frozen(entry.read(entry.owner, entry.name), False) != _frozen(after, False):
+                _WRITERS[entry.read](entry.owner, entry.name, after)
 
     def _same_variables(self) -> bool:
         try:
@@ -402,8 +407,9 @@ class Guards:
 
     def forget(self, cause: Cause) -> None:
         """Look at something no more."""
-        if any([held.pop(cause, None) for held in (self.changed, self._entries)]):
-            self._prepare()
+        for held in (self.changed, self.sets, self._entries):
+            held.pop(cause, None)
+        self._prepare()
 
 
 def _is_trained(value: Any) -> bool:
