@@ -283,8 +283,8 @@ class Guards:
         """Note what has been come to, as it is now; what was noted before stays."""
         reach = self._reach
         for label, module in islice(reach.modules.values(), len(self._modules), None):
-            names = {name for name, _ in visible(module)}
-            self._modules[id(module)] = module, label, names
+            names = [name for name, _ in visible(module)]
+            self._modules[id(module)] = module, label, set(names)
             for name in names:
                 self._note((id(module), name), Entry, module, name, f"{label}.{name}", _attribute, True)
         for cause, variable in reach.variables.items():
@@ -314,7 +314,7 @@ class Guards:
             if entry.has_no_value():
                 self.left.append(entry)
             after = entry.read(entry.owner, entry.name)
-            if _is_plain(after):
+            if _is_plain(after) and entry.read in _WRITERS:
                 self.sets[entry.cause] = entry, after
             if self.is_read(entry):
                 self.changed[entry.cause] = entry
@@ -324,7 +324,7 @@ class Guards:
         self._prepare()
 
     def _leave(self, entry: Entry) -> None:
-        """Guard something not, as the function sets it and does not read it."""
+        """Do not guard something, as the function sets it and does not read it."""
         self._entries.pop(entry.cause, None)
         if id(entry.owner) in self._modules:
             self._modules[id(entry.owner)][2].add(entry.name)
