@@ -231,8 +231,8 @@ class Compiled:
             structure = _signature((args, kwargs), arrays, owners)
         except RecursionError:
             raise fail(
-                TypeError, "compile: an argument", expected="tuples, lists and dicts in each other",
-                got="too many levels of them, or one that holds itself",
+                ValueError, "compile: an argument is nested too deeply, or contains itself",
+                expected="arrays, tensors, numbers, and tuples, lists and dicts of them",
             ) from None  # fmt: skip
         specs = tuple([(a.shape, a.dtype) for a in arrays])
         return args, kwargs, (structure, specs, current().recording, repeated(owners))
