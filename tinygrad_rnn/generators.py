@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from .errors import GeneratorError, fail
+from .reading import names_in
 from .tensor import Op, Spec, Tensor
 
 __all__ = [
@@ -298,9 +299,9 @@ class _Walk:
             self.push(fn.__name__, value)
         if not self.is_own(fn.__globals__.get("__name__")):  # a decorator may have exchanged __module__
             return
-        for code in _codes(fn.__code__):
-            self.names.update(code.co_names)
-        for chain in _chains(fn.__code__):
+        named = names_in(fn.__code__)
+        self.names |= named.read
+        for chain in named.chains:
             self.chain(chain, around.get(chain[0], fn.__globals__.get(chain[0])))
 
     def chain(self, chain: tuple[str, ...], value: Any) -> None:
@@ -360,19 +361,3 @@ def _fresh_lines(code: CodeType) -> tuple[int, ...]:
             if i.opname not in _BETWEEN:
                 made = i.argval in _MAKERS
     return tuple(lines)
-
-
-@lru_cache(maxsize=4096)
-def _chains(code: CodeType) -> tuple[tuple[str, ...], ...]:
-    """The dotted names in the code of a function, and of the functions in it."""
-    found: dict[tuple[str, ...], None] = {}
-    for inner in _codes(code):
-        chain: tuple[str, ...] = ()
-        for i in dis.get_instructions(inner):
-            if i.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain:
-                chain = (*chain, i.argval)
-            elif i.opname != "EXTENDED_ARG":  # it belongs to what follows
-                found[chain] = None
-                chain = (i.argval,) if i.opname.startswith("LOAD_") and isinstance(i.argval, str) else ()
-    found.pop((), None)
-    return tuple(found)

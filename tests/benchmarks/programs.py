@@ -64,6 +64,8 @@ def dispatch_overhead() -> float:
 class Unguarded:
     """Guards that look at nothing."""
 
+    sets = ()
+
     def hold(self) -> bool:
         return True
 

@@ -72,9 +72,9 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
 
     What the function finds around it is guarded, and a change records anew: attributes of modules, ``requires_grad``,
     and the globals and variables of outer functions that its code names, or that of the user's functions that it calls.
-    What it sets itself counts as a change too. What has changed for the third time gets a warning that names it, and
-    is frozen from then on if the function sets it itself. Entries of other objects are constants. Programs
-    keep the modules and tensors alive that they were recorded with.
+    What it sets itself counts as a change too, and is set again on each call. What has changed for the third time gets
+    a warning that names it, and is frozen from then on if the function sets it itself. Entries of other objects are
+    constants. Programs keep the modules and tensors alive that they were recorded with.
 
     As a method it binds ``self``, and each object has programs of its own, which are gone when the object is.
 
@@ -236,8 +236,8 @@ class Compiled:
             structure = _signature((args, kwargs), arrays, owners)
         except RecursionError:
             raise fail(
-                TypeError, "compile: an argument", expected="tuples, lists and dicts in each other",
-                got="too many levels of them, or one that holds itself",
+                ValueError, "compile: an argument is nested too deeply, or contains itself",
+                expected="arrays, tensors, numbers, and tuples, lists and dicts of them",
             ) from None  # fmt: skip
         specs = tuple([(a.shape, a.dtype) for a in arrays])
         return args, kwargs, (structure, specs, current().recording, repeated(owners))
@@ -246,7 +246,7 @@ class Compiled:
         cache = self._cache
         found = cache.found(key)
         if found is not None:
-            if found.guards.changed:
+            if found.guards.sets:
                 found.guards.set_again()
             return found
         with seen_elsewhere() as changed:

@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import changes
 from ..changes import Observed
+from ..reading import names_in
 from ..tensor import Tensor
 from .reach import (
     MISSING,
@@ -28,7 +29,6 @@ from .reach import (
     Reach,
     content,
     is_foreign_class,
-    names_in,
     slot_of,
     visible,
 )
@@ -257,6 +257,8 @@ class Guards:
     ----------
     changed : dict of cause to Entry
         What the function reads, and sets itself.
+    sets : dict of cause to (Entry, value)
+        What the function sets, read or not, to a value that is the same whenever it is made.
     left : list of Entry
         What holds tensors now that had no value while it was recorded.
     """
@@ -267,7 +269,7 @@ class Guards:
         self._modules: dict[int, tuple[Observed, str, set[str]]] = {}
         self._entries: dict[Cause, Entry] = {}
         self.changed: dict[Cause, Entry] = {}
-        self._after: dict[Cause, Any] = {}
+        self.sets: dict[Cause, tuple[Entry, Any]] = {}
         self.left: list[Entry] = []
         self._take()
 
@@ -281,8 +283,8 @@ class Guards:
         """Note what has been come to, as it is now; what was noted before stays."""
         reach = self._reach
         for label, module in islice(reach.modules.values(), len(self._modules), None):
-            names = {name for name, _ in visible(module)}
-            self._modules[id(module)] = module, label, names
+            names = [name for name, _ in visible(module)]
+            self._modules[id(module)] = module, label, set(names)
             for name in names:
                 self._note((id(module), name), Entry, module, name, f"{label}.{name}", _attribute, True)
         for cause, variable in reach.variables.items():
@@ -311,16 +313,18 @@ class Guards:
         for entry in list(self.differences()):
             if entry.has_no_value():
                 self.left.append(entry)
+            after = entry.read(entry.owner, entry.name)
+            if _is_plain(after) and entry.read in _WRITERS:
+                self.sets[entry.cause] = entry, after
             if self.is_read(entry):
                 self.changed[entry.cause] = entry
-                self._after[entry.cause] = entry.read(entry.owner, entry.name)
             else:
                 self._leave(entry)
         del self._reach  # it keeps all alive that it has seen
         self._prepare()
 
     def _leave(self, entry: Entry) -> None:
-        """Guard something not, as the function sets it and does not read it."""
+        """Do not guard something, as the function sets it and does not read it."""
         self._entries.pop(entry.cause, None)
         if id(entry.owner) in self._modules:
             self._modules[id(entry.owner)][2].add(entry.name)
@@ -332,25 +336,24 @@ class Guards:
         self._cells = [(e.owner, e.value) for e in entries if e.read is _content]
         self._gradients = [(e.owner, e.value) for e in entries if e.read is _had_gradient]
         self._containers = [c for e in entries for c in e.containers]
+        self._spent = not self.changed.keys() <= self.sets.keys()
 
     def hold(self) -> bool:
         """Whether all is as it was."""
         at = changes.last
         if self._verified == at and self._same_variables():
-            return not self._is_spent()
-        if self._is_spent() or next(self.differences(), None) is not None:
+            return not self._spent
+        if self._spent or next(self.differences(), None) is not None:
             return False
         self._prepare()
         self._verified = at
         return True
 
-    def _is_spent(self) -> bool:
-        return bool(self.changed) and not all(_is_plain(self._after[cause]) for cause in self.changed)
-
     def set_again(self) -> None:
         """Set what the function sets."""
-        for cause, entry in self.changed.items():
-            _WRITERS[entry.read](entry.owner, entry.name, self._after[cause])
+        for entry, after in self.sets.values():
+            if _frozen(entry.read(entry.owner, entry.name), False) != _frozen(after, False):
+                _WRITERS[entry.read](entry.owner, entry.name, after)
 
     def _same_variables(self) -> bool:
         try:
@@ -404,9 +407,9 @@ class Guards:
 
     def forget(self, cause: Cause) -> None:
         """Look at something no more."""
-        self.changed.pop(cause, None)
-        if self._entries.pop(cause, None) is not None:
-            self._prepare()
+        for held in (self.changed, self.sets, self._entries):
+            held.pop(cause, None)
+        self._prepare()
 
 
 def _is_trained(value: Any) -> bool:

@@ -6,7 +6,6 @@ installed. So are the modules, methods, partial functions and small containers t
 
 from __future__ import annotations
 
-import dis
 import os
 import sys
 import sysconfig
@@ -22,16 +21,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..changes import Observed
+from ..reading import names_in
 from ..tensor import Tensor
 
 __all__ = [
-    "MISSING", "MOST", "FreeVariable", "GlobalVariable", "Reach", "content", "is_foreign_class", "names_in", "slot_of",
-    "visible",
+    "MISSING", "MOST", "FreeVariable", "GlobalVariable", "Reach", "content", "is_foreign_class", "slot_of", "visible",
 ]  # fmt: skip
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 MOST = 1000  # a longer container holds data
-_ANY = {"getattr", "vars", "attrgetter", "eval", "__dict__", "__getattribute__"}
 HIDDEN = ("_name", "_compiled_methods")  # attributes of modules that change no result
 
 _PACKAGE = Path(__file__).parent.parent
@@ -39,10 +37,6 @@ _FOREIGN = tuple(
     {str(_PACKAGE) + os.sep, str(_PACKAGE.parent / "viz") + os.sep}
     | {sysconfig.get_path(kind) + os.sep for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
-_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS",
-          "LOAD_FROM_DICT_OR_DEREF"}  # fmt: skip
-_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
-_JUMPS = {*dis.hasjrel, *dis.hasjabs}
 _HOOKS = ("forward", "initial_state")
 _CALLED_BY_NOBODY = ("__init__", "__annotate_func__")  # unless a class is called, or asked for its annotations
 _NAME = __name__.partition(".")[0] + "."
@@ -263,86 +257,6 @@ def content(cell: CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # an empty one
         return MISSING
-
-
-# Code -----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What a code names.
-
-    Attributes
-    ----------
-    chains : set of tuple of str
-        Variables from outside, each with the attributes that are taken of it.
-    read : set of str
-        Attributes that are read, and texts, which may be names for ``getattr``.
-    needed : set of str
-        Those of them that may be read before the same code has set them.
-    """
-
-    chains: frozenset[tuple[str, ...]]
-    read: frozenset[str]
-    needed: frozenset[str]
-
-    @property
-    def may_need_any(self) -> bool:
-        """Whether it may read attributes by names that it makes."""
-        return not self.read.isdisjoint(_ANY) or any(chain[0] in _ANY for chain in self.chains)
-
-
-@lru_cache(4096)
-def names_in(code: CodeType) -> Names:
-    """What a code names, with the functions defined in it."""
-    chains: set[tuple[str, ...]] = set()
-    read: set[str] = set()
-    needed: set[str] = set()
-    work = [code]
-    while work:
-        inner = work.pop()
-        instructions = list(dis.get_instructions(inner))
-        _add_chains(instructions, chains)
-        loads, needs = _attributes(inner, instructions)
-        texts = {c for c in inner.co_consts if isinstance(c, str)}
-        read |= loads | texts
-        needed |= needs | texts
-        work += [c for c in inner.co_consts if isinstance(c, CodeType)]
-    return Names(frozenset(chains), frozenset(read), frozenset(needed))
-
-
-def _add_chains(instructions: list[dis.Instruction], chains: set[tuple[str, ...]]) -> None:
-    chain: tuple[str, ...] = ()
-    for instruction in instructions:
-        kind, name = instruction.opname, instruction.argval
-        if chain and kind in _ATTRIBUTES:
-            chain = (*chain, name)
-            continue
-        if chain:
-            chains.add(chain)
-        chain = (name,) if kind in _LOADS else ()
-
-
-def _attributes(code: CodeType, instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]:
-    """Attributes that are read, and those of them that are not surely set before, as attributes of ``self``."""
-    read: set[str] = set()
-    needed: set[str] = set()
-    stored: set[str] = set()
-    straight = not code.co_exceptiontable  # no instruction before this one is left out
-    own = code.co_varnames[:1] if code.co_argcount else ()
-    owner: Any = None  # the variable whose attribute is meant
-    for instruction in instructions:
-        kind, name = instruction.opname, instruction.argval
-        of_self = owner in own
-        if kind in _ATTRIBUTES or kind == "DELETE_ATTR":
-            read.add(name)
-            if not (of_self and name in stored):
-                needed.add(name)
-        elif kind == "STORE_ATTR" and of_self and straight:
-            stored.add(name)
-        straight = straight and instruction.opcode not in _JUMPS
-        owner = (name[-1] if isinstance(name, tuple) else name) if "LOAD_FAST" in kind else None
-    return read, needed
 
 
 @lru_cache(4096)
