@@ -21,6 +21,7 @@ BAD = {
     "count or None": NO_COUNTS,
     "count from 0": [*NO_COUNTS[1:], None],
     "integer": [1.5, True, math.nan, "2", [2]],
+    "token or None": [-1, 99, 1.5, True, "2"],
     "token": [-1, 99, 1.5, True, "2", None],
     "finite": [*NO_NUMBERS, None, math.inf],
     "from 0": [*NO_NUMBERS, None, math.inf, -1e-9],
@@ -36,7 +37,8 @@ BAD = {
 }  # fmt: skip
 GOOD = {
     "count": [np.int64(2)], "count or None": [np.int64(2)], "count from 0": [0, 1], "integer": [-100, np.int64(1)],
-    "token": [0, 1], "finite": [-1.0, 0, np.float32(1)], "from 0": [0, 0.5, Fraction(1, 2)], "positive": [0.5, 2],
+    "token": [0, 1], "token or None": [0, 1, None],
+    "finite": [-1.0, 0, np.float32(1)], "from 0": [0, 0.5, Fraction(1, 2)], "positive": [0.5, 2],
     "positive or infinite": [1, math.inf], "share": [0, 0.5], "share below 1": [0, 0.5], "share above 0": [0.5, 1],
     "shares below 1": [(0, 0.5), [0.9, 0.999]], "switch": [True, False, np.True_],
     "shares": [0, 1, [0.5], (1,), np.array([0.5])], "counts": [1, [1, 2], np.array([2])],
@@ -54,7 +56,7 @@ READER = {
     "num_layers": (1, "count"), "bidirectional": (False, "switch"), "dropout": (0.1, "share"),
 }  # fmt: skip
 TREE = {**RNN, "node_inputs": (False, "switch")}
-DECODING = {"start": (0, "token"), "end": (1, "token"), "max_steps": (2, "count"), "batch": (1, "count")}
+DECODING = {"start": (0, "token"), "end": (1, "token or None"), "max_steps": (2, "count"), "batch": (1, "count")}
 LR = {"lr": (0.1, "from 0"), "weight_decay": (0.0, "from 0")}
 ADAM = {**LR, "betas": ((0.9, 0.99), "shares below 1"), "eps": (1e-8, "from 0")}
 SCHEDULE = {"rate": (0.1, "from 0"), "total": (3, "count"), "final": (0.0, "from 0")}

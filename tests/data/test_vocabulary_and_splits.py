@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_rnn as tg
 from tinygrad_rnn.data import Vocabulary, split
 
 texts = st.lists(st.text("abcdeé ", max_size=9), min_size=1, max_size=5)
@@ -37,6 +38,45 @@ def test_what_is_left_out_is_unknown(sequences, min_count, max_size):
     assert all(whole.count(s) >= min_count for s in words.symbols[1:])
     assert [s for s in words.decode(words.encode(whole)) if s != "?"] == [s for s in whole if s in words]
     assert words["no such symbol"] == 0
+
+
+SYMBOLS = st.recursive(
+    st.text(max_size=3) | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False),
+    lambda parts: st.lists(parts, max_size=3).map(tuple),
+)
+
+
+@given(st.lists(SYMBOLS, unique=True, max_size=8), st.data())
+def test_a_vocabulary_as_text_and_back(symbols, draw):
+    unknown = draw.draw(st.sampled_from([None, *symbols]))
+    vocabulary = Vocabulary(symbols, unknown=unknown)
+    again = Vocabulary.from_json(vocabulary.to_json())
+    assert again == vocabulary
+    assert [type(s) for s in again.symbols] == [type(s) for s in symbols]
+
+
+@pytest.mark.parametrize("symbol", [b"a", frozenset("a"), 1j, ("a", object())])
+def test_a_symbol_that_is_no_text_is_refused(symbol):
+    with pytest.raises(TypeError, match=r"Vocabulary.to_json: the symbol .*\n  expected: a string, a number"):
+        Vocabulary([symbol]).to_json()
+
+
+@pytest.mark.parametrize("text", [
+    "", "[]", "1", "[" * 100_000, '{"symbols": 3}', '{"symbols": ["a"]}', '{"symbols": [{}], "unknown": null}',
+])  # fmt: skip
+def test_a_text_that_is_no_vocabulary_is_refused(text):
+    with pytest.raises(ValueError, match=r"Vocabulary.from_json: the text\n  expected: what to_json gave"):
+        Vocabulary.from_json(text)
+
+
+@pytest.mark.parametrize(("numbers", "error"), [
+    ([0.7], tg.DTypeError), (np.array([1.0]), tg.DTypeError), ([True], tg.DTypeError), (1, tg.ShapeError),
+    ([[0]], tg.ShapeError), ([3], IndexError), ([-1], IndexError), (np.array([200], np.uint8), IndexError),
+])  # fmt: skip
+def test_what_cannot_be_decoded_is_refused(numbers, error):
+    with pytest.raises(error, match=r"Vocabulary.decode: number"):
+        Vocabulary("abc").decode(numbers)
+    assert Vocabulary("abc").decode([]) == []
 
 
 def test_mistakes_of_a_vocabulary_are_explained():

@@ -432,3 +432,32 @@ def test_a_vjp_can_be_differentiated_by_what_it_was_given():
 def test_integers_have_no_vjp():
     with pytest.raises(tg.GradientError, match="int64 carries no gradient"):
         tg.vjp(lambda n: n * 1.5, 2)[1]()
+
+
+@pytest.mark.parametrize("argnums", [2, -3, (0, 2), [5]])
+def test_a_position_without_an_argument_is_refused(argnums):
+    with pytest.raises(IndexError, match=r"value_and_grad: argnums=.* of a call with 2 (.|\n)* from -2 to 1"):
+        tg.value_and_grad(lambda a, b: (a * b).sum(), argnums=argnums)(tg.ones(2), tg.ones(2))
+
+
+def test_an_argument_by_name_is_not_differentiated():
+    with pytest.raises(IndexError, match=r"0 positional arguments(.|\n)*by position, not by name"):
+        tg.value_and_grad(lambda a: a.sum())(a=tg.ones(2))
+
+
+@pytest.mark.parametrize("argnums", [(0, 0), (1, -1)])
+def test_a_position_given_twice_is_refused(argnums):
+    with pytest.raises(ValueError, match="each argument once"):
+        tg.value_and_grad(lambda a, b: (a * b).sum(), argnums=argnums)(tg.ones(2), tg.ones(2))
+
+
+@pytest.mark.parametrize("argnums", [0.5, "0", None, True])
+def test_argnums_are_integers(argnums):
+    with pytest.raises((ValueError, TypeError)):
+        tg.value_and_grad(lambda a: a.sum(), argnums=argnums)
+
+
+def test_the_last_argument_is_minus_one():
+    run = tg.value_and_grad(lambda a, b: (a * a * b).sum(), argnums=(0, -1))
+    _, (first, last) = run(tg.tensor([3.0]), tg.tensor([2.0]))
+    assert (first.tolist(), last.tolist()) == ([12.0], [9.0])

@@ -366,6 +366,24 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
     assert cell.eval().initial_state(3).mask.numpy().min() == 1
 
 
+@pytest.mark.parametrize("p", [0.3, (0.3,)])
+def test_zoneout_leaves_the_past_states_of_a_skip_as_they_were(p):
+    inner = nn.RNNCell(2, 3, skip=3, generator=0)
+    cell, x = nn.Zoneout(inner, p).eval(), tg.ones((1, 2))
+    past = tuple(tg.tensor(np.full((1, 3), k, np.float32)) for k in (1.0, 2.0, 3.0))
+    y, state = cell(x, past)
+    plain, _ = inner(x, past)
+    np.testing.assert_allclose(y.numpy(), 0.3 * past[0].numpy() + 0.7 * plain.numpy(), rtol=1e-6)
+    assert state[0] is y
+    assert state[1:] == past[:2]
+
+
+def test_zoneout_wants_a_probability_for_each_state_that_changes():
+    cell = nn.Zoneout(nn.RNNCell(2, 3, skip=3), (0.1, 0.2))
+    with pytest.raises(ValueError, match="2 probabilities for a state of 1 tensors that change"):
+        cell(tg.ones((1, 2)), cell.initial_state(1))
+
+
 def test_zoneout_keeps_units_at_random():
     cell = nn.Zoneout(nn.LSTMCell(2, 100, generator=0), (0.25, 0.75), generator=0)
     before = cell.initial_state(20)

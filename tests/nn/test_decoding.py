@@ -322,3 +322,18 @@ def test_decoding_cannot_be_compiled():
     compiled = tg.compile(lambda x: greedy(lambda t, s: (s, s), x, **COMMON).tokens)
     with pytest.raises(tg.PlaceholderError, match="asked for its value while"):
         compiled(tg.ones((1, 3)))
+
+
+@given(vocabulary=st.integers(2, 4), seed=st.integers(0, 1000), max_steps=st.integers(1, 5))
+def test_without_an_end_token_all_steps_are_taken(vocabulary, seed, max_steps):
+    step, state = model(vocabulary, seed, 2)
+    options = {"start": START, "end": None, "max_steps": max_steps, "batch": 2}
+    best = greedy(step, state, **options)
+    drawn = sample(step, state, generator=np.random.default_rng(seed), **options)
+    for found in (best, drawn):
+        assert found.tokens.shape == (2, max_steps)
+        assert found.lengths.tolist() == [max_steps] * 2
+        for b, tokens in enumerate(found.tokens.tolist()):
+            assert found.log_probabilities[b].item() == pytest.approx(log_probability(step, row_of(state, b), tokens))
+    for b, hypotheses in enumerate(beam_search(step, state, width=1, **options)):
+        assert hypotheses[0].tokens == tuple(best.tokens[b].tolist())

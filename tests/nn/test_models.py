@@ -209,3 +209,11 @@ def test_sequences_without_steps_have_finite_losses_and_gradients():
 def test_what_makes_no_sense(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_a_language_model_writes_without_an_end_token():
+    model = nn.LanguageModel(5, 3, 4, generator=0)
+    for prompt in ([[1, 2]], [[3], [4]]):
+        written = model.generate(prompt, max_steps=6, generator=np.random.default_rng(0))
+        assert written.tokens.shape == (len(prompt), 6)
+        assert written.lengths.tolist() == [6] * len(prompt)

@@ -1,8 +1,10 @@
 """Operations that users make with ``elementwise``."""
 
 import functools
+import gc
 import math
 import re
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -172,3 +174,34 @@ def test_any_name(name):
 def test_a_name_that_is_no_string():
     with pytest.raises(TypeError, match="name must be a string"):
         tg.elementwise(lambda x: 3 * x, name=3)
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc")
+def test_an_operation_that_is_made_again_takes_no_memory():
+    def make():
+        f = tg.elementwise(lambda x, y: x * y + 1.5, vjp=(lambda g, z, x, y: g * y, lambda g, z, x, y: g * x))
+        x = tg.parameter([1.0, 2.0])
+        assert tg.grad(f(x, x).sum(), x).tolist() == [2.0, 4.0]
+
+    for _ in range(10):
+        make()
+    gc.collect()
+    before = resident()
+    for _ in range(100):
+        make()
+    gc.collect()
+    assert resident() - before < 100 * 20_000
+
+
+def test_operations_that_differ_in_what_is_around_them_do_not_share_a_kernel():
+    def scaled(factor):
+        return tg.elementwise(lambda x: x * factor, vjp=lambda g, y, x: g * factor, name="scaled")
+
+    x = tg.parameter([1.0])
+    for factor in (2.0, 3.0, 2, np.float32(2.5)):
+        y = scaled(factor)(x)
+        assert y.tolist() == tg.grad(y.sum(), x).tolist() == [float(factor)]

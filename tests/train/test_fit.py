@@ -283,3 +283,35 @@ def test_a_batch_without_targets_has_no_accuracy():
     listed = [{"x": np.ones((2, 1), np.float32)}]
     with pytest.raises(KeyError, match="a batch with a 'target'"):
         tg.train.evaluate(linear, listed, loss=lambda model, x: model(x).sum(), metrics=["accuracy"])
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_model_in_eval_mode_is_trained_in_train_mode_and_in_eval_mode_again(compile, fails):
+    model = tg.nn.Sequential(tg.nn.Dropout(0.5, generator=0), tg.nn.Linear(4, 1, generator=0)).eval()
+    seen = []
+
+    def loss(model, x):
+        seen.append({m.training for m in model.modules()})
+        return model(x).sum() * (np.nan if fails else 1)
+
+    fit = lambda: tg.fit(model, [{"x": np.ones((2, 4), np.float32)}], loss=loss, compile=compile, progress=False)
+    if fails:
+        with pytest.raises(tg.AnomalyError):
+            fit()
+    else:
+        fit()
+    assert seen[-1] == {True}
+    assert {m.training for m in model.modules()} == {False}
+
+
+def test_parts_in_eval_mode_of_a_model_that_trains_are_left_so():
+    model = tg.nn.Sequential(tg.nn.Dropout(0.5, generator=0).eval(), tg.nn.Linear(4, 1, generator=0))
+    seen = []
+
+    def loss(model, x):
+        seen.append([m.training for m in model.modules()])
+        return model(x).sum()
+
+    tg.fit(model, [{"x": np.ones((2, 4), np.float32)}], loss=loss, compile=False, progress=False)
+    assert seen == [[m.training for m in model.modules()]] == [[True, False, True]]

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail
+from ..errors import DTypeError, ShapeError, fail
+from ..ops.core import as_array
 from ..settings import check_count
 from ..tensor import DEFAULT_FLOAT, Tensor
 
@@ -109,8 +110,17 @@ class Vocabulary:
         ------
         IndexError
             If a number is negative or too large.
+        DTypeError, ShapeError
+            If they are no integers, or not in a row.
         """
-        array = np.asarray(numbers.numpy() if isinstance(numbers, Tensor) else numbers, np.int64)
+        array = as_array(numbers.numpy() if isinstance(numbers, Tensor) else numbers)
+        if array.dtype.kind not in "iu" and array.size:
+            raise fail(DTypeError, "Vocabulary.decode: numbers", expected="integers", got=str(array.dtype))
+        if array.ndim != 1:
+            raise fail(
+                ShapeError, "Vocabulary.decode: numbers", expected="(time,)", got=str(array.shape),
+                hint="decode the sequences of a batch one after the other",
+            )  # fmt: skip
         if array.size and not 0 <= array.min() <= array.max() < len(self):
             wrong = array[(array < 0) | (array >= len(self))][0]
             raise fail(IndexError, f"Vocabulary.decode: number {wrong}", expected=f"0 to {len(self) - 1}")
@@ -146,7 +156,12 @@ class Vocabulary:
         return f"<Vocabulary of {len(self)} symbols>"
 
     def to_json(self) -> str:
-        """As text, where the symbols are strings or numbers.
+        """As text, where the symbols are strings, numbers, None, or tuples of them.
+
+        Raises
+        ------
+        TypeError
+            If one is something else.
 
         Examples
         --------
@@ -155,9 +170,46 @@ class Vocabulary:
         >>> Vocabulary.from_json(words.to_json()) == words
         True
         """
-        return json.dumps({"symbols": list(self.symbols), "unknown": self.unknown}, ensure_ascii=False)
+        symbols = [_written(symbol) for symbol in self.symbols]
+        return json.dumps({"symbols": symbols, "unknown": _written(self.unknown)}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        """What :meth:`to_json` wrote."""
-        return cls(**json.loads(text))
+        """What :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
+        """
+        try:
+            given = json.loads(text)
+            symbols, unknown = [_read(symbol) for symbol in given["symbols"]], _read(given["unknown"])
+        except (TypeError, KeyError, RecursionError, json.JSONDecodeError) as error:
+            raise fail(
+                ValueError, "Vocabulary.from_json: the text", expected="what to_json gave",
+                got=f"{type(error).__name__}: {error}",
+            ) from error  # fmt: skip
+        return cls(symbols, unknown=unknown)
+
+
+def _written(symbol: Any) -> Any:
+    """A symbol in JSON's terms, where a list stands for a tuple."""
+    if isinstance(symbol, tuple):
+        return [_written(part) for part in symbol]
+    if symbol is None or isinstance(symbol, str | bool | int | float):
+        return symbol
+    if isinstance(symbol, np.generic) and symbol.dtype.kind in "biuf":
+        return symbol.item()
+    raise fail(
+        TypeError, f"Vocabulary.to_json: the symbol {symbol!r}", got=type(symbol).__name__,
+        expected="a string, a number, None, or a tuple of them",
+    )  # fmt: skip
+
+
+def _read(symbol: Any) -> Any:
+    if isinstance(symbol, list):
+        return tuple([_read(part) for part in symbol])
+    if isinstance(symbol, dict):
+        raise TypeError("a symbol is an object")
+    return symbol

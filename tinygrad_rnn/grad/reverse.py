@@ -19,6 +19,7 @@ from ..ops.core import as_tensor
 from ..ops.elementwise import add
 from ..ops.shape import reshape
 from ..scope import Place, State, current, enter, recording, user_source
+from ..settings import check_count
 from ..tensor import GRADIENT, Tensor, describe, leaf, now
 from .sums import ADD, Arrays, Tensors, Watched
 
@@ -155,6 +156,11 @@ def value_and_grad(
     has_aux : bool
         Whether `fn` gives a tuple whose first part is the value.
 
+    Raises
+    ------
+    IndexError
+        When it is called without an argument of such a position.
+
     Examples
     --------
     >>> import tinygrad_rnn as tg
@@ -163,9 +169,13 @@ def value_and_grad(
     (9.0, 6.0)
     """
 
+    positions = [argnums] if isinstance(argnums, int) else list(argnums)
+    for k in positions:
+        check_count("value_and_grad: argnums", k, least=None)
+
     @wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        places = [k % len(args) for k in ([argnums] if isinstance(argnums, int) else argnums)]
+        places = _places(positions, len(args))
         groups = [args[k] for k in places]
         targets, after = separated([as_tensor(t) for group in groups for t in _members(group)])
         given = iter(targets)
@@ -177,6 +187,21 @@ def value_and_grad(
         return out, results[0] if isinstance(argnums, int) else tuple(results)
 
     return run
+
+
+def _places(positions: list[int], count: int) -> list[int]:
+    """Positions among `count` arguments, counted from the front."""
+    for k in positions:
+        if not -count <= k < count:
+            raise fail(
+                IndexError, f"value_and_grad: argnums={k} of a call with {count} positional arguments",
+                expected=f"a position from {-count} to {count - 1}" if count else "at least one argument",
+                hint="pass what is to be differentiated by position, not by name",
+            )  # fmt: skip
+    places = [k % count for k in positions]
+    if len(set(places)) < len(places):
+        raise fail(ValueError, "value_and_grad: argnums", expected="each argument once", got=str(tuple(positions)))
+    return places
 
 
 def vjp(fn: Callable[..., Any], *inputs: Any) -> tuple[Any, Callable[..., Any]]:

@@ -59,7 +59,7 @@ def to_torch_state_dict(module: Module, *, of: str = "data") -> dict[str, np.nda
     ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
     found: dict[str, np.ndarray] = {}
-    for name, arrays in _torch_parts(module, _getter(of)):
+    for name, arrays in _torch_parts(module, of):
         found[name] = np.array(arrays, order="C")
     return found
 
@@ -138,7 +138,9 @@ def _is_recurrent(module: Module) -> bool:
     return isinstance(module, Cell | Recurrent)
 
 
-def _torch_parts(module: Module, get: Get) -> Iterator[tuple[str, np.ndarray]]:
+def _torch_parts(module: Module, of: str) -> Iterator[tuple[str, np.ndarray]]:
+    get = _getter(of)
+    _check_not_overridden("PyTorch", module)
     if isinstance(module, Linear):
         yield "weight", get(module.W).T
         if module.b is not None:
@@ -153,12 +155,19 @@ def _torch_parts(module: Module, get: Get) -> Iterator[tuple[str, np.ndarray]]:
             yield f"weight_hh{suffix}", get(cell.W_h).T
             if cell.b is not None:
                 yield f"bias_ih{suffix}", get(cell.b)
-                second = np.zeros(cell.b.shape, cell.b.dtype) if cell.b_h is None else get(cell.b_h)
-                yield f"bias_hh{suffix}", second
+                yield f"bias_hh{suffix}", _second_bias(cell, of)
             if getattr(cell, "W_p", None) is not None:
                 yield f"weight_hr{suffix}", get(cell.W_p).T  # type: ignore[attr-defined]
     else:
         raise ValueError(f"{type(module).__name__}: PyTorch has no layer that computes the same")
+
+
+def _second_bias(cell: Cell, of: str) -> np.ndarray:
+    """Of a cell with one bias zero, and its gradient that of the first: PyTorch adds both."""
+    assert cell.b is not None
+    if cell.b_h is None and of == "data":
+        return np.zeros(cell.b.shape, cell.b.dtype)
+    return _getter(of)(cell.b if cell.b_h is None else cell.b_h)
 
 
 def _from_torch(module: Module, given: Mapping[str, np.ndarray]) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -181,8 +190,33 @@ def _from_torch(module: Module, given: Mapping[str, np.ndarray]) -> Iterator[tup
                 yield cell.W_p, given[f"weight_hr{suffix}"].T  # type: ignore[attr-defined]
 
 
+def _check_not_overridden(framework: str, module: Any) -> None:
+    """Refuse a subclass, or an object, that has methods of its own in place of ours: it may compute anything."""
+    kinds = type(module).__mro__
+    ours = [kind for kind in kinds if kind.__module__.startswith(_PACKAGE)]
+    own = [vars(kind) for kind in kinds[: kinds.index(ours[0])]] + [vars(module)]
+    computing = {name for kind in ours for name, value in vars(kind).items() if _computes(name, value)}
+    replaced = sorted({name for names in own for name in names if name in computing})
+    if replaced:
+        raise fail(
+            ValueError, f"{type(module).__name__}: {framework} has no layer that computes the same",
+            got=f"{', '.join(replaced)} in place of that of {ours[0].__name__}",
+            hint="convert the layers that it is made of, one after the other",
+        )  # fmt: skip
+
+
+_PACKAGE = __name__.partition(".")[0] + "."
+
+
+def _computes(name: str, value: Any) -> bool:
+    if name.startswith("__"):
+        return name in ("__call__", "__getattribute__")
+    return callable(value) or isinstance(value, property | tuple)  # GATES is a tuple
+
+
 def _check_layer(framework: str, module: Any) -> None:
     """Refuse what layers of other frameworks do not do around and between their cells."""
+    _check_not_overridden(framework, module)
     if not isinstance(module, Recurrent):
         return
     cells = [cell for _, cell in _cells(module)]
@@ -196,6 +230,8 @@ def _check_layer(framework: str, module: Any) -> None:
 
 def _check_same(framework: str, cell: Any, reset_after: bool | None = True) -> None:
     """Refuse options that the other framework does not know."""
+    if isinstance(cell, Cell):
+        _check_not_overridden(framework, cell)
     same = isinstance(cell, Cell) and cell.norm_i is None and not cell.learned
     if not same:
         pass
@@ -299,6 +335,7 @@ def _turned(cell: Any, a: np.ndarray) -> np.ndarray:
 
 
 def _keras_parts(module: Module) -> Iterator[np.ndarray]:
+    _check_not_overridden("Keras", module)
     if isinstance(module, Linear):
         yield from (p.numpy() for p in (module.W, module.b) if p is not None)
         return

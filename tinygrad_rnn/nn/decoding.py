@@ -61,7 +61,7 @@ class Hypothesis(NamedTuple):
     score: float
 
 
-def greedy(step: Step, state: Any, *, start: int, end: int, max_steps: int, batch: int) -> Decoded:
+def greedy(step: Step, state: Any, *, start: int, end: int | None, max_steps: int, batch: int) -> Decoded:
     """Take the most probable token at each step.
 
     Parameters
@@ -69,8 +69,10 @@ def greedy(step: Step, state: Any, *, start: int, end: int, max_steps: int, batc
     step : callable
         ``logits, state = step(tokens, state)``, with tokens (batch,) and logits (batch, vocabulary).
     state : nested tensors (batch, ...)
-    start, end : int
-        The token that comes before the first, and the one after which a sequence is over.
+    start : int
+        The token that comes before the first.
+    end : int or None
+        The one after which a sequence is over; None where no token ends one.
     max_steps : int
         Sequences that have not ended by then are cut.
     batch : int
@@ -103,7 +105,7 @@ def sample(
     state: Any,
     *,
     start: int,
-    end: int,
+    end: int | None,
     max_steps: int,
     batch: int,
     temperature: float = 1.0,
@@ -168,7 +170,7 @@ def beam_search(
     *,
     width: int,
     start: int,
-    end: int,
+    end: int | None,
     max_steps: int,
     batch: int,
     length_penalty: float = 0.0,
@@ -238,7 +240,7 @@ def _searched(step: Step, state: Any, beams: _Beams, start: int) -> list[list[Hy
 class _Beams:
     """The beginnings that are followed, and the hypotheses that have ended, of each sequence of a batch."""
 
-    def __init__(self, batch: int, width: int, end: int, alpha: float, max_steps: int) -> None:
+    def __init__(self, batch: int, width: int, end: int | None, alpha: float, max_steps: int) -> None:
         self.width, self.end, self.alpha, self.max_steps = width, end, alpha, max_steps
         self.logp = np.full((batch, width), -np.inf)  # of the beginnings; at first there is one, the empty one
         self.logp[:, 0] = 0
@@ -255,10 +257,10 @@ class _Beams:
         total = (self.logp[:, :, None] + logp).reshape(batch, -1)
         best = np.argsort(-total, axis=1, kind="stable")[:, : 2 * width]  # no more than half of them end
         total, parent, token = np.take_along_axis(total, best, 1), best // vocabulary, best % vocabulary
-        ends = token == self.end
+        ends = _are(token, self.end)
         sequence = np.arange(batch)[:, None]
         for b, k in np.argwhere(ends[:, :width] & np.isfinite(total[:, :width])):
-            self._keep(b, (*self.tokens[b, parent[b, k]], self.end), total[b, k])
+            self._keep(b, (*self.tokens[b, parent[b, k]], token[b, k]), total[b, k])
         following = np.argsort(ends, axis=1, kind="stable")[:, :width]
         total, parent, token = (np.take_along_axis(a, following, 1) for a in (total, parent, token))
         self.tokens = np.concatenate([self.tokens[sequence, parent], token[:, :, None]], 2)
@@ -306,7 +308,7 @@ def _decoded(
     step: Step,
     state: Any,
     start: int,
-    end: int,
+    end: int | None,
     max_steps: int,
     batch: int,
 ) -> Decoded:
@@ -319,12 +321,16 @@ def _decoded(
         with no_grad():
             logits, state = step(tensor(tokens), state)
         logp = _log_probabilities(name, logits, batch, start, end)
-        tokens = np.where(over, end, choose(logp))
+        tokens = np.where(over, 0 if end is None else end, choose(logp))
         total += np.where(over, 0, logp[np.arange(batch), tokens])
         lengths += ~over
-        over = over | (tokens == end)
+        over = over | _are(tokens, end)
         columns.append(tokens)
     return Decoded(tensor(np.stack(columns, 1)), tensor(lengths), tensor(total))
+
+
+def _are(tokens: np.ndarray, end: int | None) -> np.ndarray:
+    return np.zeros(tokens.shape, bool) if end is None else tokens == end
 
 
 def _largest(logp: np.ndarray) -> np.ndarray:
@@ -341,13 +347,13 @@ def _normalised(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
-def _log_probabilities(name: str, logits: Tensor, rows: int, start: int, end: int) -> np.ndarray:
+def _log_probabilities(name: str, logits: Tensor, rows: int, start: int, end: int | None) -> np.ndarray:
     """In float64, where different logits stay different."""
     if logits.ndim != 2 or len(logits) != rows:
         raise fail(
             ShapeError, f"{name}: the logits that step gave", expected=f"({rows}, vocabulary)", got=str(logits.shape)
         )
-    check_tokens(name, logits.shape[1], start=start, end=end)
+    check_tokens(name, logits.shape[1], start=start, **({} if end is None else {"end": end}))
     values = logits.numpy().astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(values.max(-1)))
     if len(wrong):
@@ -376,10 +382,11 @@ def check_tokens(name: str, vocabulary: int, **tokens: int) -> None:
             raise ValueError(f"{name}: {what} must be a token of the vocabulary, 0 to {vocabulary - 1}, got {token!r}")
 
 
-def _check_integers(name: str, start: int, end: int) -> None:
+def _check_integers(name: str, start: int, end: int | None) -> None:
     """What can be checked before the vocabulary is known."""
     check_count(f"{name}: start", start, least=None)
-    check_count(f"{name}: end", end, least=None)
+    if end is not None:
+        check_count(f"{name}: end", end, least=None)
 
 
 def _check_sampling(temperature: float, top_k: int | None, top_p: float | None, generator: Any) -> None:

@@ -435,13 +435,16 @@ class LanguageModel(Module):
         prompt: Any,
         *,
         max_steps: int,
-        end: int,
+        end: int | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
         generator: np.random.Generator,
     ) -> Decoded:
-        """Go on from prompts (batch, time), one token after the other; see :func:`~tinygrad_rnn.nn.sample`."""
+        """Go on from prompts (batch, time), one token after the other; see :func:`~tinygrad_rnn.nn.sample`.
+
+        Without an `end` token each sequence has `max_steps` tokens.
+        """
         prompt = as_tensor(prompt)
         if prompt.ndim != 2 or not prompt.shape[1]:
             raise fail(ShapeError, f"generate: prompt {describe(prompt)}", expected="at least one token, (batch, time)")
@@ -454,6 +457,6 @@ class LanguageModel(Module):
             return logits[:, 0], after
 
         return sample(
-            step, state, start=end, end=end, max_steps=max_steps, batch=len(prompt), temperature=temperature,
+            step, state, start=0, end=end, max_steps=max_steps, batch=len(prompt), temperature=temperature,
             top_k=top_k, top_p=top_p, generator=generator,
         )  # fmt: skip

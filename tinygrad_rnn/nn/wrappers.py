@@ -111,7 +111,8 @@ class Zoneout(_Wrapper):
     ----------
     cell : cell
     p : float or sequence of float
-        Probability of keeping the old value; one for each tensor of the state (hidden and cell state of an LSTM).
+        Probability of keeping the old value; one for each tensor of the state (hidden and cell state of an LSTM). What
+        the cell hands on as it was, as the past states of an RNNCell with a skip, does not count.
     generator : numpy.random.Generator or int, optional
 
     Examples
@@ -130,11 +131,13 @@ class Zoneout(_Wrapper):
     def step(self, x: Any, state: Any) -> Stepped:
         y, after, gates = self._inner(x, state)
         before, now = leaves_of(state), leaves_of(after)
-        shares = self.p * len(now) if len(self.p) == 1 else self.p
-        if len(shares) != len(now):
-            raise ValueError(f"Zoneout: {len(shares)} probabilities for a state of {len(now)} tensors")
-        kept = [self._kept(q, as_tensor(a), b) for q, a, b in zip(shares, before, now, strict=True)]
-        instead = dict(zip(map(id, now), kept, strict=True))
+        handed_on = set(map(id, before))
+        new = [(a, b) for a, b in zip(before, now, strict=True) if id(b) not in handed_on]
+        shares = self.p * len(new) if len(self.p) == 1 else self.p
+        if len(shares) != len(new):
+            raise ValueError(f"Zoneout: {len(shares)} probabilities for a state of {len(new)} tensors that change")
+        instead = {id(b): self._kept(q, as_tensor(a), b) for q, (a, b) in zip(shares, new, strict=True)}
+        kept = [instead.get(id(b), b) for b in now]
         gates = {name: instead.get(id(t), t) for name, t in gates.items()}
         return Stepped(instead.get(id(y), y), rebuilt(flattened(after, [], "state"), iter(kept)), gates)
 

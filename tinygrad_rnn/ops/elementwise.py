@@ -24,6 +24,7 @@ from numba.core.errors import NumbaError
 from ..calls import wrong_call
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import scalars
+from ..kernels.cache import fingerprint
 from ..kernels.frontend import arguments_read
 from ..kernels.loops import elementwise_loop, specialise
 from ..tensor import DEFAULT_FLOAT, Op, Spec, Tensor, record
@@ -119,7 +120,7 @@ class Kernels(dict):
     def compiled(self, dtype: np.dtype) -> Any:
         """The loop over the scalar function."""
         try:
-            return elementwise_loop(self.name, specialise(self.scalar, dtype), self.types(dtype), [self.out(dtype)])
+            return _loop(self.name, specialise(self.scalar, dtype), self.types(dtype), [self.out(dtype)])
         except NumbaError as error:
             raise fail(
                 TypeError, f"{self.name}: Numba cannot compile its function of numbers", got=_last_line(error),
@@ -155,9 +156,22 @@ class Kernels(dict):
         if takes:
             loop = f"{self.name}_vjp{i}", specialise(line, dtype), [types[k] for k in takes], [dtype], takes
             with suppress(NumbaError):
-                rule = elementwise_loop(*loop), takes
+                rule = _loop(*loop), takes
         self._rules[i, dtype] = rule
         return rule
+
+
+_made: dict[str, Any] = {}  # loops by what they compute
+
+
+def _loop(
+    name: str, scalar: Line, ins: list[np.dtype], outs: list[np.dtype], takes: tuple[int, ...] | None = None
+) -> Any:
+    """The loop over a function: Numba gives no memory of compiled code back, so it is compiled once in a process."""
+    key = fingerprint(name, scalar, *map(str, ins), "to", *map(str, outs), takes)
+    if key not in _made:
+        _made[key] = elementwise_loop(name, scalar, ins, outs, takes)
+    return _made[key]
 
 
 def _last_line(error: Exception) -> str:

@@ -163,14 +163,30 @@ class _Predictor:
 
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Eval mode within the block; each module then trains again if it did."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    """Eval mode within the block; each module is then in the mode in which it was."""
+    with _in_mode(model, training=False):
+        yield
+
+
+@contextmanager
+def training(model: Module) -> Iterator[None]:
+    """Train mode within the block for a model in eval mode; parts in eval mode of one that trains are left so."""
+    if model.training:
+        yield
+        return
+    with _in_mode(model, training=True):
+        yield
+
+
+@contextmanager
+def _in_mode(model: Module, training: bool) -> Iterator[None]:
+    others = [module for module in model.modules() if module.training != training]
+    model.train(training)
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        for module in others:
+            module.training = not training
 
 
 def _named(metrics: Iterable[str] | Mapping[str, Metric]) -> dict[str, Metric]:

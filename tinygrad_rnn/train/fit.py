@@ -20,7 +20,7 @@ from ..nn.module import Module
 from ..optim import Adam, Optimizer
 from ..settings import check_count, check_counts, check_switch
 from .checkpoint import Checkpoints, Run
-from .evaluation import Evaluator, Metric
+from .evaluation import Evaluator, Metric, training
 from .history import History
 from .interrupt import Interruptible
 from .step import Clip, LossFunction, Step, started_state
@@ -61,6 +61,7 @@ def fit(
     Parameters
     ----------
     model : Module
+        Trained in train mode, whichever it is in; afterwards it is in that again.
     batches : Batches, Windows, Prefetch, or list of dict
         Dicts of arrays, by the names of the loss's arguments. Of batches that go on where the one before ended the
         state is carried along, from ``model.initial_state(batch)`` at the beginning of each epoch.
@@ -158,7 +159,8 @@ def fit(
         else Checkpoints(checkpoint, model, optimizer, source, generators, [loss, clip]),
         keep_best=keep_best,
     )  # fmt: skip
-    return trainer.train(epochs, resume, progress)
+    with training(model):
+        return trainer.train(epochs, resume, progress)
 
 
 @dataclass
