@@ -165,7 +165,7 @@ def test_a_long_sum_in_single_precision_is_accurate():
     assert abs(tg.mean(x).item() / x[0] - 1) < 1e-6
 
 
-# One axis, where there can be only one ---------------------------------------------------------------------------------
+# One axis, where there can be only one --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("axis", [(0, 1), (), (0,), [0], 2, 1.0, True], ids=str)
