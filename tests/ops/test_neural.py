@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 import tinygrad_rnn as tg
 
@@ -187,3 +190,44 @@ def test_a_traced_dropout_draws_anew_each_time():
     first, second = graph(np.ones(200, np.float32)).numpy(), graph(np.ones(200, np.float32)).numpy()
     assert (first != second).any()
     np.testing.assert_array_equal(first, tg.dropout(tg.ones(200), 0.5, generator=np.random.default_rng(0)).numpy())
+
+
+@given(
+    x=npst.arrays(np.float64, (2, 4), elements=st.integers(-9, 9)),
+    exponent=st.sampled_from([-1000, -700, -540, 0, 520, 1000, 1020]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_layer_norm_knows_no_magnitude(x, exponent, dtype):
+    x[:, 0] = 12  # no row is constant
+    exponent = exponent if dtype == np.float64 else exponent // 10
+    unit = dtype(2) ** exponent
+    small, large = tg.parameter(x.astype(dtype)), tg.parameter(x.astype(dtype) * unit)
+    eps = np.finfo(dtype).eps
+    weights = np.arange(8.0).reshape(2, 4).astype(dtype)
+    slope = lambda t: tg.grad((tg.layer_norm(t, eps=0.0) * weights).sum(), t)
+    for run in (lambda t: tg.layer_norm(t, eps=0.0), tg.compile(lambda t: tg.layer_norm(t, eps=0.0))):
+        np.testing.assert_allclose(run(large).numpy(), run(small).numpy(), rtol=8 * eps, atol=8 * eps)
+    for run in (slope, tg.compile(slope)):
+        found = run(large).numpy() * unit if abs(exponent) <= 1000 else run(small).numpy()
+        np.testing.assert_allclose(found, slope(small).numpy(), rtol=1e3 * eps, atol=1e3 * eps)
+
+
+@pytest.mark.parametrize("values", [[1e300, 2e300, 4e300], [1.7e308, -1.7e308, 0.0], [4e-300, 1e-300, 0.0]], ids=str)
+def test_layer_norm_of_the_largest_numbers(values):
+    with np.errstate(all="ignore"):
+        expected = tg.layer_norm(np.array(values) / max(values), eps=0.0).numpy()
+    np.testing.assert_allclose(tg.layer_norm(np.array(values), eps=0.0).numpy(), expected, rtol=1e-14)
+    if values[0] > 1:
+        np.testing.assert_allclose(tg.layer_norm(np.array(values)).numpy(), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint64, np.int64])
+@pytest.mark.parametrize("ignored", [-100, 255, -1, 2**70, 2])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_any_number_can_stand_for_what_is_ignored(dtype, ignored, compiled):
+    logits, target = np.random.default_rng(0).normal(size=(3, 4)), np.array([1, 2, 0], dtype)
+    run = lambda x, t: tg.cross_entropy(x, t, ignore_index=ignored)
+    found = (tg.compile(run) if compiled else run)(logits, target)
+    kept = target.tolist() if ignored != 2 else [1, 0]
+    expected = tg.cross_entropy(logits if ignored != 2 else logits[[0, 2]], kept)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-14)

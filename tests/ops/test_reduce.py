@@ -163,3 +163,65 @@ def test_a_long_sum_in_single_precision_is_accurate():
     exact = x.astype(np.float64).sum()
     assert abs(tg.sum(x).item() / exact - 1) < 1e-6
     assert abs(tg.mean(x).item() / x[0] - 1) < 1e-6
+
+
+# One axis, where there can be only one --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", [(0, 1), (), (0,), [0], 2, 1.0, True], ids=str)
+@pytest.mark.parametrize("name", ["cumsum", "argmax", "argmin", "softmax", "log_softmax"])
+def test_one_axis_is_taken_and_no_tuple(name, axis):
+    with pytest.raises(tg.ShapeError, match=rf"{name}: .* is not an axis of a tensor with 2 axes"):
+        getattr(tg, name)(np.zeros((2, 3)), axis=axis)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod", "var", "std", "norm", "logsumexp", "any", "all"])
+def test_no_axes_leave_every_entry_by_itself(name):
+    x = np.array([[0.5, 2.0, 1.0]])
+    expected = {"var": 0 * x, "std": 0 * x, "any": x > 0, "all": x > 0}.get(name, x)
+    np.testing.assert_array_equal(getattr(tg, name)(x, axis=()).numpy(), expected)
+    np.testing.assert_array_equal(tg.compile(lambda t: getattr(tg, name)(t, axis=()))(x).numpy(), expected)
+
+
+# Magnitudes -----------------------------------------------------------------------------------------------------------
+
+
+ENTRIES = npst.arrays(
+    np.float64, npst.array_shapes(min_dims=1, max_dims=2, min_side=1, max_side=5), elements=st.integers(-9, 9)
+)
+
+
+@given(x=ENTRIES, exponent=st.sampled_from([-1000, -540, 0, 520, 1000]), axis=st.sampled_from([0, -1, None]))
+def test_norms_and_deviations_know_no_magnitude(x, exponent, axis):
+    """A power of two changes no digit; squares would overflow, or vanish."""
+    unit = 2.0**exponent
+    for name in ("norm", "std"):
+        run = lambda t, name=name: getattr(tg, name)(t, axis=axis)
+        slope = lambda t, run=run: tg.grad(run(t).sum(), t)
+        small, large = tg.parameter(x), tg.parameter(x * unit)
+        for f, scale in ((run, unit), (slope, 1.0)):
+            np.testing.assert_allclose(f(large).numpy(), f(small).numpy() * scale, rtol=1e-14, atol=1e-14 * scale)
+            np.testing.assert_allclose(tg.compile(f)(large).numpy(), f(large).numpy(), rtol=1e-14, atol=1e-15 * scale)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_a_constant_row_has_a_deviation_without_a_slope(dtype, axis):
+    for value in (0.0, 3.0, -1e30):
+        x = tg.parameter(np.full((4, 4), value, dtype))
+        for run in (tg.std, tg.norm) if not value else (tg.std,):
+            slope = lambda t, run=run: tg.grad(run(t, axis=axis).sum(), t)
+            assert not run(x, axis=axis).numpy().any()
+            assert not slope(x).numpy().any()
+            assert not tg.compile(slope)(x).numpy().any()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, (0, 2), (1, 2), None])
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("name", ["norm", "logsumexp"])
+def test_reduced_rows_compiled_over_any_axes(axis, keep, name):
+    x = np.random.default_rng(0).normal(size=(3, 4, 5))
+    views = [lambda t: t, lambda t: t.transpose(2, 0, 1), lambda t: t[::-1, 1:, ::2]]
+    for view in views:
+        run = lambda t, view=view: getattr(tg, name)(view(t), axis=axis, keepdims=keep)
+        np.testing.assert_allclose(tg.compile(run)(x).numpy(), run(tg.tensor(x)).numpy(), rtol=1e-14)

@@ -322,3 +322,40 @@ def test_counts_that_cannot_be(counts):
     with pytest.raises((ValueError, tg.DTypeError), match="'update_counts'"):
         optimizer.load_state_dict({**optimizer.state_dict(), "update_counts": counts})
     assert optimizer.update_counts == [0, 0]
+
+
+@given(
+    exponent=st.sampled_from([-1000, -540, -100, 0, 100, 508, 520, 1000, 1022]),
+    entries=st.lists(st.integers(-9, 9), min_size=1, max_size=6).filter(any),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    compiled=st.booleans(),
+)
+def test_gradients_of_any_magnitude_are_clipped_to_the_norm(exponent, entries, dtype, compiled):
+    exponent = exponent if dtype == np.float64 else exponent // 10
+    w, v = (tg.parameter(np.ones(len(entries), dtype)) for _ in range(2))
+    cotangent = np.array(entries, dtype) * dtype(2.0 ** (exponent - 4))
+
+    def step():
+        ((w - v) * cotangent).sum().backward()
+        return tg.optim.clip_grad_norm([w, v], 1.0)
+
+    total = float((tg.compile(step) if compiled else step)())
+    direction = np.array(entries) / np.hypot.reduce([*entries, *entries])
+    length = float(np.hypot.reduce([*entries, *entries])) * 2.0 ** (exponent - 4)
+    within = 32 * np.finfo(dtype).eps
+    np.testing.assert_allclose(total, length, rtol=within)
+    expected = direction if length > 1 else cotangent
+    np.testing.assert_allclose(w.grad.numpy(), expected, rtol=within)
+    np.testing.assert_allclose(v.grad.numpy(), -np.asarray(expected), rtol=within)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_norm_beyond_all_numbers_is_refused(compiled):
+    w = tg.parameter(np.ones(4))
+
+    def step():
+        (w * np.full(4, 1.7e308)).sum().backward()
+        return tg.optim.clip_grad_norm([w], 1.0)
+
+    with pytest.raises(tg.GradientError, match="is not finite"):
+        (tg.compile(step) if compiled else step)()

@@ -412,6 +412,7 @@ def _reduced_rows(low: Lowering, t: Tensor) -> View | None:
     source, shape = vw.transpose(low.view(x), [*lead, *axes]), [x.shape[k] for k in lead]
     size = prod(x.shape[k] for k in axes)
     rows = vw.reshape(source, (*shape, size)) or vw.reshape(low.compact(t, source), (*shape, size))
+    assert rows is not None
     out = low.destination(t)
     result = vw.subview(out, tuple(0 if k in axes else slice(None) for k in range(x.ndim)) if t.ndim == x.ndim else ())
     kernel = _REDUCED_ROWS[t.op][t.dtype]

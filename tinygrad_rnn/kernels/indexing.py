@@ -150,7 +150,7 @@ def _scatter_add(args, dims, steps, data):
     """Rows of which a place of the table gets many are added up in float64 first."""
     n, w, r = dims[0], dims[1], dims[2]
     counts = scratch(n > FEW, r * itemsize(pointer(args[0], 0, I)))
-    sums = _sums_of_many(args[0], steps[0], n, w, r, counts) if n > FEW else 0
+    sums = _sums_of_many(args[0], steps[0], n, r, counts) if n > FEW else 0
     wide = scratch(sums > 0, sums * w * itemsize(pointer(args[0], 0, W)))
     _clear(pointer(wide, 0, W), sums * w)
     for i in range(n):
@@ -163,13 +163,14 @@ def _scatter_add(args, dims, steps, data):
         else:
             _add_row(row, pointer(args[2], i * steps[2] + at * steps[4], T), w, steps[3], steps[5])
     for k in range(r if sums else 0):
-        if pointer(counts, 0, I)[k] >= 0:
-            _narrow_row(pointer(wide, pointer(counts, 0, I)[k] * w * 8, W), pointer(args[2], k * steps[4], T), w, steps[5])
+        number = pointer(counts, 0, I)[k]
+        if number >= 0:
+            _narrow_row(pointer(wide, number * w * 8, W), pointer(args[2], k * steps[4], T), w, steps[5])
     free(counts)
     free(wide)
 
 
-def _sums_of_many(indices, step, n, w, r, counts):
+def _sums_of_many(indices, step, n, r, counts):
     """How many places of a table get more than a few rows; `counts` becomes their numbers, and -1 for the others."""
     numbers = pointer(counts, 0, I)
     _clear(numbers, r)

@@ -71,7 +71,10 @@ def _store_sum(place, value):
 # What `_loop` fills in.
 T: Any = None
 START: Any = None
-combine, store, row, columns = add, _store, None, None
+combine: Any = add
+store: Any = _store
+row: Any = None
+columns: Any = None
 
 
 @intrinsic

@@ -18,6 +18,7 @@ from .reductions import reduce_first, reduce_last
 __all__ = ["add_up"]
 
 _ufuncs = import_module("numba.np.ufunc._internal")
+_reduce: Any = np.add.reduce  # whose type does not know of tuples
 _FEW = 16  # terms that are right enough in any order
 _PAIRWISE = 1024  # terms that NumPy adds up well enough when it adds up all of an array
 
@@ -29,9 +30,9 @@ def add_up(x: np.ndarray, axes: tuple[int, ...], keepdims: bool = False) -> Any:
         count *= shape[k]
     ordered, whole = x.flags.c_contiguous, x.ndim == len(axes)
     if count <= _FEW or x.dtype.kind != "f" or x.size <= (_PAIRWISE if whole and ordered else 0):
-        return np.add.reduce(x, axes, keepdims=keepdims)
+        return _reduce(x, axes, keepdims=keepdims)
     if numba.config.DISABLE_JIT:
-        return np.add.reduce(x, axes, np.longdouble, keepdims=keepdims).astype(x.dtype)
+        return _reduce(x, axes, np.longdouble, keepdims=keepdims).astype(x.dtype)
     if axes[-1] - axes[0] < len(axes) and ordered:  # one run of axes, as mostly
         before, behind = shape[: axes[0]], shape[axes[-1] + 1 :]
         total = _over_run(x, before, count, behind)

@@ -279,7 +279,7 @@ def _as_python_float(number: Any) -> float:
 
 
 def fits(number: Any, dtype: np.dtype) -> bool:
-    """Whether tensors of a dtype can hold a number; floats and booleans are converted, whole numbers must be in range."""
+    """Whether tensors of a dtype can hold a number; only whole numbers must be in a range."""
     if dtype.kind not in "iu" or not isinstance(number, int | np.integer):
         return True
     return np.iinfo(dtype).min <= int(number) <= np.iinfo(dtype).max
@@ -301,7 +301,8 @@ def _range_of(dtype: np.dtype) -> str:
 
 def comparable(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """What is compared, with an infinity for a whole number that no entry of the others can be."""
-    dtypes = [np.dtype(np.int64) if x.dtype.kind == "b" else x.dtype for x in inputs if isinstance(x, Tensor | np.ndarray)]
+    dtypes = [x.dtype for x in inputs if isinstance(x, Tensor | np.ndarray)]
+    dtypes = [np.dtype(np.int64) if d.kind == "b" else d for d in dtypes]
     if not dtypes:
         return inputs
     return tuple([x if all(fits(x, d) for d in dtypes) else math.inf if x > 0 else -math.inf for x in inputs])

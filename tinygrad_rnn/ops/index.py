@@ -278,9 +278,9 @@ def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndar
         raise IndexError(_explain_index(target.shape, template, indices) or str(error)) from None
     if not places.size or 0 in target.shape:
         return
-    rows = np.broadcast_to(value, (*places.shape, *target.shape[target.ndim - width :])).astype(target.dtype, copy=False)
-    flat = target.reshape(-1, prod(target.shape[target.ndim - width :]))
-    rows = np.ascontiguousarray(rows).reshape(places.size, flat.shape[1])
+    row = target.shape[target.ndim - width :]
+    flat = target.reshape(-1, prod(row))
+    rows = np.ascontiguousarray(np.broadcast_to(value, places.shape + row), target.dtype).reshape(-1, prod(row))
     if target.dtype.kind == "b":
         np.logical_or.at(flat, places.reshape(-1), rows)
     else:
