@@ -297,10 +297,25 @@ def optimised(monkeypatch, function, dtype) -> str:
     return compiled._library.get_llvm_str()
 
 
-@pytest.mark.parametrize(("dtype", "element"), [(np.float32, "float"), (np.float64, "double")])
-@pytest.mark.parametrize("function", [affine, lambda a, b: scalars.tanh(a) * b, lambda a, b: scalars.exp(a) / b])
-def test_contiguous_loops_are_vectors(monkeypatch, function, dtype, element):
-    assert re.search(VECTOR_PRODUCT.format(element), optimised(monkeypatch, function, dtype))
+def scaled(by):
+    return lambda a, b: by * a + b
+
+
+@pytest.mark.parametrize(
+    ("dtype", "element", "other"), [(np.float32, "float", "double"), (np.float64, "double", "float")]
+)
+@pytest.mark.parametrize(
+    "function",
+    [
+        affine, lambda a, b: scalars.tanh(a) * b, lambda a, b: scalars.exp(a) / b, lambda a, b: a * (1 - b * b),
+        lambda a, b: a * 1000 - b, lambda a, b: 0.1 * a - b, lambda a, b: SHIFT * a - b, lambda a, b: math.pi * a - b,
+        scaled(3), scaled(0.1),
+    ],
+)  # fmt: skip
+def test_contiguous_loops_are_vectors(monkeypatch, function, dtype, element, other):
+    code = optimised(monkeypatch, function, dtype)
+    assert re.search(VECTOR_PRODUCT.format(element), code)
+    assert not re.search(rf"\b{other}\b", code)
 
 
 @pytest.mark.parametrize("function", [affine, lambda a, b: scalars.tanh(a) * b])
