@@ -69,7 +69,8 @@ def remedies(features: int = 1, hidden: int = 32, length: int = 100, *, generato
         another activation, recurrent weights the identity at first (Le, Jaitly and Hinton, 2015). ``leaky``: units that
         take a share ``1 / length`` of what is new. ``skip``: connections over a tenth of the length. ``lstm`` and
         ``gru``: gates, with biases that keep the state for T = `length` steps at first (Tallec and Ollivier, 2018):
-        log T for the forget gate and -log T for the input gate, -log T for the update gate.
+        log T for the forget gate and -log T for the input gate, whose recurrent weights are orthogonal at first as
+        well; -log T for the update gate.
 
     Examples
     --------
@@ -89,7 +90,7 @@ def remedies(features: int = 1, hidden: int = 32, length: int = 100, *, generato
         "relu": relu,
         "leaky": RNNCell(*sizes, leak=1 / length, **options),
         "skip": RNNCell(*sizes, skip=max(2, length // 10), **options),
-        "lstm": _biased(LSTMCell(*sizes, forget_bias=lasting, **options), "i", -lasting),
+        "lstm": _biased(LSTMCell(*sizes, forget_bias=lasting, recurrent_init="orthogonal", **options), "i", -lasting),
         "gru": gru,
     }
 
