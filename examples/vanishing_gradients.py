@@ -25,7 +25,7 @@ OUT = Path(__file__).parent / "out" / "vanishing_gradients"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--length", type=int, default=100, help="bits of each sequence (%(default)s)")
-    parser.add_argument("--updates", type=int, default=1500, help="updates of each cell at most (%(default)s)")
+    parser.add_argument("--updates", type=int, default=2000, help="updates of each cell at most (%(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="seeds to try each cell with (%(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, help="where the plots go")
     options = parser.parse_args()
