@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.8, help="of the sample")
     args = parsed(parser)
     text = existing(args.text, "text").read_text(encoding="utf-8")
-    text, epochs = (text[:100_000], 1) if args.quick else (text, args.epochs)
+    text, epochs = (text[:100_000], 4) if args.quick else (text, args.epochs)
 
     letters = Vocabulary(sorted(set(text)))
     tokens = letters.encode(text)

@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--cell", choices=["rnn", "lstm", "gru"], default="gru")
     args = parsed(parser)
     train, test = read(1000 if args.quick else 4000)
-    epochs = 2 if args.quick else 10
+    epochs = 5 if args.quick else 10
     model = nn.ManyToOne(28, 128, 10, cell=args.cell, dropout=0.2, generator=args.seed)
     batches = Batches(shifted(train), batch_size=50, generator=args.seed)
     optimizer = optim.Adam(model, optim.cosine(3e-3, epochs * len(batches)))

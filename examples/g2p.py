@@ -107,7 +107,7 @@ def main() -> None:
     train, dev, test = (read(name) for name in ("train", "dev", "test"))
     epochs = args.epochs
     if args.quick:
-        train, dev, test, epochs = train[::10], dev[:200], test[:200], 2
+        train, dev, test, epochs = train[::10], dev[:200], test[:200], 8
     generator = np.random.default_rng(args.seed)
     speller = Speller(train, args.hidden, generator)
     batches = speller.batches(train, 64, generator)

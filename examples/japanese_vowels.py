@@ -59,7 +59,7 @@ def main() -> None:
         {"xs": xs[:count], "target": speakers[:count]}, batch_size=30, lengths="xs", buckets=3, generator=args.seed
     )
     test = Batches({"xs": xs[count:], "target": speakers[count:]}, batch_size=100, lengths="xs")
-    epochs = 5 if args.quick else 60
+    epochs = 30 if args.quick else 60
     optimizer = optim.Adam(model, optim.cosine(5e-3, epochs * len(train)))
     history = tg.fit(
         model, train, epochs=epochs, optimizer=optimizer, clip=1.0, validation=test, metrics=["accuracy", "f1"]

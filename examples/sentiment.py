@@ -174,6 +174,7 @@ def main() -> None:
         baseline=f"bag of words {percent(base)}, always the same {percent(majority(data.parts[0]['target'], target))}",
         result=f"{percent(accuracy)} by the network that is best on the validation set, "
         f"{percent(((together > 0) == target).mean())} by the mean of all six",
+        uncertainty=f"one standard error is {100 * np.sqrt(accuracy * (1 - accuracy) / len(target)):.1f} points",
     )
     history.plot(args.out / "history.svg")
     shown = ["the movie was good", "the movie was not good", "a dull and tedious film", "not a dull film at all"]

@@ -20,6 +20,7 @@ from tinygrad_rnn import nn, optim, viz
 from tinygrad_rnn.data import Batches, Vocabulary
 
 WORDS = Vocabulary(["movie", "was", "good", "bad", "not"])
+UNITS, TESTED = 16, 1000  # hidden units, and sequences to test on
 REVIEWS = {"movie was good": 1, "movie was bad": 0, "movie was not good": 0, "movie was not bad": 1}
 
 
@@ -72,12 +73,12 @@ def first_bits(count: int, steps: int, generator: np.random.Generator) -> dict[s
 def remembered(cell: str, steps: int, updates: int, seed: int) -> float:
     """How often a network tells the first bit of new sequences after it was trained on others."""
     generator = np.random.default_rng(seed)
-    model = nn.ManyToOne(1, 16, 2, cell=cell, generator=generator)
+    model = nn.ManyToOne(1, UNITS, 2, cell=cell, generator=generator)
     if cell == "lstm":
-        model.recurrent = nn.Recurrent(nn.LSTMCell(1, 16, forget_bias=6.0, generator=generator))
+        model.recurrent = nn.Recurrent(nn.LSTMCell(1, UNITS, forget_bias=6.0, generator=generator))
     batches = Batches(first_bits(64 * updates, steps, generator), batch_size=64)
     tg.fit(model, batches, optimizer=optim.Adam(model, 0.003), clip=1.0, progress=False)
-    test = Batches(first_bits(1000, steps, generator), batch_size=500)
+    test = Batches(first_bits(TESTED, steps, generator), batch_size=500)
     return tg.train.evaluate(model, test, metrics=["accuracy"])["accuracy"]
 
 
@@ -102,8 +103,10 @@ def main() -> None:
     found = {cell: [remembered(cell, steps, updates, args.seed) for steps in lengths] for cell in cells}
     print()
     print(table(["the first of", *(f"{n} bits" for n in lengths)], [[c, *map(percent, found[c])] for c in cells]))
-    chance = first_bits(1000, 3, np.random.default_rng(args.seed))["target"]
+    chance = first_bits(TESTED, 3, np.random.default_rng(args.seed))["target"]
     report(
+        data=f"{TESTED:,} sequences to test on",
+        model=f"rnn and lstm of {UNITS} units",
         baseline=f"{percent(majority(chance, chance))} for the more frequent bit",
         result=f"{lengths[-1]} steps: rnn {percent(found['rnn'][-1])}, lstm {percent(found['lstm'][-1])}",
     )

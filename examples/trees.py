@@ -81,8 +81,8 @@ def plot(found: dict[str, list[float]], path: Path) -> None:
 def main() -> None:
     args = parsed(options(__doc__, "trees"))
     generator = np.random.default_rng(args.seed)
-    most, epochs = (4, 1) if args.quick else (8, 10)
-    counts = generator.integers(1, most + 1, 500 if args.quick else 6000)
+    most, epochs = (4, 8) if args.quick else (8, 10)
+    counts = generator.integers(1, most + 1, 2000 if args.quick else 6000)
     train = [made(int(n), generator) for n in counts]
     tests = [[made(n, generator) for _ in range(50 if args.quick else 200)] for n in range(1, most + 5)]
 

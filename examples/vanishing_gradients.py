@@ -4,11 +4,17 @@
 
 prints where the gradient of a weight comes from, how it fades, and which cells learn to remember the first of 100 bits;
 the plots go to examples/out/vanishing_gradients. It takes about half a minute.
+
+    python examples/vanishing_gradients.py --seeds 10
+
+tries each cell with ten seeds, and says with how many of them it learns: of 10 the LSTM with 10, the GRU with 10, skip
+connections with 10, orthogonal weights with 9.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import tinygrad_rnn as tg
@@ -19,7 +25,8 @@ OUT = Path(__file__).parent / "out" / "vanishing_gradients"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--length", type=int, default=100, help="bits of each sequence (%(default)s)")
-    parser.add_argument("--updates", type=int, default=1500, help="updates of each cell at most (%(default)s)")
+    parser.add_argument("--updates", type=int, default=2000, help="updates of each cell at most (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds to try each cell with (%(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, help="where the plots go")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -41,6 +48,18 @@ def main() -> None:
     task = tg.bptt.LongTermDependency(options.length)
     found = tg.bptt.compare(tg.bptt.remedies(length=options.length), task, updates=options.updates)
     found.plot().figure.savefig(options.out / "remedies.svg")
+    if options.seeds > 1:
+        print(f"\nof {options.seeds} seeds each learns with", learned(found, task, options))
+
+
+def learned(first: tg.bptt.Comparison, task: tg.bptt.LongTermDependency, options: argparse.Namespace) -> str:
+    """With how many seeds each cell learns; the first seed has been tried."""
+    counts = Counter(name for name, r in first.remedies.items() if r.learned_at is not None)
+    for seed in range(1, options.seeds):
+        cells = tg.bptt.remedies(length=options.length, generator=seed)
+        found = tg.bptt.compare(cells, task, updates=options.updates, generator=seed, show=None)
+        counts.update(name for name, r in found.remedies.items() if r.learned_at is not None)
+    return ", ".join(f"{name} {counts[name]}" for name in first.remedies)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,28 @@ def test_remedies_are_what_they_are_called():
     np.testing.assert_allclose(kept, 50 / 51, rtol=1e-6)
 
 
+@pytest.mark.parametrize("length", [2, 50, 100])
+def test_the_biases_of_gates_are_those_of_chrono_initialisation(length):
+    """What the forget gate does not keep, 1 / (T + 1), the input gate writes (Tallec and Ollivier, 2018)."""
+    cells = tg.bptt.remedies(2, 4, length=length, generator=1)
+    biases = {gate: cells["lstm"].gates[gate].b.numpy() for gate in "ifgo"}
+    np.testing.assert_allclose(biases["f"], np.log(length), rtol=1e-6)
+    np.testing.assert_allclose(biases["i"], -np.log(length), rtol=1e-6)
+    assert not biases["g"].any()
+    np.testing.assert_array_equal(biases["o"], 2)
+    written, kept = (tg.sigmoid(cells["lstm"].gates[gate].b).numpy() for gate in "if")
+    np.testing.assert_allclose(written + kept, 1, rtol=1e-6)
+    np.testing.assert_allclose(cells["gru"].gates["z"].b.numpy(), -np.log(length), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "skip", "orthogonal"])
+def test_the_remedies_learn_over_a_hundred_steps(name):
+    cells = {name: tg.bptt.remedies()[name]}
+    found = tg.bptt.compare(cells, updates=1500, progress=False, show=None)
+    assert found.remedies[name].learned_at is not None
+    assert found.remedies[name].accuracy > 0.98
+
+
 @pytest.fixture(scope="module")
 def found():
     cells = tg.bptt.remedies(hidden=16, length=40)

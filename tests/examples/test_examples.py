@@ -61,6 +61,22 @@ def test_an_example_reports_and_draws(name, quick):
         assert (out / picture).read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
+LESS_IS_BETTER = ("char_rnn", "forecasting", "g2p")  # bits, mean errors, errors in a hundred
+
+
+@pytest.mark.parametrize("name", ["char_rnn", *PICTURES])
+def test_the_quick_form_beats_its_baseline(name, quick):
+    """What is told first counts; of forecasts that of every series, some of which are no better than linear ones."""
+    printed, _ = quick(name)
+    count = None if name == "forecasting" else 1
+    told = [re.findall(r"\d+\.\d+", line)[:count] for line in re.findall("^(?:baseline|result): .*", printed, re.M)]
+    pairs = [(float(b), float(r)) for bases, results in zip(told[::2], told[1::2]) for b, r in zip(bases, results)]
+    gains = [b - r if name in LESS_IS_BETTER else r - b for b, r in pairs]
+    assert gains
+    assert min(gains) >= 0 if name == "forecasting" else min(gains) > 0, pairs
+    assert max(gains) > 0, pairs
+
+
 def test_the_smallest_review_task_is_solved_and_a_bag_of_words_cannot(quick):
     printed, _ = quick("toys")
     assert "model: 27 weights" in printed

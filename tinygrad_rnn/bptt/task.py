@@ -12,6 +12,8 @@ from ..nn.init import Seed, generator_of
 
 __all__ = ["LongTermDependency", "remedies"]
 
+OPEN = 2.0  # the bias of a gate that lets nine tenths through
+
 
 class LongTermDependency:
     """Say at the end which bit came first: 1 0 1 → 1, 0 0 1 → 0, 0 0 0 → 0, 1 1 1 → 1, stretched to `length` steps.
@@ -69,7 +71,8 @@ def remedies(features: int = 1, hidden: int = 32, length: int = 100, *, generato
         another activation, recurrent weights the identity at first (Le, Jaitly and Hinton, 2015). ``leaky``: units that
         take a share ``1 / length`` of what is new. ``skip``: connections over a tenth of the length. ``lstm`` and
         ``gru``: gates, with biases that keep the state for T = `length` steps at first (Tallec and Ollivier, 2018):
-        log T for the forget gate and -log T for the input gate, -log T for the update gate.
+        log T for the forget gate and -log T for the input gate, -log T for the update gate. Of the LSTM the output gate
+        is open at first and the recurrent weights are orthogonal too, as little is written and must not get lost.
 
     Examples
     --------
@@ -82,22 +85,23 @@ def remedies(features: int = 1, hidden: int = 32, length: int = 100, *, generato
     relu = RNNCell(*sizes, activation="relu", **options)
     relu.W_h.assign(np.eye(hidden))
     lasting = float(np.log(length))
-    gru = _biased(GRUCell(*sizes, **options), "z", -lasting)
+    gru = _biased(GRUCell(*sizes, **options), z=-lasting)
     return {
         "rnn": RNNCell(*sizes, **options),
         "orthogonal": RNNCell(*sizes, recurrent_init="orthogonal", **options),
         "relu": relu,
         "leaky": RNNCell(*sizes, leak=1 / length, **options),
         "skip": RNNCell(*sizes, skip=max(2, length // 10), **options),
-        "lstm": _biased(LSTMCell(*sizes, forget_bias=lasting, **options), "i", -lasting),
+        "lstm": _biased(LSTMCell(*sizes, recurrent_init="orthogonal", **options), i=-lasting, f=lasting, o=OPEN),
         "gru": gru,
     }
 
 
-def _biased(cell: Cell, gate: str, value: float) -> Cell:
-    """The cell, with this bias of one gate."""
+def _biased(cell: Cell, **biases: float) -> Cell:
+    """The cell, with these biases of its gates."""
     assert cell.b is not None
-    bias = cell.b.numpy().copy()
-    bias.reshape(len(cell.names), -1)[cell.names.index(gate)] = value
-    cell.b.assign(bias)
+    b = cell.b.numpy().copy()
+    for gate, value in biases.items():
+        b.reshape(len(cell.names), -1)[cell.names.index(gate)] = value
+    cell.b.assign(b)
     return cell

@@ -215,7 +215,8 @@ def broadcastable_shapes(
         That of a generalised ufunc with one output: ``"(),()->()"`` for an elementwise function of two inputs,
         ``"(m?,n),(n,p?)->(m?,p?)"`` for a product that takes vectors too.
     min_side, max_side : int
-        Least and greatest length of an axis. A side of 0 comes up in about one draw of six where `min_side` is 0.
+        Least and greatest length of an axis. Where `min_side` is 0 a side of 0 comes up in about one draw of ten; less
+        often where a signature has fewer axes.
     min_dims, max_dims : int
         Least and greatest number of leading axes of an input.
 
