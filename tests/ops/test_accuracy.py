@@ -117,7 +117,7 @@ class Breach:
     allowed: float
 
     def __str__(self):
-        return f"derivative by {self.places} at {self.x} is {self.found!r}, exactly {self.exact!r}, +- {self.allowed:.1e}"
+        return f"derivative by {self.places} at {self.x}: {self.found!r}, exactly {self.exact!r} +- {self.allowed:.1e}"
 
 
 def broken(f, g, columns, wrt, dtype, more=lambda x: 0):
@@ -170,7 +170,7 @@ def test_elementwise_ops_lose_nothing_to_cancellation(op, dtype):
 @pytest.mark.parametrize("op", FROM_RESULT, ids=lambda op: op.name)
 def test_only_slopes_from_results_need_to_be_let_off(op):
     f, g, given, wrt = functions_of(op)
-    assert [b for b in broken(f, g, given, wrt, np.float64)]
+    assert list(broken(f, g, given, wrt, np.float64))
 
 
 @pytest.mark.parametrize(
@@ -256,10 +256,9 @@ def test_losses_lose_nothing_to_cancellation(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(
-    ("f", "g"), [(of_classes, LOSSES["cross_entropy"]), (in_rows, LOSSES["cross_entropy"]), (smoothed, smoothed_entropy)]
-)
-def test_cross_entropies_lose_nothing_to_cancellation(f, g, dtype):
+@pytest.mark.parametrize("f", [of_classes, in_rows, smoothed])
+def test_cross_entropies_lose_nothing_to_cancellation(f, dtype):
+    g = smoothed_entropy if f is smoothed else LOSSES["cross_entropy"]
     assert not [str(b) for b in broken(f, g, arguments_of("cross_entropy"), [0, 1, 2], dtype)]
 
 

@@ -115,7 +115,8 @@ def test_slopes_far_out(name, x, slope):
 
 
 AT_INFINITY = {  # value, slope and curvature at minus infinity, and at infinity
-    "exp": ([0, 0, 0], [INF, INF, INF]), "expm1": ([-1, 0, 0], [INF, INF, INF]), "square": ([INF, -INF, 2], [INF, INF, 2]),
+    "exp": ([0, 0, 0], [INF, INF, INF]), "expm1": ([-1, 0, 0], [INF, INF, INF]),
+    "square": ([INF, -INF, 2], [INF, INF, 2]),
     "sqrt": (None, [INF, 0, 0]), "rsqrt": (None, [0, 0, 0]), "log": (None, [INF, 0, 0]), "log1p": (None, [INF, 0, 0]),
     "abs": ([INF, -1, 0], [INF, 1, 0]), "tanh": ([-1, 0, 0], [1, 0, 0]), "sigmoid": ([0, 0, 0], [1, 0, 0]),
     "elu": ([-1, 0, 0], [INF, 1, 0]), "softplus": ([0, 0, 0], [INF, 1, 0]), "gelu": ([0, 0, 0], [INF, 1, 0]),
