@@ -708,6 +708,12 @@ def test_narrow_indices_of_a_long_table(dtype):
     assert "indexing of rows is a lookup" in preserved(graph, phases(), [table, index])
 
 
+@pytest.mark.parametrize("name", ["gelu", "elu", "erf", "erfc", "softplus", "expm1", "sigmoid", "tanh"])
+def test_a_line_that_uses_something_twice_is_one_kernel(name):
+    gradient = lambda x, w: tg.grad((getattr(tg, name)(x) * w).sum(), x)
+    assert fired(gradient, (3,), (3,)) == {f"gradient line 0 of {name}"}
+
+
 def test_what_a_fused_line_would_compute_twice_stays():
     def gradient(x, g, used):
         y = tg.tanh(x)
@@ -1072,3 +1078,11 @@ def test_loss_and_gradient_come_from_one_pass(reduction):
     program = tg.compile(step).program(np.zeros((4, 3), F32), np.zeros(4, INT))
     assert "cross_entropy_softmax" in program.kernels
     assert not {"softmax", "one_hot"} & set(program.kernels)
+
+
+@needs_jit
+def test_a_gradient_without_its_loss_comes_from_one_pass_too():
+    step = tg.compile(lambda x, t: tg.grad(tg.cross_entropy(x, t, reduction="sum"), x))
+    x, t = np.random.default_rng(0).normal(size=(4, 3)).astype(F32), np.array([0, 2, 1, 1])
+    assert "cross_entropy_softmax" in step.program(x, t).kernels
+    np.testing.assert_allclose(step(x, t), tg.softmax(x) - tg.one_hot(t, 3), rtol=1e-6, atol=1e-7)

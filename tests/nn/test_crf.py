@@ -93,6 +93,23 @@ def test_padding_changes_nothing(seed, lengths, more):
     np.testing.assert_array_equal(other.scores, one.scores)
 
 
+def test_a_tag_may_be_forbidden():
+    """Minus infinity is as good as a large number: the tag has no probability, and nothing has a gradient of NaN."""
+    crf, emissions, _ = problem(0)
+    tags = np.full(emissions.shape[:2], 1)
+    found = []
+    for score in (-1e4, -np.inf):
+        crf.transitions.assign(np.where(np.arange(TAGS) == 0, score, 0.1) * np.ones((TAGS, 1)))
+        crf.start.assign(np.where(np.arange(TAGS) == 0, score, 0.2))
+        loss = crf(emissions, tags)
+        slopes = tg.grad(loss, crf.parameters())
+        compiled = tg.compile(lambda x: tg.grad(crf(x, tags), crf.parameters()))(emissions)
+        found.append([loss, *slopes, *compiled, crf.marginals(emissions)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-12, atol=1e-15)
+    assert not found[1][-1].numpy()[:, :, 0].any()
+
+
 def test_lengths_are_a_mask_and_full_lengths_are_none():
     crf, emissions, tags = problem(0)
     by_mask = crf(emissions, tags, mask=tg.nn.sequence_mask([3, 1], 3))

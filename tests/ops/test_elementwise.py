@@ -114,6 +114,40 @@ def test_slopes_far_out(name, x, slope):
         )
 
 
+AT_INFINITY = {  # value, slope and curvature at minus infinity, and at infinity
+    "exp": ([0, 0, 0], [INF, INF, INF]), "expm1": ([-1, 0, 0], [INF, INF, INF]),
+    "square": ([INF, -INF, 2], [INF, INF, 2]),
+    "sqrt": (None, [INF, 0, 0]), "rsqrt": (None, [0, 0, 0]), "log": (None, [INF, 0, 0]), "log1p": (None, [INF, 0, 0]),
+    "abs": ([INF, -1, 0], [INF, 1, 0]), "tanh": ([-1, 0, 0], [1, 0, 0]), "sigmoid": ([0, 0, 0], [1, 0, 0]),
+    "elu": ([-1, 0, 0], [INF, 1, 0]), "softplus": ([0, 0, 0], [INF, 1, 0]), "gelu": ([0, 0, 0], [INF, 1, 0]),
+    "erf": ([-1, 0, 0], [1, 0, 0]), "erfc": ([2, 0, 0], [0, 0, 0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", AT_INFINITY)
+def test_values_slopes_and_curvatures_at_infinity_are_limits(name, dtype):
+    function = getattr(tg, name)
+
+    def derivatives(x):
+        slope = tg.grad(function(x), x, create_graph=True)
+        return function(x), slope, tg.grad(slope, x)
+
+    for x, expected in zip((-INF, INF), AT_INFINITY[name], strict=True):
+        if expected is not None:
+            x = tg.tensor(x, dtype)
+            at_once = tg.grad(function(x), x)
+            assert [t.item() for t in derivatives(x)] == [t.item() for t in tg.compile(derivatives)(x)] == expected
+            assert at_once.item() == expected[1]
+
+
+@pytest.mark.parametrize("name", AT_INFINITY)
+def test_nan_is_not_hidden(name):
+    x = tg.tensor(NAN)
+    for recorded in (False, True):
+        assert math.isnan(tg.grad(getattr(tg, name)(x), x, create_graph=recorded).item())
+
+
 # Kinks ----------------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +262,17 @@ def test_integer_division_by_zero_is_zero_with_numpys_warning():
     for function in (operator.floordiv, operator.mod):
         with pytest.warns(RuntimeWarning, match="divide by zero"):
             assert function(x, 0).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("function", [operator.floordiv, operator.mod])
+def test_integer_division_by_zero_means_the_same_compiled(function):
+    x, zero = np.array([7, -7, 0]), np.array([0, 2, 0])
+    told = []
+    for way in (function, tg.compile(function), tg.trace(function, tg.Spec((3,), int), tg.Spec((3,), int))):
+        with pytest.warns(RuntimeWarning, match="divide by zero") as warnings:
+            values = way(tg.tensor(x), tg.tensor(zero)).tolist()
+        told.append((values, [str(w.message) for w in warnings]))
+    assert told[0] == told[1] == told[2]
 
 
 def test_integers_to_negative_powers_are_refused_as_in_numpy():

@@ -31,6 +31,62 @@ def test_logsumexp_of_what_is_not_finite(x, expected):
     assert np.isnan(tg.softmax(tg.tensor(x)).numpy()).any() == (not np.isfinite(expected))
 
 
+@pytest.mark.parametrize(
+    ("x", "p"),
+    [
+        ([INF, 0.0, 1.0], [1, 0, 0]), ([INF, -INF, 1.0], [1, 0, 0]), ([INF, INF, 0.0], [NAN] * 3),
+        ([INF, NAN, 0.0], [NAN] * 3), ([-INF, -INF, -INF], [NAN] * 3), ([-INF, 3.0, -INF], [0, 1, 0]), ([INF], [1]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrapped", [lambda f: f, tg.compile])
+def test_a_class_that_alone_is_infinite_has_all_of_the_probability(x, p, wrapped):
+    np.testing.assert_array_equal(wrapped(tg.softmax)(tg.tensor(x)).numpy(), p)
+    with np.errstate(divide="ignore"):
+        np.testing.assert_array_equal(wrapped(tg.log_softmax)(tg.tensor(x)).numpy(), np.log(p))
+        for k in range(len(x)):
+            loss = wrapped(lambda x, k: tg.cross_entropy(x, k))(tg.tensor(x), tg.tensor(k))
+            np.testing.assert_array_equal(loss.item(), -np.log(p)[k] + 0.0)
+
+
+def with_slope(loss):
+    """The value of a function and its gradient."""
+
+    def both(x):
+        y = loss(x)
+        return y, tg.grad(y, x)
+
+    return both
+
+
+@pytest.mark.parametrize("wrapped", [lambda f: f, tg.compile])
+@pytest.mark.parametrize(
+    ("loss", "x", "value", "slope"),
+    [
+        (lambda x: tg.cross_entropy(x, [[0.0, 1.0, 0.0]]), [[-INF, 0.0, 1.0]], 1.3132617, [[0, -0.7310586, 0.7310586]]),
+        (lambda x: tg.cross_entropy(x, [[1.0, 0.0, 0.0]]), [[-INF, 0.0, 1.0]], INF, [[-1, 0.2689414, 0.7310586]]),
+        (lambda x: tg.cross_entropy(x, [1]), [[-INF, 0.0, 1.0]], 1.3132617, [[0, -0.7310586, 0.7310586]]),
+        (lambda x: tg.cross_entropy(x, [0]), [[INF, 0.0, 1.0]], 0, [[0, 0, 0]]),
+        (lambda x: tg.cross_entropy(x, [1]), [[INF, 0.0, 1.0]], INF, [[1, -1, 0]]),
+        (lambda x: tg.cross_entropy(x, [[0.0, 1.0, 0.0]]), [[INF, 0.0, 1.0]], INF, [[1, -1, 0]]),
+        (lambda x: tg.cross_entropy(x, [0]), [[NAN, 0.0, 1.0]], NAN, [[NAN] * 3]),
+        (lambda x: tg.cross_entropy(x, [0], label_smoothing=0.5), [[-INF, 0.0, 0.0]], INF, [[-2 / 3, 1 / 3, 1 / 3]]),
+        (lambda x: tg.cross_entropy(x, [0], label_smoothing=1.0), [[0.0, 0.0]], 0.6931472, [[0, 0]]),
+        (lambda x: tg.binary_cross_entropy_with_logits(x, [0.0, 1.0]), [-INF, INF], 0, [0, 0]),
+        (lambda x: tg.binary_cross_entropy_with_logits(x, [1.0, 0.5]), [-INF, INF], INF, [-0.5, 0.25]),
+        (lambda x: tg.binary_cross_entropy_with_logits(x, [1.0, 0.0]), [NAN, NAN], NAN, [NAN, NAN]),
+        (lambda x: tg.binary_cross_entropy(x, [0.0, 1.0]), [0.0, 1.0], 0, [0.5, -0.5]),
+        (lambda x: tg.logsumexp(x), [-INF, -INF], -INF, [0, 0]), (lambda x: tg.logsumexp(x), [-INF, 1.0], 1, [0, 1]),
+        (lambda x: tg.logsumexp(x), [NAN, 1.0], NAN, [NAN, NAN]),
+        (lambda x: tg.huber_loss(x, [0.0, 0.0], reduction="sum"), [1e-20, -1e-30], 0, [1e-20, -1e-30]),
+        (lambda x: tg.huber_loss(x, [0.0, 0.0], reduction="sum"), [INF, NAN], NAN, [1, NAN]),
+    ],
+)  # fmt: skip
+def test_losses_at_infinity_are_limits_and_nan_is_not_hidden(loss, x, value, slope, wrapped):
+    found = wrapped(with_slope(loss))(tg.tensor(x))
+    np.testing.assert_allclose(found[0].item(), value, rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(found[1].numpy(), slope, rtol=1e-6, atol=1e-36)
+
+
 def test_logsumexp_over_nothing():
     assert tg.logsumexp(tg.zeros((0, 2)), 0).tolist() == [-INF, -INF]
     assert tg.logsumexp(tg.zeros((2, 3)), ()).shape == (2, 3)

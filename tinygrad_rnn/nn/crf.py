@@ -69,8 +69,7 @@ class CRF(Module):
     is not there changes nothing: its neighbours follow each other, whatever it holds is not looked at, and its gradient
     is zero. A sequence without steps has the loss 0.
 
-    To forbid a transition, assign a score like -1e4 to it: with minus infinity a tag that cannot be reached at all has
-    no gradient.
+    To forbid a transition, assign minus infinity to it, or a score like -1e4; likewise a tag at the start or the end.
 
     Examples
     --------

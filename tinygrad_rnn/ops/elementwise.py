@@ -402,7 +402,8 @@ Examples
 {result}
 """
 
-# Constants of the gradient lines.
+# Constants and parts of the gradient lines. (Programs know a line by its form, and ``g * exp(x)`` is that of expm1:
+# where an exponential is part of a longer line it comes first.)
 _2_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 _SQRT_HALF = math.sqrt(0.5)
 _1_OVER_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -416,7 +417,7 @@ def _near(x: Any) -> Any:
 
 def _gelu_slope(x: Any) -> Any:
     """``Phi(x) + x phi(x)`` of the normal distribution, where 1 + erf(x) would have no digits left far down."""
-    return 0.5 * erfc(-_SQRT_HALF * x) + _1_OVER_SQRT_2PI * x * exp(-0.5 * square(x))
+    return 0.5 * erfc(-_SQRT_HALF * x) + exp(-0.5 * square(x)) * (_1_OVER_SQRT_2PI * x)
 
 
 def _is_level(a: Any, b: Any) -> Any:
@@ -550,13 +551,13 @@ leaky_relu_op: Any = _declare(
 elu_op: Any = _declare(
     "elu", lambda x, alpha: where(x > 0, x, alpha * scalars.expm1(x)),
     (
-        lambda g, y, x, alpha: where(x > 0, g, g * alpha * exp(where(x > 0, 0, x))),
+        lambda g, y, x, alpha: exp(where(x > 0, 0, x)) * (g * where(x > 0, 1, alpha)),
         lambda g, y, x, alpha: where(x > 0, 0, g * expm1(where(x > 0, 0, x))),
     ),
     "", "", arity=2, formula=r"\mathrm{{elu}}({0}, {1})",
 )
 softplus: Any = _declare(
-    "softplus", scalars.softplus, (lambda g, y, x: g * exp(-softplus(-x)),),  # the logistic function, and its slope too
+    "softplus", scalars.softplus, (lambda g, y, x: exp(-softplus(-x)) * g,),  # sigmoid, and its slope as well
     "``log(1 + exp(x))`` without overflow.", "[0.0, 100.0] -> [0.6931471824645996, 100.0]",
     formula=r"\ln(1 + e^{{{0}}})",
 )
@@ -567,11 +568,11 @@ gelu: Any = _declare(
     formula=r"\mathrm{{gelu}}({0})",
 )
 erf: Any = _declare(
-    "erf", scalars.erf, (lambda g, y, x: g * _2_OVER_SQRT_PI * exp(-square(_near(x))),),
+    "erf", scalars.erf, (lambda g, y, x: exp(-square(_near(x))) * (g * _2_OVER_SQRT_PI),),
     "Error function.", "[0.0, 100.0] -> [0.0, 1.0]", formula=r"\mathrm{{erf}}({0})",
 )
 erfc: Any = _declare(
-    "erfc", scalars.erfc, (lambda g, y, x: -g * _2_OVER_SQRT_PI * exp(-square(_near(x))),),
+    "erfc", scalars.erfc, (lambda g, y, x: exp(-square(_near(x))) * (g * -_2_OVER_SQRT_PI),),
     "Complementary error function, ``1 - erf(x)`` without its cancellation.", "[0.0, -100.0] -> [1.0, 2.0]",
     formula=r"\mathrm{{erfc}}({0})",
 )

@@ -392,7 +392,9 @@ def binary_cross_entropy_with_logits(
     [0.6931471824645996, 100.0]
     """
     x, t, there = _masked_pair("binary_cross_entropy_with_logits", logits, target, mask)
-    return reduced(_weighted(t, softplus(-x)) + _weighted(1 - t, softplus(x)), reduction, there)
+    positive, negative = where(x > 0, x, 0), where(x > 0, 0, x)
+    wrong = _weighted(1 - t, positive) + _weighted(t, -negative)
+    return reduced(wrong + softplus(negative - positive), reduction, there)
 
 
 def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean", mask: Any = None) -> Tensor:
