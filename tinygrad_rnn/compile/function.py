@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..changes import Observed, seen_elsewhere
-from ..errors import GeneratorError
+from ..errors import GeneratorError, fail
 from ..garbage import uncollected
 from ..generators import check_made, unmoved
 from ..graph import flattened, rebuilt
@@ -226,7 +226,13 @@ class Compiled:
         if len(kwargs) > 1 and not self._ordered:
             kwargs = dict(sorted(kwargs.items()))
         owners: list[Any] = []
-        structure = _signature((args, kwargs), arrays, owners)
+        try:
+            structure = _signature((args, kwargs), arrays, owners)
+        except RecursionError:
+            raise fail(
+                ValueError, "compile: an argument is nested too deeply, or contains itself",
+                expected="arrays, tensors, numbers, and tuples, lists and dicts of them",
+            ) from None  # fmt: skip
         specs = tuple([(a.shape, a.dtype) for a in arrays])
         return args, kwargs, (structure, specs, current().recording, repeated(owners))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import answered
 from ..errors import DisconnectedError, GradientError, ShapeError, StaleError, fail
 from ..graph import graph
 from ..ops.core import as_tensor
@@ -176,7 +177,7 @@ def value_and_grad(
         results = [_like(group, gradients) for group in groups]
         return out, results[0] if isinstance(argnums, int) else tuple(results)
 
-    return run
+    return answered(run)
 
 
 def vjp(fn: Callable[..., Any], *inputs: Any) -> tuple[Any, Callable[..., Any]]:

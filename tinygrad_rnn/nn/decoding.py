@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..calls import count
 from ..errors import ShapeError, fail
 from ..ops.create import tensor
 from ..ops.random import categorical, check_generator
@@ -361,8 +362,7 @@ def check_tokens(name: str, vocabulary: int, **tokens: int) -> None:
 
 def _check_numbers(name: str, **numbers: int) -> None:
     for what, number in numbers.items():
-        if not isinstance(number, int | np.integer) or number < 1:
-            raise ValueError(f"{name}: {what} must be an integer of at least 1, got {number!r}")
+        count(name, what, number)
 
 
 def _check_sampling(temperature: float, top_k: int | None, top_p: float | None, generator: Any) -> None:

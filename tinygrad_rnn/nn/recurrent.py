@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import flag
 from ..errors import ShapeError, fail
 from ..ops.core import as_tensor
 from ..ops.shape import concatenate, stack
@@ -21,6 +22,9 @@ from .state import initial_state_of
 from .unrolling import Directions, Inputs, RecurrentOutput, joined, last_of, run_cell
 
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
+
+
+_STACKED = 3  # axes of what PyTorch takes for a state: (layers, batch, hidden)
 
 
 class Recurrent(Module):
@@ -119,13 +123,16 @@ class Recurrent(Module):
         name, count = type(self).__name__, len(self.layers)
         if not isinstance(state, list | tuple) or isinstance(state, Directions) or hasattr(state, "_fields"):
             got = describe(state) if isinstance(state, Tensor) else type(state).__name__
-            hint = "put the state of a single layer into a list"
+            hint = "put the state of a single layer into a list; one stacked by layer becomes list(state)"
             raise fail(ShapeError, f"{name}: initial state", expected=f"a list of {count}, one for each layer", got=got,
                        hint=hint)  # fmt: skip
-        if len(state) != count:
+        stacked = [s.shape for s in state if isinstance(s, Tensor | np.ndarray) and s.ndim == _STACKED]
+        if stacked or len(state) != count:
             raise fail(
-                ShapeError, f"{name}: initial state", expected=f"{count} states, one per layer", got=str(len(state))
-            )
+                ShapeError, f"{name}: initial state", expected=f"{count} states, one per layer",
+                got=f"tensors of shapes {stacked}, stacked by layer" if stacked else str(len(state)),
+                hint="take apart what is stacked by layer: [LSTMState(h[k], c[k]) for k in range(len(h))]",
+            )  # fmt: skip
         for k, own in enumerate(state if self.backward is not None else ()):
             if not isinstance(own, list | tuple) or len(own) != 2:
                 raise fail(
@@ -223,6 +230,7 @@ class _Stacked(Recurrent):
                 f"{type(self).__name__}: skip is True or False, for layers that also read the inputs; got {skip!r}. "
                 "For a skip over time steps use Recurrent([RNNCell(..., skip=k)])"
             )
+        bidirectional = flag(type(self).__name__, "bidirectional", bidirectional)
         generator = generator_of(generator)
         width = (options.get("projection") or hidden_size) * (2 if bidirectional else 1)
         sizes = [input_size] + [width + input_size * skip] * (num_layers - 1)

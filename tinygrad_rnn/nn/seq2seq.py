@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..calls import flag
 from ..errors import DTypeError, ShapeError, fail
 from ..ops.core import as_tensor
 from ..ops.create import full, tensor
@@ -228,6 +229,7 @@ class EncoderDecoder(Module):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
+        bidirectional = flag("EncoderDecoder", "bidirectional", bidirectional)
         check_tokens("EncoderDecoder", target_vocabulary, start=start, end=end)
         generator = generator_of(generator)
         own: dict[str, Any] = {"generator": generator, "dtype": dtype}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..calls import count
 from ..errors import ShapeError, fail
 from ..graph import flattened, rebuilt
 from ..ops.core import as_tensor
@@ -205,8 +206,7 @@ class DeepTransition(_Wrapper):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
-        if depth < 1:
-            raise ValueError(f"DeepTransition: depth must be at least 1, got {depth}")
+        depth = count("DeepTransition", "depth", depth, most=10**6)
         self.cell, self.skip, self.g = cell, bool(skip), activation_of("DeepTransition", activation)
         state, generator = initial_state_of(cell, 1), generator_of(generator)
         if not isinstance(state, Tensor):
