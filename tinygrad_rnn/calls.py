@@ -124,7 +124,7 @@ def _raised(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error:
         raise _answer(function, args, kwargs, error) from error
 
 
-# What arguments must be, where nothing would fail -----------------------------------------------------------------------
+# What arguments must be, where nothing would fail ---------------------------------------------------------------------
 
 MOST = 2**31 - 1
 
@@ -160,7 +160,8 @@ def no_circle(operation: str, name: str, value: Any) -> None:
             done.add(id(part))
             continue
         if id(part) in around:
-            raise fail(ValueError, f"{operation}: {name} contain themselves", expected="lists that end", got=brief(part))
+            what = f"{operation}: {name} contain themselves"
+            raise fail(ValueError, what, expected="lists that end", got=brief(part))
         around.add(id(part))
         stack.append((part, False))
         stack += [(inner, True) for inner in (part.values() if isinstance(part, dict) else part)]
@@ -221,16 +222,15 @@ def _answer(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error:
     wrong = _misfit(function, given.arguments)
     if wrong:
         name, expected = wrong
-        return fail(
-            TypeError, f"{_called(function, args)}: argument {name}", expected=expected, got=brief(given.arguments[name]),
-            hint=_first(error),
-        )  # fmt: skip
+        got = brief(given.arguments[name])
+        what = f"{_called(function, args)}: argument {name}"
+        return fail(TypeError, what, expected=expected, got=got, hint=_first(error))
     told = ", ".join(f"{name}={brief(value)}" for name, value in given.arguments.items() if name not in ("self", "cls"))
     kind = IndexError if isinstance(error, IndexError) else ValueError
     return fail(
         TypeError if isinstance(error, TypeError | AttributeError) else kind,
-        f"{_called(function, args)}: these arguments do not fit together", expected=_form(function, args), got=told or "none",
-        hint=_first(error),
+        f"{_called(function, args)}: these arguments do not fit together", expected=_form(function, args),
+        got=told or "none", hint=_first(error),
     )  # fmt: skip
 
 
@@ -245,8 +245,8 @@ def wrong_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wro
     hints = [replacement(name, KEYWORDS) for name in kwargs if name not in takes]
     told = [brief(a) for a in (args[1:] if next(iter(takes), "") in ("self", "cls") else args)]
     return fail(
-        TypeError, f"{_called(function, args)}: {wrong or _unbound(function, args, kwargs)}", expected=_form(function, args),
-        got=", ".join(told + [f"{k}={brief(v)}" for k, v in kwargs.items()]) or "none",
+        TypeError, f"{_called(function, args)}: {wrong or _unbound(function, args, kwargs)}",
+        expected=_form(function, args), got=", ".join(told + [f"{k}={brief(v)}" for k, v in kwargs.items()]) or "none",
         hint="; ".join(filter(None, hints)) or f"see help({_called(function, args)})",
     )  # fmt: skip
 

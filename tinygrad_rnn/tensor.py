@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from .changes import note
-from .errors import DTypeError, GradientError, ImmutableError, PlaceholderError, ShapeError, anomaly, brief, fail, lost_mask
+from .errors import (
+    DTypeError,
+    GradientError,
+    ImmutableError,
+    PlaceholderError,
+    ShapeError,
+    anomaly,
+    brief,
+    fail,
+    lost_mask,
+)
 from .foreign import ATTRIBUTES, replacement
 from .location import Location, location
 from .scope import current, user_source
@@ -134,8 +144,10 @@ class Count(int):
 
     def __call__(self, *axis: Any) -> Any:
         place = f"[{', '.join(map(str, axis))}]" if axis else ""
-        what = "size: the number of entries of a tensor is not called"
-        raise fail(TypeError, what, expected=f"x.size, here {self:d}", hint=f"write x.shape{place} for the sizes of axes")
+        raise fail(
+            TypeError, "size: the number of entries of a tensor is not called", expected=f"x.size, here {self:d}",
+            hint=f"write x.shape{place} for the sizes of axes",
+        )  # fmt: skip
 
 
 CONSTANT = Op("constant", symbol="const")  # data of the user's

@@ -227,7 +227,8 @@ class _Loader:
             return op
         function = self.operations.get(name)
         if function is None:
-            raise UnknownNameError(f"from_json: {where}: an operation of your own; pass operations={{'{name}': {name}}}")
+            hint = f"pass operations={{'{name}': {name}}}"
+            raise UnknownNameError(f"from_json: {where}: an operation of your own; {hint}")
         op = getattr(function, "op", function)
         if not isinstance(op, Op) or op.kernels is None or is_known(op):
             raise fail(

@@ -183,7 +183,8 @@ def _measured(lengths: str | Mapping[str, str] | None, columns: dict[str, Any]) 
     for column in wanted.values():
         if not isinstance(columns.get(column), list):
             there = [name for name, c in columns.items() if isinstance(c, list)]
-            raise fail(UnknownNameError, f"Batches: lengths of {column!r}", expected=f"a column of sequences, of {there}")
+            what = f"Batches: lengths of {column!r}"
+            raise fail(UnknownNameError, what, expected=f"a column of sequences, of {there}")
     return wanted
 
 

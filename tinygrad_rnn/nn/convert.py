@@ -96,7 +96,8 @@ def from_torch_state_dict(module: Module, state: Mapping[str, Any]) -> None:
     own, given = to_torch_state_dict(module), read_state("from_torch_state_dict", state)
     missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys(), key=str)
     if missing or unknown:
-        raise UnknownNameError(f"from_torch_state_dict: misses {missing or 'nothing'}, does not know {unknown or 'nothing'}")
+        told = f"misses {missing or 'nothing'}, does not know {unknown or 'nothing'}"
+        raise UnknownNameError(f"from_torch_state_dict: {told}")
     arrays = {name: _fitted(f"from_torch_state_dict: '{name}'", given[name], a) for name, a in own.items()}
     _assign(list(_from_torch(module, arrays)))
 

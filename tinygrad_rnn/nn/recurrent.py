@@ -27,6 +27,14 @@ __all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
 _STACKED = 3  # axes of what PyTorch takes for a state: (layers, batch, hidden)
 
 
+def _is_stacked(state: Any, cell: Any) -> bool:
+    """Whether this is one tensor of a state for all layers, where a cell has none of so many axes."""
+    if not isinstance(state, Tensor | np.ndarray) or state.ndim != _STACKED:
+        return False
+    own = initial_state_of(cell, 1)
+    return not isinstance(own, Tensor) or own.ndim != _STACKED
+
+
 class Recurrent(Module):
     """Any cells as layers over time, in one or two directions.
 
@@ -126,7 +134,7 @@ class Recurrent(Module):
             hint = "put the state of a single layer into a list; one stacked by layer becomes list(state)"
             raise fail(ShapeError, f"{name}: initial state", expected=f"a list of {count}, one for each layer", got=got,
                        hint=hint)  # fmt: skip
-        stacked = [s.shape for s in state if isinstance(s, Tensor | np.ndarray) and s.ndim == _STACKED]
+        stacked = [s.shape for s, cell in zip(state, self.layers) if _is_stacked(s, cell)]
         if stacked or len(state) != count:
             raise fail(
                 ShapeError, f"{name}: initial state", expected=f"{count} states, one per layer",

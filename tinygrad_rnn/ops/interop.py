@@ -85,7 +85,7 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndar
 
 
 def _computes(asker: FrameType) -> bool:
-    """Whether a function of NumPy's asks that the user has called: no comparison of a test, and no library's picture."""
+    """Whether a function of NumPy's asks that the user has called: no test's comparison, and no library's picture."""
     frame: FrameType | None = asker
     while frame is not None and _is_numpys(frame):
         frame = frame.f_back

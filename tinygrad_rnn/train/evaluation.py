@@ -46,8 +46,9 @@ class Evaluation:
     def _shown(self, batch: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         if "target" not in batch:
             raise fail(
-                UnknownNameError, "evaluate: a metric compares predictions with targets", expected="a batch with a 'target'",
-                got=str(list(batch)), hint="pass metrics as functions of an Evaluation, {'name': fn}",
+                UnknownNameError, "evaluate: a metric compares predictions with targets",
+                expected="a batch with a 'target'", got=str(list(batch)),
+                hint="pass metrics as functions of an Evaluation, {'name': fn}",
             )  # fmt: skip
         target = np.asarray(batch["target"])
         prediction = np.asarray(self._predict(batch))
