@@ -170,7 +170,7 @@ __version__ = "0.1.0"
 
 
 # What is imported when it is first asked for, so that the package opens quickly; `testing` also needs Hypothesis.
-_LATER = {"bptt": "", "data": "", "testing": "", "train": "", "equations": "symbolic", "fit": "train"}
+_LATER = {"bptt": "", "data": "", "symbolic": "", "testing": "", "train": "", "equations": "symbolic", "fit": "train"}
 
 
 def __getattr__(name: str) -> Any:
@@ -183,7 +183,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_LATER})
 
 
 __all__ = [

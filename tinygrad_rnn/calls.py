@@ -26,17 +26,10 @@ import numpy as np
 from .errors import brief, fail
 from .foreign import KEYWORDS, replacement
 
-__all__ = ["answered", "answers", "class_answers", "is_library", "wrong_call"]
+__all__ = ["answered", "answers", "class_answers", "is_library", "no_circle", "wrong_call"]
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
-_VIZ = str(Path(__file__).parent.parent / "viz") + os.sep
 _LIBRARIES = (str(Path(np.__file__).parent.parent) + os.sep, str(Path(os.__file__).parent) + os.sep, "<frozen")
 _KEPT = (OSError, ImportError, AssertionError, Warning)  # what the system says, and what a test found
-
-
-def is_library(file: str) -> bool:
-    """Whether code is of Python itself or of an installed package, and not of the user's."""
-    return file.startswith(_LIBRARIES)
 
 
 def answers(module: str) -> None:
@@ -126,8 +119,32 @@ def _generating(function: Callable[..., Any]) -> Any:
 
 def _raised(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception, caller: FrameType) -> None:
     """Raise what is to be said instead of an error, if it is to be; the function that the user called says it."""
-    if not _is_ours(caller.f_code.co_filename) and not _is_kept(error):
+    inside = _is_ours(caller) and caller.f_code.co_name != "__call__"
+    if not inside and not _is_kept(error):
         raise _answer(function, args, kwargs, error) from error
+
+
+# What arguments must be, where nothing would fail ---------------------------------------------------------------------
+
+def no_circle(operation: str, name: str, value: Any) -> None:
+    """Refuse lists, tuples and dicts that contain themselves, in which a walk does not come to an end."""
+    around: set[int] = set()
+    done: set[int] = set()
+    stack: list[tuple[Any, bool]] = [(value, True)]
+    while stack:
+        part, enters = stack.pop()
+        if not isinstance(part, list | tuple | dict) or id(part) in done:
+            continue
+        if not enters:
+            around.remove(id(part))
+            done.add(id(part))
+            continue
+        if id(part) in around:
+            what = f"{operation}: {name} contain themselves"
+            raise fail(ValueError, what, expected="lists that end", got=brief(part))
+        around.add(id(part))
+        stack.append((part, False))
+        stack += [(inner, True) for inner in (part.values() if isinstance(part, dict) else part)]
 
 
 # Whose error it is ----------------------------------------------------------------------------------------------------
@@ -138,14 +155,24 @@ def _is_kept(error: Exception) -> bool:
     if isinstance(error, _KEPT) or type(error).__module__.partition(".")[0] in ("tinygrad_rnn", "hypothesis"):
         return True
     entries = list(_entries(error.__traceback__))[1:]
-    files = [e.tb_frame.f_code.co_filename for e in entries]
-    if any(not _is_ours(file) and not is_library(file) for file in files):
+    if entries and entries[-1].tb_frame.f_code.co_name == "__getattr__":
+        entries.pop()  # an attribute that there is not is the fault of who asks for it
+    frames = [e.tb_frame for e in entries]
+    if any(not _is_ours(frame) and not is_library(frame) for frame in frames):
         return True
-    return bool(files) and _is_ours(files[-1]) and _raises(entries[-1])
+    return bool(frames) and _is_ours(frames[-1]) and _raises(entries[-1])
 
 
-def _is_ours(file: str) -> bool:
-    return file.startswith((_PACKAGE, _VIZ))
+def _is_ours(frame: FrameType) -> bool:
+    """By the module, as methods that a decorator has made have no file."""
+    return frame.f_globals.get("__name__", "").partition(".")[0] == __package__
+
+
+def is_library(frame: FrameType) -> bool:
+    """Whether code is of Python itself or of an installed package, and not of the user's."""
+    file = frame.f_code.co_filename
+    made = file.endswith((".pyx", ".pxd")) or frame.f_globals.get("__name__", "").startswith("namedtuple_")
+    return made or file.startswith(_LIBRARIES)
 
 
 def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:
@@ -175,16 +202,15 @@ def _answer(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error:
     wrong = _misfit(function, given.arguments)
     if wrong:
         name, expected = wrong
-        return fail(
-            TypeError, f"{_called(function, args)}: argument {name}", expected=expected, got=brief(given.arguments[name]),
-            hint=_first(error),
-        )  # fmt: skip
+        got = brief(given.arguments[name])
+        what = f"{_called(function, args)}: argument {name}"
+        return fail(TypeError, what, expected=expected, got=got, hint=_first(error))
     told = ", ".join(f"{name}={brief(value)}" for name, value in given.arguments.items() if name not in ("self", "cls"))
     kind = IndexError if isinstance(error, IndexError) else ValueError
     return fail(
         TypeError if isinstance(error, TypeError | AttributeError) else kind,
-        f"{_called(function, args)}: these arguments do not fit together", expected=_form(function, args), got=told or "none",
-        hint=_first(error),
+        f"{_called(function, args)}: these arguments do not fit together", expected=_form(function, args),
+        got=told or "none", hint=_first(error),
     )  # fmt: skip
 
 
@@ -199,8 +225,8 @@ def wrong_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wro
     hints = [replacement(name, KEYWORDS) for name in kwargs if name not in takes]
     told = [brief(a) for a in (args[1:] if next(iter(takes), "") in ("self", "cls") else args)]
     return fail(
-        TypeError, f"{_called(function, args)}: {wrong or _unbound(function, args, kwargs)}", expected=_form(function, args),
-        got=", ".join(told + [f"{k}={brief(v)}" for k, v in kwargs.items()]) or "none",
+        TypeError, f"{_called(function, args)}: {wrong or _unbound(function, args, kwargs)}",
+        expected=_form(function, args), got=", ".join(told + [f"{k}={brief(v)}" for k, v in kwargs.items()]) or "none",
         hint="; ".join(filter(None, hints)) or f"see help({_called(function, args)})",
     )  # fmt: skip
 
@@ -220,7 +246,7 @@ def _called(function: Any, args: tuple[Any, ...]) -> str:
     if next(iter(inspect.signature(function).parameters), "") not in ("self", "cls") or not args:
         return name
     owner = (args[0] if isinstance(args[0], type) else type(args[0])).__name__
-    return owner if name == "__init__" else f"{owner}.{name}"
+    return owner if name in ("__init__", "__call__", "forward") else f"{owner}.{name}"
 
 
 def _form(function: Any, args: tuple[Any, ...]) -> str:

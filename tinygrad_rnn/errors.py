@@ -17,6 +17,7 @@ __all__ = [
     "PlaceholderError",
     "ShapeError",
     "StaleError",
+    "UnknownNameError",
 ]
 
 
@@ -63,6 +64,13 @@ class StaleError(GradientError):
     """A parameter was assigned after the graph that is being differentiated had used its old value."""
 
 
+class UnknownNameError(KeyError):
+    """A name that is not there, or that is not expected: a KeyError whose text is shown as it is written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class AnomalyError(FloatingPointError):
     """NaN or infinity, found under ``detect_anomaly``.
 
@@ -97,7 +105,11 @@ def brief(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
         return f"{type(value).__name__} of shape {shape}"
-    if isinstance(value, _SHOWN) and len(text := reprlib.repr(value)) <= _SHORT:
+    try:
+        text = reprlib.repr(value) if isinstance(value, _SHOWN) else ""
+    except ValueError:  # a number of more digits than Python writes
+        text = ""
+    if text and len(text) <= _SHORT:
         return text
     return f"an object of type {type(value).__name__}"
 

@@ -25,7 +25,8 @@ ATTRIBUTES = {
     "bool": "x.astype(bool)", "byte": "x.astype(np.uint8)", "bmm": "x @ y", "cat": "tg.concatenate",
     "choose": "tg.where", "clamp": "x.clip(low, high)", "clone": "x itself: a tensor never changes",
     "compress": "x[mask]", "conj": "x", "contiguous": "x itself", "copy": "x itself: a tensor never changes",
-    "copy_": "p.assign(value)", "cpu": "x itself", "ctypes": "x.numpy().ctypes", "cuda": "x itself: there is one device",
+    "copy_": "p.assign(value)", "cpu": "x itself", "ctypes": "x.numpy().ctypes",
+    "cuda": "x itself: there is one device",
     "cumprod": "tg.cumsum(x.log()).exp() of positive numbers", "device": "nothing: there is one device",
     "detach_": "x.detach()", "diag": "np.diagonal(x)", "diagonal": "np.diagonal(x)", "dim": "x.ndim", "div": "x / y",
     "dot": "x @ y", "element_size": "x.dtype.itemsize", "eq": "x == y", "fill": "tg.full_like(x, value)",
@@ -41,7 +42,8 @@ ATTRIBUTES = {
     "ptp": "x.max() - x.min()", "put": "x.at[index].set(value)", "real": "x itself: tensors are real",
     "register_hook": "tg.grad(y, x) of an intermediate result", "repeat_interleave": "x.repeat(counts, axis)",
     "requires_grad_": "x.requires_grad = True", "resize": "x.reshape(shape)", "retain_grad": "tg.grad(y, x)",
-    "scatter": "x.at[index].set(value)", "scatter_add": "x.at[index].add(value)", "searchsorted": "np.searchsorted(x, v)",
+    "scatter": "x.at[index].set(value)", "scatter_add": "x.at[index].add(value)",
+    "searchsorted": "np.searchsorted(x, v)",
     "select": "x[index]", "sort": "x[np.argsort(x)]", "strides": "x.numpy().strides", "sub": "x - y",
     "sub_": "p.assign(p - y)", "t": "x.T", "to": "x.astype(dtype)", "tobytes": "x.numpy().tobytes()",
     "tofile": "x.numpy().tofile(file)", "topk": "np.argsort(x)[-k:]", "trace": "np.trace(x)", "type": "x.astype(dtype)",
@@ -71,7 +73,8 @@ LAYERS = {
     "CrossEntropyLoss": "tg.cross_entropy", "Dense": "nn.Linear", "HuberLoss": "tg.huber_loss",
     "MSELoss": "tg.mse_loss", "ModuleList": "a list as an attribute", "Parameter": "tg.parameter",
     "ParameterList": "a list as an attribute", "ReLU": "tg.relu", "Sigmoid": "tg.sigmoid", "SimpleRNN": "nn.RNN",
-    "Softmax": "tg.softmax", "Tanh": "tg.tanh", "functional": "tg", "utils": "tg.optim.clip_grad_norm, nn.pad_sequences",
+    "Softmax": "tg.softmax", "Tanh": "tg.tanh", "functional": "tg",
+    "utils": "tg.optim.clip_grad_norm, nn.pad_sequences",
 }  # fmt: skip
 """For a layer that ``nn`` does not have, what to write."""
 

@@ -54,13 +54,13 @@ def _range(low: float, high: float, above: float, below: float) -> str:
     return bound
 
 
-def check_count(what: str, value: Any, least: int | None = 1) -> int:
-    """`value`, an integer of at least `least`, or any.
+def check_count(what: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
+    """`value`, an integer of at least `least` and at most `most`, or any.
 
     Raises
     ------
     ValueError
-        If it is none, as True and 2.0 are, or less.
+        If it is none, as True and 2.0 are, or less, or more.
 
     Examples
     --------
@@ -72,6 +72,8 @@ def check_count(what: str, value: Any, least: int | None = 1) -> int:
     if wrong or (least is not None and value < least):
         bound = "an integer" if least is None else f"an integer of at least {least}"
         raise ValueError(f"{what} must be {bound}, got {value!r}")
+    if most is not None and value > most:
+        raise ValueError(f"{what} must be at most {most}, got {value!r}")
     return int(value)
 
 

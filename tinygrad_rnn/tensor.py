@@ -137,6 +137,19 @@ class Origin(NamedTuple):
         return Origin(self.location.whole_line or self.location, self.op, self.scope)
 
 
+class Count(int):
+    """A number of entries, which says what to write where it is called, as it is in PyTorch."""
+
+    __slots__ = ()
+
+    def __call__(self, *axis: Any) -> Any:
+        place = f"[{', '.join(map(str, axis))}]" if axis else ""
+        raise fail(
+            TypeError, "size: the number of entries of a tensor is not called", expected=f"x.size, here {self:d}",
+            hint=f"write x.shape{place} for the sizes of axes",
+        )  # fmt: skip
+
+
 CONSTANT = Op("constant", symbol="const")  # data of the user's
 PARAMETER = Op("parameter", symbol="param")  # a leaf that is trained
 PLACEHOLDER = Op("placeholder", symbol="input")  # an input of a traced function: no value
@@ -202,7 +215,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        return self.data.size
+        return Count(self.data.size)
 
     @property
     def spec(self) -> Spec:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import answered
 from ..errors import DisconnectedError, GradientError, ShapeError, StaleError, fail
 from ..graph import graph
 from ..ops.core import as_tensor
@@ -186,7 +187,7 @@ def value_and_grad(
         results = [_like(group, gradients) for group in groups]
         return out, results[0] if isinstance(argnums, int) else tuple(results)
 
-    return run
+    return answered(run)
 
 
 def _places(positions: list[int], count: int) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import brief, fail
 from ..ops.create import parameter
 from ..tensor import DEFAULT_FLOAT, Tensor
 
@@ -17,7 +18,15 @@ Seed = np.random.Generator | int | None
 
 def generator_of(seed: Seed) -> np.random.Generator:
     """A generator as it is, or a new one from a seed; from fresh entropy for None."""
-    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+    if isinstance(seed, np.random.Generator):
+        return seed
+    numbers = seed if isinstance(seed, list | tuple) else [] if seed is None else [seed]
+    if not all(isinstance(n, int | np.integer) and n >= 0 for n in numbers):
+        raise fail(
+            TypeError, "generator: not a source of random numbers", expected="np.random.Generator, a seed, or None",
+            got=brief(seed), hint="a seed is an integer that is not negative",
+        )  # fmt: skip
+    return np.random.default_rng(seed)
 
 
 def zeros(shape: Shape, dtype: Any = DEFAULT_FLOAT) -> Tensor:

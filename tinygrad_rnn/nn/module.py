@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import answered
 from ..changes import Observed
-from ..errors import fail
+from ..errors import UnknownNameError, fail
 from ..scope import current, modes_seen, scope, using
 from ..tensor import Tensor
 from .loading import fitted, read_state
@@ -59,6 +60,7 @@ class Module(Observed):
         """Compute the result; each kind of module defines its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward method: define one that takes its inputs")
 
+    @answered
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with entered(self):
             return self.forward(*args, **kwargs)
@@ -150,7 +152,7 @@ class Module(Observed):
         own, given = dict(self.named_tensors()), read_state("load_state_dict", state)
         missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys(), key=str)
         if missing or unknown:
-            raise KeyError(
+            raise UnknownNameError(
                 f"load_state_dict: for {type(self).__name__} the state misses {missing or 'nothing'} "
                 f"and has {unknown or 'nothing'} that it does not know"
             )

@@ -24,6 +24,17 @@ from .unrolling import Directions, Inputs, RecurrentOutput, joined, last_of, run
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
 
 
+_STACKED = 3  # axes of what PyTorch takes for a state: (layers, batch, hidden)
+
+
+def _is_stacked(state: Any, cell: Any) -> bool:
+    """Whether this is one tensor of a state for all layers, where a cell has none of so many axes."""
+    if not isinstance(state, Tensor | np.ndarray) or state.ndim != _STACKED:
+        return False
+    own = initial_state_of(cell, 1)
+    return not isinstance(own, Tensor) or own.ndim != _STACKED
+
+
 class Recurrent(Module):
     """Any cells as layers over time, in one or two directions.
 
@@ -127,13 +138,16 @@ class Recurrent(Module):
         name, count = type(self).__name__, len(self.layers)
         if not isinstance(state, list | tuple) or isinstance(state, Directions) or hasattr(state, "_fields"):
             got = describe(state) if isinstance(state, Tensor) else type(state).__name__
-            hint = "put the state of a single layer into a list"
+            hint = "put the state of a single layer into a list; one stacked by layer becomes list(state)"
             raise fail(ShapeError, f"{name}: initial state", expected=f"a list of {count}, one for each layer", got=got,
                        hint=hint)  # fmt: skip
-        if len(state) != count:
+        stacked = [s.shape for s, cell in zip(state, self.layers) if _is_stacked(s, cell)]
+        if stacked or len(state) != count:
             raise fail(
-                ShapeError, f"{name}: initial state", expected=f"{count} states, one per layer", got=str(len(state))
-            )
+                ShapeError, f"{name}: initial state", expected=f"{count} states, one per layer",
+                got=f"tensors of shapes {stacked}, stacked by layer" if stacked else str(len(state)),
+                hint="take apart what is stacked by layer: [LSTMState(h[k], c[k]) for k in range(len(h))]",
+            )  # fmt: skip
         for k, own in enumerate(state if self.backward is not None else ()):
             if not isinstance(own, list | tuple) or len(own) != 2:
                 raise fail(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..calls import no_circle
 from ..errors import ShapeError, fail
 from ..ops.checks import checked
 from ..ops.core import as_tensor
@@ -323,6 +324,7 @@ def schedule(trees: Sequence[Any]) -> Schedule:
         raise fail(TypeError, "schedule: trees", expected="a list or tuple of trees", got=type(trees).__name__)
     if not trees:
         raise fail(ShapeError, "schedule: there are no trees", expected="at least one")
+    no_circle("schedule", "trees", trees)
     tokens, children, roots = _forest(trees)
     heights = _heights(children)
     order = np.argsort(heights, kind="stable")

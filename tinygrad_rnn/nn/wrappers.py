@@ -207,7 +207,7 @@ class DeepTransition(_Wrapper):
         generator: Seed = None,
         dtype: Any = DEFAULT_FLOAT,
     ) -> None:
-        depth = check_count("DeepTransition: depth", depth)
+        depth = check_count("DeepTransition: depth", depth, most=10**6)
         self.cell, self.skip = cell, check_switch("DeepTransition: skip", skip)
         self.g = activation_of("DeepTransition", activation)
         state, generator = initial_state_of(cell, 1), generator_of(generator)

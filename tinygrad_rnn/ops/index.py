@@ -65,7 +65,7 @@ def _split(x: Tensor, index: Any) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
     tensors: list[Tensor] = []
     for part in parts:
         if part is None or part is Ellipsis or (isinstance(part, slice | int) and not isinstance(part, bool)):
-            template.append(_plain(part) if isinstance(part, slice) else part)
+            template.append(_plain(part) if isinstance(part, slice) else int(part) if isinstance(part, int) else part)
         elif isinstance(part, np.integer):
             template.append(int(part))
         else:

@@ -85,11 +85,11 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndar
 
 
 def _computes(asker: FrameType) -> bool:
-    """Whether a function of NumPy's asks that the user has called: no comparison of a test, and no library's picture."""
+    """Whether a function of NumPy's asks that the user has called: no test's comparison, and no library's picture."""
     frame: FrameType | None = asker
     while frame is not None and _is_numpys(frame):
         frame = frame.f_back
-    return frame is not None and frame is not asker and not is_library(frame.f_code.co_filename)
+    return frame is not None and frame is not asker and not is_library(frame)
 
 
 def _is_numpys(frame: FrameType) -> bool:
@@ -102,7 +102,7 @@ def _float(self: Tensor) -> float:
     if self.inputs and self.serial in _given.serials:
         asker = sys._getframe(1)
         same = (asker.f_code, asker.f_lasti) == _given.place
-        if same and current().recording and not is_library(asker.f_code.co_filename):
+        if same and current().recording and not is_library(asker):
             raise _lost(self)
     return float(self.item())
 

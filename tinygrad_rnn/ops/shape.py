@@ -78,7 +78,7 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     """
     x = as_tensor(x)
     target = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-    target = _complete(x, tuple(index(n) for n in target))
+    target = _complete(x, tuple([int(index(n)) for n in target]))
     return apply(RESHAPE, (x,), {"shape": target})
 
 
@@ -260,7 +260,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     [[1.0, 2.0], [1.0, 2.0]]
     """
     x = as_tensor(x)
-    shape = (index(shape),) if isinstance(shape, int | np.integer) else tuple(index(n) for n in shape)
+    shape = tuple([int(index(n)) for n in ((shape,) if isinstance(shape, int | np.integer) else shape)])
     if shape == x.shape:
         return x
     if not _broadcasts(x.shape, shape) or min(shape) < 0:

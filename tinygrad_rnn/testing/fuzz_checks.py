@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tensor import Tensor
 from .fuzz_stages import PEERS, PREAMBLE, STAGES, Stage
 from .graph_program import Input, Program
 from .oracle import Measured, Outcome, directions_of, evaluate
@@ -153,16 +154,16 @@ class Case:
     def _expected_of_twin(self, stage: Stage) -> list[Measured]:
         """What the eager run gives; how far from it the other may lie is looked into where it is."""
         found = self.variables["found"]
-        eager = [np.asarray(y) for y in self._experiment(stage, "eager")]
+        eager = [_array(y) for y in self._experiment(stage, "eager")]
         base = max(m.tolerance for m in self._measured())
         exact = [Measured(y, y.dtype, max(base, 64 * self.outcome.eps * _size(y))) for y in eager]
-        if all(not _difference(np.asarray(y), m)[0] for y, m in zip(found, exact)):
+        if all(not _difference(_array(y), m)[0] for y, m in zip(found, exact)):
             return exact
         for seed in range(8):
             disturbed = {name: [self._disturbed(a, seed) for a in getattr(self, name)] for name in ("arrays", "others")}
             moved = self._experiment(stage, "eager", **disturbed)
             with np.errstate(all="ignore"):  # a step may have gone beyond all numbers
-                off = [_size(np.asarray(y, np.float64) - m.array) for y, m in zip(moved, exact)]
+                off = [_size(_array(y).astype(np.float64) - m.array) for y, m in zip(moved, exact)]
             exact = [replace(m, tolerance=max(m.tolerance, 64 * float(d))) for m, d in zip(exact, off)]
         return exact
 
@@ -184,7 +185,7 @@ class Case:
         for k, (y, m) in enumerate(zip(found, expected, strict=True)):
             if not m.finite:  # also the eager run has left the numbers that can be compared
                 continue
-            kind, text = _difference(np.asarray(y), m, PEER_FACTOR if stage.name in PEERS else 1.0)
+            kind, text = _difference(_array(y), m, PEER_FACTOR if stage.name in PEERS else 1.0)
             if kind:
                 raise Failure(stage.name, kind, f"array {k}: {text}")
 
@@ -193,6 +194,10 @@ def _tensors(arrays: Sequence[np.ndarray]) -> list[Any]:
     import tinygrad_rnn
 
     return [tinygrad_rnn.tensor(a) for a in arrays]
+
+
+def _array(y: Any) -> np.ndarray:
+    return y.numpy() if isinstance(y, Tensor) else np.asarray(y)
 
 
 def _size(y: np.ndarray) -> float:
@@ -298,16 +303,18 @@ def _judged(case: Case, stage: Stage) -> Iterator[str]:
         yield "expected = ["
         yield from (f"    ({m.array.tolist()}, {m.tolerance!r})," for m in expected)
         yield "]"
-        yield "for y, (value, tolerance) in zip(found, expected, strict=True):"
-        yield "    np.testing.assert_allclose(np.asarray(y), np.array(value), rtol=0, atol=tolerance)"
+        yield "with tg.no_grad():"
+        yield "    for y, (value, tolerance) in zip(found, expected, strict=True):"
+        yield "        np.testing.assert_allclose(np.asarray(y), np.array(value), rtol=0, atol=tolerance)"
 
 
 def _twin(case: Case, stage: Stage) -> Iterator[str]:
     yield stage.source
     yield "found, expected = list(experiment(tg.compile)), list(experiment(eager))"
     yield f"tolerances = {_tolerances(case, stage)}"
-    yield "for y, value, tolerance in zip(found, expected, tolerances, strict=True):"
-    yield "    np.testing.assert_allclose(np.asarray(y), np.asarray(value), rtol=0, atol=tolerance)"
+    yield "with tg.no_grad():"
+    yield "    for y, value, tolerance in zip(found, expected, tolerances, strict=True):"
+    yield "        np.testing.assert_allclose(np.asarray(y), np.asarray(value), rtol=0, atol=tolerance)"
 
 
 def _tolerances(case: Case, stage: Stage) -> list[float]:

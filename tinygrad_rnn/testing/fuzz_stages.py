@@ -106,7 +106,7 @@ with warnings.catch_warnings():
     child = os.fork()
 if child == 0:
     try:
-        os.write(writing, pickle.dumps([np.asarray(y) for y in compiled(*arrays)]))
+        os.write(writing, pickle.dumps([y.numpy() for y in compiled(*arrays)]))
     finally:
         os._exit(0)  # whatever happens, there is one fuzzer
 busy.set()
