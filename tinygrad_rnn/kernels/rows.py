@@ -62,23 +62,12 @@ def cumsum(x, out):
 
 def norm(x, out):
     """The root of the sum of squares, which neither overflow nor vanish."""
-    squares = _squares(x, 1.0)
+    squares = _deviations(x, 1.0, 0.0)
     if _SAFE[0] < squares < _SAFE[1]:
         out[0] = squares**0.5
     else:
         scale = _scale(_magnitude(x))
-        out[0] = _squares(x, scale) ** 0.5 / scale
-
-
-def _squares(x, scale):
-    """The sum of the squares of the row times `scale`, in float64."""
-    total, lost = 0.0, 0.0
-    for first in range(0, x.size, BLOCK):
-        part = 0.0
-        for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, (x[i] * scale) * (x[i] * scale))
-        total, lost = two_sum(total, lost, part)
-    return settled(total, lost)
+        out[0] = _deviations(x, scale, 0.0) ** 0.5 / scale
 
 
 def normalize(x, eps, out):
@@ -100,18 +89,23 @@ def _moments(x, scale):
     """Mean and variance of the row times `scale`."""
     total, lost = 0.0, 0.0
     for first in range(0, x.size, BLOCK):
-        part = 0.0
-        for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, x[i] * scale)
+        block, part = x[first : first + BLOCK], 0.0  # whose indices are seen not to be negative
+        for i in range(block.size):
+            part = add(part, block[i] * scale)
         total, lost = two_sum(total, lost, part)
     mean = settled(total, lost) / x.size
+    return mean, _deviations(x, scale, mean) / x.size
+
+
+def _deviations(x, scale, mean):
+    """The sum of the squares of the row times `scale` less `mean`."""
     total, lost = 0.0, 0.0
     for first in range(0, x.size, BLOCK):
-        part = 0.0
-        for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, (x[i] * scale - mean) * (x[i] * scale - mean))
+        block, part = x[first : first + BLOCK], 0.0
+        for i in range(block.size):
+            part = add(part, (block[i] * scale - mean) * (block[i] * scale - mean))
         total, lost = two_sum(total, lost, part)
-    return mean, settled(total, lost) / x.size
+    return settled(total, lost)
 
 
 def _standardize(x, scale, mean, spread, out):
@@ -146,9 +140,9 @@ def _exponentials(x, peak):
     """The sum of the exponentials of the entries less `peak`."""
     total, lost = 0.0, 0.0
     for first in range(0, x.size, BLOCK):
-        part = x.dtype.type(0)
-        for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, exp(x[i] - peak))
+        block, part = x[first : first + BLOCK], x.dtype.type(0)
+        for i in range(block.size):
+            part = add(part, exp(block[i] - peak))
         total, lost = two_sum(total, lost, part)
     return x.dtype.type(settled(total, lost))
 
@@ -163,10 +157,10 @@ def _softmax(x, out):
     peak = _largest(x)
     total, lost = 0.0, 0.0
     for first in range(0, x.size, BLOCK):
-        part = x.dtype.type(0)
-        for i in range(first, min(first + BLOCK, x.size)):
-            e = exp(x[i] - peak)
-            out[i] = e
+        block, powers, part = x[first : first + BLOCK], out[first : first + BLOCK], x.dtype.type(0)
+        for i in range(block.size):
+            e = exp(block[i] - peak)
+            powers[i] = e
             part = add(part, e)
         total, lost = two_sum(total, lost, part)
     whole = x.dtype.type(settled(total, lost))
