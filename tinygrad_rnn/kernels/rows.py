@@ -74,23 +74,12 @@ def cumsum(x, out):
 
 def norm(x, out):
     """The root of the sum of squares, which neither overflow nor vanish."""
-    squares = _squares(x, 1.0)
+    squares = _deviations(x, 1.0, 0.0)
     if _SAFE[0] < squares < _SAFE[1]:
         out[0] = squares**0.5
     else:
         scale = _scale(_magnitude(x))
-        out[0] = _squares(x, scale) ** 0.5 / scale
-
-
-def _squares(x, scale):
-    """The sum of the squares of the row times `scale`, in float64."""
-    total, lost = 0.0, 0.0
-    for first in range(0, x.size, BLOCK):
-        part = 0.0
-        for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, (x[i] * scale) * (x[i] * scale))
-        total, lost = two_sum(total, lost, part)
-    return settled(total, lost)
+        out[0] = _deviations(x, scale, 0.0) ** 0.5 / scale
 
 
 def normalize(x, eps, out):
@@ -112,18 +101,23 @@ def _moments(x, scale):
     """Mean and variance of the row times `scale`."""
     total, lost = 0.0, 0.0
     for first in range(0, x.size, BLOCK):
-        part = 0.0
-        for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, x[i] * scale)
+        block, part = x[first : first + BLOCK], 0.0  # whose indices are seen not to be negative
+        for i in range(block.size):
+            part = add(part, block[i] * scale)
         total, lost = two_sum(total, lost, part)
     mean = settled(total, lost) / x.size
+    return mean, _deviations(x, scale, mean) / x.size
+
+
+def _deviations(x, scale, mean):
+    """The sum of the squares of the row times `scale` less `mean`."""
     total, lost = 0.0, 0.0
     for first in range(0, x.size, BLOCK):
-        part = 0.0
-        for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, (x[i] * scale - mean) * (x[i] * scale - mean))
+        block, part = x[first : first + BLOCK], 0.0
+        for i in range(block.size):
+            part = add(part, (block[i] * scale - mean) * (block[i] * scale - mean))
         total, lost = two_sum(total, lost, part)
-    return mean, settled(total, lost) / x.size
+    return settled(total, lost)
 
 
 def _standardize(x, scale, mean, spread, out):
@@ -159,10 +153,10 @@ def _others(x, peak):
     zero, one = x.dtype.type(0), x.dtype.type(1)
     total, lost, ties = 0.0, 0.0, -1.0
     for first in range(0, x.size, BLOCK):
-        part, equal = zero, zero
-        for i in range(first, min(first + BLOCK, x.size)):
-            part = add(part, zero if x[i] == peak else exp(x[i] - peak))
-            equal = add(equal, one if x[i] == peak else zero)
+        block, part, equal = x[first : first + BLOCK], zero, zero
+        for i in range(block.size):
+            part = add(part, zero if block[i] == peak else exp(block[i] - peak))
+            equal = add(equal, one if block[i] == peak else zero)
         total, lost = two_sum(total, lost, part)
         ties += equal
     return x.dtype.type(settled(total, lost) + ties)
@@ -187,12 +181,12 @@ def _finite_softmax(x, peak, out):
     zero, one = x.dtype.type(0), x.dtype.type(1)
     total, lost, ties = 0.0, 0.0, -1.0
     for first in range(0, x.size, BLOCK):
-        part, equal = zero, zero
-        for i in range(first, min(first + BLOCK, x.size)):
-            e = exp(x[i] - peak)
-            part = add(part, zero if x[i] == peak else e)
-            equal = add(equal, one if x[i] == peak else zero)
-            out[i] = e
+        block, powers, part, equal = x[first : first + BLOCK], out[first : first + BLOCK], zero, zero
+        for i in range(block.size):
+            e = exp(block[i] - peak)
+            part = add(part, zero if block[i] == peak else e)
+            equal = add(equal, one if block[i] == peak else zero)
+            powers[i] = e
         total, lost = two_sum(total, lost, part)
         ties += equal
     others = x.dtype.type(settled(total, lost) + ties)
@@ -228,9 +222,9 @@ def _subtract_one(p, target):
     p[target] = zero
     total, lost = 0.0, 0.0
     for first in range(0, p.size, BLOCK):
-        part = zero
-        for i in range(first, min(first + BLOCK, p.size)):
-            part = add(part, p[i])
+        block, part = p[first : first + BLOCK], zero
+        for i in range(block.size):
+            part = add(part, block[i])
         total, lost = two_sum(total, lost, part)
     p[target] = zero - p.dtype.type(settled(total, lost))  # not the negative of zero
 
