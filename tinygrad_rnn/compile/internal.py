@@ -11,7 +11,7 @@ from ..effects import Assignment, Check, Update
 from ..ops.checks import RANGE_CHECK
 from ..ops.core import quiet, registry
 from ..ops.index import ARRAY, add_at
-from ..ops.neural import CROSS_ENTROPY, SURPLUS
+from ..ops.neural import CROSS_ENTROPY_ROWS, SOFTMAX_ROWS
 from ..tensor import Op, Spec
 
 __all__ = [
@@ -90,10 +90,11 @@ CONTRACT = _internal(
 
 
 def _cross_entropy_softmax(x: np.ndarray, target: np.ndarray) -> np.ndarray:
-    _rows(target, x.shape[-1], False, "cross_entropy")
-    loss, surplus = (op.run(x, target) for op in (CROSS_ENTROPY, SURPLUS))
-    hot = np.arange(x.shape[-1]) == target[..., None]
-    return np.concatenate([np.where(hot, 1 + surplus, surplus), np.asarray(loss)[..., None]], -1)
+    target = _rows(target, x.shape[-1], False, "cross_entropy")
+    if not target.size:
+        return np.zeros((*x.shape[:-1], x.shape[-1] + 1), x.dtype)
+    loss = np.asarray(CROSS_ENTROPY_ROWS[x.dtype](x, target))
+    return np.concatenate([SOFTMAX_ROWS[x.dtype](x), loss[..., None]], -1)
 
 
 CROSS_ENTROPY_SOFTMAX = _internal(

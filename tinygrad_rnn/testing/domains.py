@@ -94,7 +94,7 @@ def _gathered(x: Any) -> Any:
 
 # Their gradient lines take the result alone, which close to 1 has no digits left for 1 minus it: first and second
 # derivatives q are off by up to 16 eps (|q| + |x q'| + |y|), those of all other elementwise ops by the first two terms.
-# Lines that are exact cost 5 to 10 % of a training step of an LSTM.
+# Lines that are exact would cost 5 to 10 % of a training step of an LSTM.
 FROM_RESULT = ops_named("tanh", "sigmoid")
 BROKEN = by_op({  # laws that an op breaks on purpose
     "detach": ("gradients",),  # its gradient is none
