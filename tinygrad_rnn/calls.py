@@ -40,10 +40,10 @@ def answers(module: str) -> None:
     module : str
         Its ``__name__``; what its ``__all__`` lists is taken, and put back also where it is defined.
     """
-    names = vars(sys.modules[module])
+    names: dict[str, Any] = vars(sys.modules[module])
     for name in names["__all__"]:
-        found = names.get(name)
-        if inspect.ismodule(found) and found.__name__.startswith(__package__):
+        found: Any = names.get(name)
+        if isinstance(found, types.ModuleType) and found.__name__.startswith(__package__):
             answers(found.__name__)
         elif inspect.isclass(found) and not issubclass(found, Exception):
             for kind in found.__mro__:
@@ -164,7 +164,9 @@ def _is_kept(error: Exception) -> bool:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    """By the module, as methods that a decorator has made have no file."""
+    """By the module, as methods that a decorator has made have no file; an example in a docstring is the user's."""
+    if frame.f_code.co_filename.startswith("<doctest"):
+        return False
     return frame.f_globals.get("__name__", "").partition(".")[0] == __package__
 
 
@@ -251,9 +253,9 @@ def _called(function: Any, args: tuple[Any, ...]) -> str:
 
 def _form(function: Any, args: tuple[Any, ...]) -> str:
     """A call as it is written, without types."""
-    shown = []
+    shown: list[str] = []
     for p in inspect.signature(function).parameters.values():
-        star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
         default = "" if p.default is p.empty else f"={brief(p.default)}"
         if p.kind is p.KEYWORD_ONLY and not any(s.startswith("*") for s in shown):
             shown.append("*")

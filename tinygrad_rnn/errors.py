@@ -100,8 +100,10 @@ def fail(kind: type[E], what: str, *, expected: str = "", got: str = "", hint: s
 
 def brief(value: Any) -> str:
     """How messages show what was given: its `repr` if that is short, else its type, and its shape if it has one."""
-    if isinstance(value, type | np.dtype):
-        return getattr(value, "name", "") or value.__name__
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, type):
+        return value.__name__
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
         return f"{type(value).__name__} of shape {shape}"
