@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.scope import current
@@ -27,7 +31,11 @@ def here() -> int:
 def nothing_leaks():
     before = current()
     yield
-    assert current() is before
+    assert facts(current()) == facts(before)
+
+
+def facts(state):
+    return state.recording, state.place, state.anomaly, state.source, state.tracing, state.loop
 
 
 # What a node knows ----------------------------------------------------------------------------------------------------
@@ -278,6 +286,37 @@ def test_steps_restore_the_place_when_another_iterator_ends_first():
     assert place() == ((), None)
 
 
+@pytest.mark.parametrize("loops", [
+    lambda: zip(tg.steps(3), tg.steps(3), strict=True), lambda: zip(tg.steps(3), tg.steps(2, start=5)),
+    lambda: zip(tg.steps(2), tg.steps(3), tg.steps(1)), lambda: zip(tg.steps(1), tg.steps(1)),
+    lambda: zip("ab", tg.steps(3), tg.steps(3)), lambda: zip(tg.steps(3), "ab", tg.steps(3)),
+    lambda: zip(tg.steps(3), zip(tg.steps(3), tg.steps(2))), lambda: itertools.chain(tg.steps(2), tg.steps(2)),
+])  # fmt: skip
+def test_steps_side_by_side_restore_the_place(loops):
+    with tg.scope("block"):
+        for _ in loops():
+            assert place()[1] is not None
+        assert place() == (("block",), None)
+    assert place() == ((), None)
+
+
+@given(st.data())
+def test_iterators_over_steps_may_be_resumed_and_closed_in_any_order(data):
+    loops = [tg.steps(3, start=10 * k) for k in range(3)]
+    recording = current().recording
+    while loops:
+        k = data.draw(st.integers(0, len(loops) - 1))
+        with tg.no_grad() if data.draw(st.booleans()) else contextlib.nullcontext():
+            expected = current().recording
+            if data.draw(st.booleans()):
+                loops.pop(k).close()
+            elif next(loops[k], None) is None:
+                loops.pop(k)
+            assert current().recording == expected
+        assert current().recording == recording
+    assert place() == ((), None)
+
+
 def test_nested_steps_return_to_the_outer_step():
     seen = []
     for _ in tg.steps(2):
@@ -384,3 +423,81 @@ def test_derivatives_of_functions_are_found_under_no_grad_too():
         assert tg.hessian(tg.square, 3.0).item() == 2
         assert tg.hvp(tg.square, 3.0, 1.0).item() == 2
         assert not (tg.ones(1) * 2).inputs
+
+
+def test_steps_resumed_under_no_grad_do_not_record():
+    w, walk = tg.parameter([1.0]), tg.steps(3)
+    next(walk)
+    with tg.no_grad():
+        next(walk)
+        y = w * 2
+        assert (y.inputs, y.time) == ((), 1)
+    assert (w * 2).inputs
+    assert list(walk) == [2]
+    with tg.no_grad():
+        walk = tg.steps(3)
+        next(walk)
+    next(walk)
+    assert (w * 2).inputs
+    walk.close()
+
+
+def test_no_grad_holds_in_generators_and_not_around_them():
+    w = tg.parameter([1.0])
+
+    @tg.no_grad()
+    def doubled(count):
+        """Twice as much."""
+        given = None
+        for _ in tg.steps(count):
+            given = yield (w * 2, given)
+        return "end"
+
+    walk = doubled(3)
+    for sent in (None, "a", "b"):
+        y, given = walk.send(sent)
+        assert (y.inputs, given) == ((), sent)
+        assert (w * 2).inputs
+        assert place() == ((), None)
+    with pytest.raises(StopIteration, match="end"):
+        next(walk)
+    assert doubled.__doc__ == "Twice as much."
+
+
+def test_errors_thrown_into_a_decorated_generator():
+    w, seen = tg.parameter([1.0]), []
+
+    @tg.no_grad()
+    def catching():
+        try:
+            yield 1
+        except KeyError:
+            seen.append(bool((w * 2).inputs))
+            yield 2
+        finally:
+            seen.append(bool((w * 2).inputs))
+
+    walk = catching()
+    next(walk)
+    assert walk.throw(KeyError()) == 2
+    walk.close()
+    assert seen == [False, False]
+    assert (w * 2).inputs
+
+
+def test_no_grad_holds_in_coroutines():
+    w = tg.parameter([1.0])
+
+    @tg.no_grad()
+    async def doubled():
+        await asyncio.sleep(0)
+        return w * 2
+
+    async def main():
+        task = asyncio.ensure_future(doubled())
+        await asyncio.sleep(0)
+        return w * 2, await task
+
+    recorded, not_recorded = asyncio.run(main())
+    assert recorded.inputs
+    assert not not_recorded.inputs

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import math
+import operator
 import pickle
+import re
 import weakref
 
 import numpy as np
@@ -425,3 +427,39 @@ def test_a_gradient_becomes_a_tensor_of_the_parameters_type(value):
 def test_integers_take_no_gradient():
     with pytest.raises(tg.DTypeError, match="takes no gradient"):
         tg.tensor([1, 2]).grad = [1, 2]
+
+
+IN_PLACE = {
+    "+": operator.iadd, "-": operator.isub, "*": operator.imul, "/": operator.itruediv, "//": operator.ifloordiv,
+    "%": operator.imod, "**": operator.ipow, "@": operator.imatmul,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("sign", IN_PLACE)
+def test_a_parameter_is_not_changed_in_place_without_a_word(sign, compiled):
+    w = tg.parameter(np.ones((2, 2)), name="w")
+    run = lambda: IN_PLACE[sign](w, tg.ones((2, 2)))
+    with pytest.raises(tg.ImmutableError, match=rf"w.* is not changed by {re.escape(sign)}=(.|\n)*p\.assign\(p"):
+        (tg.compile(run) if compiled else run)()
+
+
+def test_gradient_descent_by_hand():
+    w = tg.parameter([1.0, 2.0])
+    (w * w).sum().backward()
+    for p in [w]:
+        p.assign(p - 0.5 * p.grad)
+    assert w.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("sign", IN_PLACE)
+def test_other_names_are_given_to_new_tensors(sign):
+    x = tg.tensor(np.ones((2, 2)))
+    y = IN_PLACE[sign](x, 2 * np.ones((2, 2)))
+    assert isinstance(y, tg.Tensor)
+    assert y is not x
+    assert x.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    h = x * 1
+    with np.errstate(all="ignore"):
+        expected = IN_PLACE[sign](np.ones((2, 2)), y.numpy())
+    np.testing.assert_array_equal(IN_PLACE[sign](h, y).numpy(), expected)

@@ -6,15 +6,17 @@ managers below replace it and put it back. Provenance never changes a result.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial, wraps
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["Place", "State", "no_grad", "scope", "steps", "timestep", "using"]
 
@@ -46,10 +48,28 @@ class State:
     anomaly: bool = False
     source: tuple[CodeType, int] | None = None  # set while a gradient rule runs: its nodes inherit their forward node's
     tracing: Any = None  # the Effects of a function that is traced: everything is recorded, and no_grad detaches
+    loop: _Loop | None = None  # whose turn it is
 
     def at(self, place: Place) -> State:
         """The same state at another place."""
         return State(self.recording, place, self.anomaly, self.source, self.tracing)
+
+
+@dataclass(slots=True, eq=False)
+class _Loop:
+    """An iteration over time steps: the state around it, and whether it is over."""
+
+    before: State
+    over: bool = False
+
+
+def _settled(state: State) -> State:
+    """A state that is put back, but at the place around those loops that are over by now."""
+    around = state
+    while around.loop is not None and around.loop.over:
+        around = around.loop.before
+    same = (state.recording, state.anomaly, state.tracing) == (around.recording, around.anomaly, around.tracing)
+    return around if same else replace(state, place=around.place, loop=around.loop)
 
 
 _OUTSIDE = State(True, Place())
@@ -58,6 +78,9 @@ current = _state.get
 enter = _state.set  # for loops that put the state back themselves
 Modes = dict[int, tuple[Any, bool]]
 modes_seen: ContextVar[Modes | None] = ContextVar("tinygrad_rnn_modes", default=None)  # modules called, and if training
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class using(ContextDecorator):
@@ -76,7 +99,48 @@ class using(ContextDecorator):
         enter(self._change(before))
 
     def __exit__(self, *_: object) -> None:
-        enter(self._before.pop())
+        enter(_settled(self._before.pop()))
+
+    def __call__(self, func: F) -> F:
+        for is_kind, wrapped in _RESUMED.items():
+            if is_kind(func):
+                return wraps(func)(wrapped(func, self._recreate_cm))  # type: ignore[return-value]
+        return super().__call__(func)
+
+
+def _resumed_generator(fn: Callable[..., Any], inside: Callable[[], using]) -> Callable[..., Any]:
+    """A generator function, each resumption of which runs in the changed state."""
+
+    def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        generator = fn(*args, **kwargs)
+        resume = partial(next, generator)
+        try:
+            while True:
+                with inside():
+                    made = resume()
+                try:
+                    resume = partial(generator.send, (yield made))
+                except GeneratorExit:
+                    with inside():
+                        generator.close()
+                    raise
+                except BaseException as error:  # thrown into it
+                    resume = partial(generator.throw, error)
+        except StopIteration as end:
+            return end.value
+
+    return run
+
+
+def _awaited(fn: Callable[..., Any], inside: Callable[[], using]) -> Callable[..., Any]:
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        with inside():
+            return await fn(*args, **kwargs)
+
+    return run
+
+
+_RESUMED = {inspect.isgeneratorfunction: _resumed_generator, inspect.iscoroutinefunction: _awaited}
 
 
 def recording() -> using:
@@ -86,6 +150,8 @@ def recording() -> using:
 
 def no_grad() -> using:
     """Compute without recording: results are constants, with no history to differentiate or draw.
+
+    As a decorator it does so for each call of a function, and each resumption of a generator.
 
     Examples
     --------
@@ -158,15 +224,17 @@ def steps(count: int, start: int = 0, *, reverse: bool = False) -> Iterator[int]
 
 
 def _steps(order: Iterator[int]) -> Iterator[int]:
-    before = inside = current()
+    loop = _Loop(current())
+    around = loop.before.place
     try:
         for t in order:
-            inside = before.at(Place(before.place.scope, t, before.place.backward, before.place))
-            enter(inside)
+            place, now = Place(around.scope, t, around.backward, around), current()  # whoever resumes may not record
+            enter(State(now.recording, place, now.anomaly, now.source, now.tracing, loop))
             yield t
     finally:
-        if current() is inside:  # an iterator that was left unfinished may end after the block around it
-            enter(before)
+        loop.over = True
+        if current().loop is loop:  # else another loop, or the block around, puts the state back
+            enter(_settled(current()))
 
 
 def user_source() -> tuple[CodeType, int]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import struct
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -75,3 +81,107 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
 def test_metadata_must_be_words(tmp_path):
     with pytest.raises(TypeError, match="words by name"):
         tg.save({}, tmp_path / "a", {"step": 3})
+
+
+def raw_file(path, entries):
+    """A file written by hand: name, the format's word for the type, shape, bytes."""
+    header, data = {}, b""
+    for name, kind, shape, content in entries:
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def test_narrow_floats_become_float32(tmp_path):
+    every = bytes(range(256))
+    path = raw_file(tmp_path / "narrow", [
+        ("b", "BF16", [2, 2], bytes.fromhex("803f00c0807f0100")), ("e4m3", "F8_E4M3", [256], every),
+        ("e5m2", "F8_E5M2", [256], every), ("w", "F32", [1], np.float32([2.5]).tobytes()),
+        ("none", "BF16", [0, 3], b""),
+    ])  # fmt: skip
+    state = tg.load(path)
+    assert {a.dtype for a in state.values()} == {np.dtype(np.float32)}
+    assert state["b"].tolist() == [[1.0, -2.0], [np.inf, 2.0**-133]]
+    assert (state["w"].tolist(), state["none"].shape) == ([2.5], (0, 3))
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for name, kind in (("e4m3", ml_dtypes.float8_e4m3fn), ("e5m2", ml_dtypes.float8_e5m2)):
+        np.testing.assert_array_equal(state[name], np.frombuffer(every, kind).astype(np.float32))
+
+
+def test_float8_by_hand(tmp_path):
+    codes = {0x00: 0.0, 0x01: 2.0**-9, 0x07: 7 * 2.0**-9, 0x08: 2.0**-6, 0x38: 1.0, 0x3C: 1.5, 0x7E: 448.0, 0xB8: -1.0}
+    state = tg.load(raw_file(tmp_path / "f8", [("a", "F8_E4M3", [len(codes)], bytes(codes))]))
+    assert state["a"].tolist() == list(codes.values())
+    codes = {0x00: 0.0, 0x01: 2.0**-16, 0x3C: 1.0, 0x3E: 1.5, 0x7B: 57344.0, 0x7C: np.inf, 0xBC: -1.0}
+    state = tg.load(raw_file(tmp_path / "f8", [("a", "F8_E5M2", [len(codes)], bytes(codes))]))
+    assert state["a"].tolist() == list(codes.values())
+
+
+def test_a_type_that_numpy_does_not_have_is_named(tmp_path):
+    path = raw_file(tmp_path / "s", [("scale", "F8_E8M0", [1], b"x")])
+    with pytest.raises(tg.DTypeError, match=r"load: 'scale' of .* is of F8_E8M0"):
+        tg.load(path)
+
+
+@pytest.mark.parametrize(("state", "error", "message"), [
+    ({"__metadata__": np.ones(2)}, ValueError, "'__metadata__'(.|\n)*pass these as metadata="),
+    ({1: np.ones(2)}, TypeError, "names are strings; got 1"),
+    ({"a": np.ones(2, complex)}, tg.DTypeError, "'a' is of complex128"),
+    ({"a": np.array(["text"])}, tg.DTypeError, "'a' is of <U4"),
+    ({"a": np.array([object()])}, tg.DTypeError, "'a' is of object"),
+    ({"a": np.ones(2, np.longdouble)}, tg.DTypeError, "'a' is of"),
+])  # fmt: skip
+def test_what_cannot_be_saved_is_named(tmp_path, state, error, message):
+    with pytest.raises(error, match=message):
+        tg.save(state, tmp_path / "s")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and modes of POSIX")
+def test_links_and_modes_are_kept(tmp_path):
+    target, link = tmp_path / "folder" / "real", tmp_path / "link"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    for mode in (None, 0o600, 0o640):
+        if mode is not None:
+            target.chmod(mode)
+        assert tg.save({"a": np.ones(1)}, link) == link
+        assert link.is_symlink()
+        assert mode is None or target.stat().st_mode & 0o777 == mode
+    assert tg.load(link)["a"].tolist() == [1.0]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["folder", "link", "real"]
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+import tinygrad_rnn as tg
+
+os.fsync = lambda number: os.kill(os.getpid(), signal.SIGKILL)
+tg.save({"a": np.ones(3)}, sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_what_a_killed_process_has_begun_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "s.safetensors"
+    tg.save({"a": np.zeros(3)}, path)
+    run = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    assert tg.load(path)["a"].tolist() == [0.0] * 3
+    (tmp_path / f".other.{'0' * 8}.1.{'0' * 8}").touch()
+    tg.save({"a": np.ones(3)}, path)
+    assert sorted(p.name[:6] for p in tmp_path.iterdir()) == [".other", "s.safe"]
+
+
+def test_what_other_machines_write_is_left_for_a_day(tmp_path):
+    path, now = tmp_path / "s", time.time()
+    recent, old = (tmp_path / f".s.{'0' * 8}.{k}.{'0' * 8}" for k in (1, 2))
+    for file, age in ((recent, 3600), (old, 2 * 24 * 3600)):
+        file.touch()
+        os.utime(file, (now - age, now - age))
+    tg.save({"a": np.ones(3)}, path)
+    assert set(tmp_path.iterdir()) == {path, recent}

@@ -79,10 +79,14 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], 
     inputs, ops = _used(outputs, start)
     packed = np.concatenate([t.data.reshape(-1) for t in outputs])
 
-    def again() -> Tensor:
-        after = now()
+    def again() -> list[Tensor]:
         with recording(), draws.replayed(), _in(modes):
-            outputs = _outputs(fn(*args, **kwargs))
+            return _outputs(fn(*args, **kwargs))
+
+    def same() -> Tensor:
+        after = now()
+        outputs = again()
+        with recording():
             y = concatenate([flatten(t) for t in outputs])
         if _used(outputs, after)[1] != ops or not (y.is_symbolic or _is_close(y.data, packed)):
             raise fail(
@@ -94,14 +98,15 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], 
 
     def vjp(wanted: list[int], g: Tensor, y: Tensor, *_: Tensor) -> list[Tensor | None]:
         after = now()
-        return pull([again()], [g], [inputs[i] for i in wanted], current().recording, after)
+        return pull([same()], [g], [inputs[i] for i in wanted], current().recording, after)
 
     def jvp(i: int, tangent: Tensor, y: Tensor, *_: Tensor) -> Tensor:
         after = now()
-        return push_tangents([again()], {inputs[i].serial: tangent}, after)[0]
+        return push_tangents([same()], {inputs[i].serial: tangent}, after)[0]
 
     def run(*arrays: np.ndarray) -> np.ndarray:
-        y = again()
+        with recording():
+            y = concatenate([flatten(t) for t in again()])
         values = dict(zip([t.serial for t in inputs], arrays, strict=True))
         compute(reach([y], values.keys()), values, {y.serial})
         return values[y.serial]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..calls import class_answers
-from ..tensor import Tensor
+from ..errors import ImmutableError, fail
+from ..tensor import Tensor, describe
 from . import elementwise as e
 from . import index, linalg, neural, reduce, shape
 from .core import as_tensor, cast
@@ -59,6 +60,27 @@ def _reflected(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda self, other: function(other, self)
 
 
+def _in_place(name: str, sign: str) -> Callable[..., Any]:
+    """``x += y`` is ``x = x + y``, and says so where ``x`` is a parameter, which whoever writes it means to change."""
+
+    def function(self: Tensor, other: Any) -> Any:
+        if self.may_be_written:
+            raise fail(
+                ImmutableError, f"{describe(self)} is not changed by {sign}=: it would name a new tensor",
+                expected=f"p.assign(p {sign} ...) to change a parameter, as p.assign(p - rate * p.grad)",
+                hint=f"tg.optim.SGD does so; for a tensor that is computed from it write y = p {sign} ...",
+            )  # fmt: skip
+        return NotImplemented  # Python then takes the operator itself
+
+    function.__name__ = f"__i{name}__"
+    return function
+
+
+_SIGNS = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
+    "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
+}  # fmt: skip
+
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "add": e.add, "sub": e.subtract, "mul": e.multiply, "truediv": e.divide, "floordiv": e.floor_divide, "mod": e.mod,
     "pow": _power, "matmul": linalg.matmul, "and": _logic(e.bitwise_and, e.logical_and),
@@ -103,6 +125,8 @@ def install() -> None:
         setattr(Tensor, f"__{name}__", function)
         if f"__r{name}__" not in _SPECIAL:
             setattr(Tensor, f"__r{name}__", _reflected(function))
+    for name, sign in _SIGNS.items():
+        setattr(Tensor, f"__i{name}__", _in_place(name, sign))
     for name, function in (_SPECIAL | _METHODS).items():
         setattr(Tensor, name, function)
 
