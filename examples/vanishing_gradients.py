@@ -3,7 +3,7 @@
     python examples/vanishing_gradients.py
 
 prints where the gradient of a weight comes from, how it fades, and which cells learn to remember the first of 100 bits;
-the plots go to examples/out/vanishing_gradients. It takes about half a minute.
+the plots go to examples/out/vanishing_gradients. It takes about 15 seconds.
 
     python examples/vanishing_gradients.py --seeds 10
 

@@ -77,11 +77,11 @@ def moved_since(*given: Any) -> Callable[[], bool]:
 
     Examples
     --------
-    >>> import numpy as np
+    >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn.generators import moved_since
-    >>> rng = np.random.default_rng(0)
-    >>> has_drawn = moved_since(lambda: rng.normal())
-    >>> before, _ = has_drawn(), rng.normal()
+    >>> layer = tg.nn.Dropout(0.5)
+    >>> has_drawn = moved_since(layer)
+    >>> before, _ = has_drawn(), layer(tg.ones(3))
     >>> before, has_drawn()
     (False, True)
     """

@@ -76,6 +76,9 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
     a warning that names it, and is frozen from then on if the function sets it itself. Entries of other objects are
     constants. Programs keep the modules and tensors alive that they were recorded with.
 
+    Parameters that an optimiser of the function holds and its loss does not reach are named in a warning when it is
+    recorded, once, frozen ones apart.
+
     As a method it binds ``self``, and each object has programs of its own, which are gone when the object is.
 
     Several threads may call one compiled function at the same time; those calls that change something take turns.
