@@ -22,7 +22,7 @@ import graphviz, hypothesis, numba.core.caching, numpy.testing, platformdirs, sa
 OS = '''chown fchmod fchown fork forkpty getegid geteuid getgid getgroups getloadavg getpgid getpgrp getuid killpg
 lchown lockf mkfifo mknod nice openpty posix_fadvise posix_fallocate posix_spawn pread preadv pwrite pwritev readv
 register_at_fork sched_getaffinity sched_setaffinity sched_yield sendfile setsid statvfs sync sysconf tcgetpgrp
-ttyname uname wait wait3 wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK WNOHANG'''
+ttyname uname wait wait3 wait4 waitid writev WNOHANG'''
 SIGNALS = '''SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGQUIT SIGSTOP SIGTSTP SIGUSR1 SIGUSR2 SIGWINCH alarm
 getitimer pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending sigtimedwait sigwait sigwaitinfo'''
 CLOCKS = '''clock_getres clock_gettime clock_gettime_ns clock_settime pthread_getcpuclockid tzset CLOCK_MONOTONIC
