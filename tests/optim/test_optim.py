@@ -310,6 +310,7 @@ def test_each_parameter_is_trained_as_if_alone_but_for_the_schedule(seen, kind):
         np.testing.assert_allclose(alone, parameter.numpy(), rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.*the loss does not reach")
 @given(SEEN, st.sampled_from(["adam", "adamw", "momentum"]), st.integers(0, 5))
 def test_counts_are_the_same_compiled_and_after_loading(seen, kind, halfway):
     for other in (trained(seen, kind, compiled=True), trained(seen, kind, halfway=halfway)):

@@ -256,7 +256,7 @@ class Compiled:
             causes = cache.causes_of(key)
             recorded = self._recorded(key, args, kwargs, arrays)
         if self._tells:
-            self._tell_unreached(recorded.program.recording)
+            self._tell_unreached(recorded.program.recording, recorded.guards.modules)
         cache.count(key, causes)
         if recorded.guards.concern(changed):
             return recorded  # good for this call; of the next it is not known which state it was recorded in
@@ -271,14 +271,14 @@ class Compiled:
             self._drop()
         return recorded
 
-    def _tell_unreached(self, recording: Recording) -> None:
+    def _tell_unreached(self, recording: Recording, modules: list[Observed]) -> None:
         """Warn once of parameters that an optimiser of the function holds and no program has a gradient for."""
         known = self._cache.reached
         known |= {t.serial for t in recording.written}
         missing = unreached(recording.optimizers, known)
         if missing:
             name = getattr(self._fn, "__qualname__", type(self._fn).__name__)
-            warn(complaint(RuntimeWarning, f"compile, {name}", missing, recording.watched[1]))
+            warn(complaint(RuntimeWarning, f"compile, {name}", missing, modules))
             known |= {p.serial for p in missing}
 
     def _often(self, entry: Entry, idle: str | None) -> None:

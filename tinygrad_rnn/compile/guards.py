@@ -273,6 +273,11 @@ class Guards:
         self.left: list[Entry] = []
         self._take()
 
+    @property
+    def modules(self) -> list[Observed]:
+        """Those whose attributes are looked at."""
+        return [module for module, _, _ in self._modules.values()]
+
     def meet(self, module: Observed) -> None:
         """Look at a module that the function is about to call."""
         if id(module) not in self._modules:
