@@ -70,13 +70,12 @@ _given = _Given()
 
 
 def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-    asker = sys._getframe(1)
+    array, asker = self.numpy(), sys._getframe(1)
     if (self._requires_grad or (self.is_float and _computes(asker))) and current().recording:
         raise _lost(self)
     place = asker.f_code, asker.f_lasti
     _given.serials = (_given.serials if place == _given.place else frozenset()) | {self.serial}
     _given.place = place
-    array = self.numpy()
     if dtype is not None and array.dtype != dtype:
         if copy is False:
             raise ValueError(f"a tensor of dtype {array.dtype} becomes {np.dtype(dtype)} only by a copy")
