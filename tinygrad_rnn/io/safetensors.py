@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, numpy, safe_open
 
 from ..atomic import write_atomically
+from ..errors import without_mask
 from ..nn.module import Module
 from ..tensor import Tensor
 
@@ -56,7 +57,8 @@ def save(
     >>> model.load_state_dict(tg.load(path))
     """
     arrays = state.state_dict() if isinstance(state, Module) else state
-    plain = {name: np.asarray(a.numpy() if isinstance(a, Tensor) else a, order="C") for name, a in arrays.items()}
+    given = {name: a.numpy() if isinstance(a, Tensor) else without_mask(a) for name, a in arrays.items()}
+    plain = {name: np.asarray(a, order="C") for name, a in given.items()}
     for name, value in (metadata or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"save: metadata are words by name; got {name!r}: {value!r}")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError, fail
+from ..errors import DTypeError, ShapeError, fail, without_mask
 from ..kernels.scatter import add_rows
 from ..scope import current
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
@@ -84,7 +84,7 @@ _INDEX_TYPES = (int, type(None))
 
 def _index_arrays(x: Tensor, part: Any) -> tuple[Tensor, ...]:
     dtype = np.int64 if isinstance(part, list) and not part else None
-    t = part if isinstance(part, Tensor) else leaf(np.array(part, dtype))
+    t = part if isinstance(part, Tensor) else leaf(np.array(without_mask(part), dtype))
     if t.dtype.kind == "b":
         if t.is_symbolic or current().tracing is not None:
             t._check_value("the places where it is true")
