@@ -658,8 +658,9 @@ def describe(t: Tensor) -> str:
 
 def _array(name: str, t: Tensor, value: Any) -> np.ndarray:
     """What is to become the value of `t`, as an array."""
+    without_mask(value)
     try:
-        return np.asarray(without_mask(value))
+        return np.asarray(value)
     except (TypeError, ValueError, OverflowError):
         raise fail(DTypeError, f"{name}: {describe(t)}", expected="numbers or an array", got=brief(value)) from None
 

@@ -43,7 +43,8 @@ def fitted(what: str, value: Any, spec: Spec) -> np.ndarray:
     ValueError
         If it is no array, or a number is too large for the dtype.
     """
-    array = value.numpy() if isinstance(value, Tensor) else _read(what, lambda: np.asarray(without_mask(value)))
+    without_mask(value)
+    array = value.numpy() if isinstance(value, Tensor) else _read(what, lambda: np.asarray(value))
     if array.shape != spec.shape:
         raise fail(ShapeError, what, expected=str(spec.shape), got=str(array.shape))
     if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
