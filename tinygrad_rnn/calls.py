@@ -40,9 +40,9 @@ def answers(module: str) -> None:
     module : str
         Its ``__name__``; what its ``__all__`` lists is taken, and put back also where it is defined.
     """
-    names: dict[str, Any] = vars(sys.modules[module])
+    names = vars(sys.modules[module])
     for name in names["__all__"]:
-        found: Any = names.get(name)
+        found = names.get(name)
         if isinstance(found, types.ModuleType) and found.__name__.startswith(__package__):
             answers(found.__name__)
         elif inspect.isclass(found) and not issubclass(found, Exception):
@@ -52,8 +52,8 @@ def answers(module: str) -> None:
         elif isinstance(found, FunctionType):
             names[name] = answer = answered(found)
             home = vars(sys.modules[found.__module__])
-            if home.get(found.__name__) is found:
-                home[found.__name__] = answer
+            if home.get(answer.__name__) is found:
+                home[answer.__name__] = answer
 
 
 def class_answers(kind: type) -> None:

@@ -17,7 +17,6 @@ __all__ = [
     "PlaceholderError",
     "ShapeError",
     "StaleError",
-    "UnknownNameError",
 ]
 
 
@@ -64,13 +63,6 @@ class StaleError(GradientError):
     """A parameter was assigned after the graph that is being differentiated had used its old value."""
 
 
-class UnknownNameError(KeyError):
-    """A name that is not there, or that is not expected: a KeyError whose text is shown as it is written."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
-
-
 class AnomalyError(FloatingPointError):
     """NaN or infinity, found under ``detect_anomaly``.
 
@@ -95,7 +87,15 @@ def fail(kind: type[E], what: str, *, expected: str = "", got: str = "", hint: s
         lines.append(f"  got:      {got}")
     if hint:
         lines.append(f"  hint:     {hint}")
-    return kind("\n".join(lines))
+    text = "\n".join(lines)
+    return kind(_Shown(text) if kind is KeyError else text)
+
+
+class _Shown(str):
+    """A text that a KeyError shows as it is; of others it shows the `repr`."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def brief(value: Any) -> str:
@@ -127,6 +127,13 @@ def lost_mask(array: np.ma.MaskedArray) -> DTypeError:
         got=f"{int(np.ma.count_masked(array))} of {array.size} entries masked",
         hint="write array.filled(value), and pass ~np.ma.getmaskarray(array) as a mask of its own",
     )  # fmt: skip
+
+
+def without_mask(value: Any) -> Any:
+    """`value`, which must be no masked array."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise lost_mask(value)
+    return value
 
 
 def anomaly(node: Any, array: np.ndarray, before: str, after: str, *, got: str, hint: str) -> AnomalyError:

@@ -26,7 +26,7 @@ from .errors import (
     anomaly,
     brief,
     fail,
-    lost_mask,
+    without_mask,
 )
 from .foreign import ATTRIBUTES, replacement
 from .location import Location, location
@@ -661,8 +661,7 @@ def describe(t: Tensor) -> str:
 
 def _array(name: str, t: Tensor, value: Any) -> np.ndarray:
     """What is to become the value of `t`, as an array."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise lost_mask(value)
+    without_mask(value)
     try:
         return np.asarray(value)
     except (TypeError, ValueError, OverflowError):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..effects import Assignment, Check, NotFinite, Update
-from ..errors import UnknownNameError, fail
+from ..errors import fail
 from ..ops.core import registry
 from ..scope import Place
 from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, leaf
@@ -169,8 +169,9 @@ class _Loader:
         single = isinstance(given, np.random.Generator)
         listed = [given] if single else [] if given is None else _listed(given, "generator")
         if len(listed) < count:
-            raise UnknownNameError(
-                f"from_json: the program draws from {count} generators, got {len(listed)}; pass generator=, or a list"
+            raise fail(
+                KeyError,
+                f"from_json: the program draws from {count} generators, got {len(listed)}; pass generator=, or a list",
             )
         if len(listed) > count:
             raise wrong("generators", f"{count}, in the order in which they are first drawn from", str(len(listed)))
@@ -181,7 +182,7 @@ class _Loader:
 
     def named(self, name: str, where: str) -> Tensor:
         if name not in self.tensors:
-            raise UnknownNameError(f"from_json: {where}: the program uses a tensor '{name}', which was not given")
+            raise fail(KeyError, f"from_json: {where}: the program uses a tensor '{name}', which was not given")
         t = self.used[name] = self.tensors[name]
         if t.is_symbolic or type(t.data) is not np.ndarray:
             raise fail(TypeError, f"from_json: '{name}'", expected="a tensor with a value", got="one without")
@@ -224,12 +225,12 @@ class _Loader:
         if not written["own"]:
             op = LEAVES.get(name) or registry.get(name) or RECORDED.get(name)
             if op is None:
-                raise UnknownNameError(f"from_json: {where}: there is no operation '{name}'")
+                raise fail(KeyError, f"from_json: {where}: there is no operation '{name}'")
             return op
         function = self.operations.get(name)
         if function is None:
             hint = f"pass operations={{'{name}': {name}}}"
-            raise UnknownNameError(f"from_json: {where}: an operation of your own; {hint}")
+            raise fail(KeyError, f"from_json: {where}: an operation of your own; {hint}")
         op = getattr(function, "op", function)
         if not isinstance(op, Op) or op.kernels is None or is_known(op):
             raise fail(

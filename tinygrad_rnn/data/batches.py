@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, UnknownNameError, fail
+from ..errors import ShapeError, fail
 from ..nn.init import Seed, generator_of
 from ..nn.loading import read_state
 from ..nn.sequences import pad_sequences
@@ -190,7 +190,7 @@ def _measured(lengths: str | Mapping[str, str] | None, columns: dict[str, Any]) 
         if not isinstance(columns.get(column), list):
             there = [name for name, c in columns.items() if isinstance(c, list)]
             what = f"Batches: lengths of {column!r}"
-            raise fail(UnknownNameError, what, expected=f"a column of sequences, of {there}")
+            raise fail(KeyError, what, expected=f"a column of sequences, of {there}")
     return wanted
 
 

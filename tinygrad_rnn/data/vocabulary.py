@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError, UnknownNameError, fail
+from ..errors import DTypeError, ShapeError, fail
 from ..ops.core import as_array
 from ..settings import check_count
 from ..tensor import DEFAULT_FLOAT, Tensor
@@ -98,7 +98,7 @@ class Vocabulary:
         except KeyError as error:
             place = next(k for k, s in enumerate(symbols) if s not in number)
             raise fail(
-                UnknownNameError, f"Vocabulary.encode: {symbols[place]!r} at position {place}",
+                KeyError, f"Vocabulary.encode: {symbols[place]!r} at position {place}",
                 expected=f"one of the {len(self)} symbols",
                 hint="make the vocabulary of all sequences, or give it a symbol for unknown ones",
             ) from error  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, numpy, safe_open
 
 from ..atomic import write_atomically
-from ..errors import DTypeError, fail
+from ..errors import DTypeError, fail, without_mask
 from ..nn.module import Module
 from ..tensor import Tensor
 
@@ -117,7 +117,7 @@ def _plain(name: Any, array: Any) -> np.ndarray:
             ValueError, "save: an array is called '__metadata__'", expected="another name",
             hint="the format keeps this one for the words beside the arrays; pass these as metadata=",
         )  # fmt: skip
-    plain = np.asarray(array.numpy() if isinstance(array, Tensor) else array, order="C")
+    plain = np.asarray(array.numpy() if isinstance(array, Tensor) else without_mask(array), order="C")
     if plain.dtype.kind not in "biuf" or plain.dtype.itemsize > _WIDEST:
         raise fail(
             DTypeError, f"save: '{name}' is of {plain.dtype}", expected="booleans, integers, or floats up to float64",

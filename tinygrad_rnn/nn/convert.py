@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, UnknownNameError, fail
+from ..errors import ShapeError, fail
 from ..tensor import Spec, Tensor
 from .cell import ACTIVATIONS, Cell
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -97,7 +97,7 @@ def from_torch_state_dict(module: Module, state: Mapping[str, Any]) -> None:
     missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys(), key=str)
     if missing or unknown:
         told = f"misses {missing or 'nothing'}, does not know {unknown or 'nothing'}"
-        raise UnknownNameError(f"from_torch_state_dict: {told}")
+        raise fail(KeyError, f"from_torch_state_dict: {told}")
     arrays = {name: _fitted(f"from_torch_state_dict: '{name}'", given[name], a) for name, a in own.items()}
     _assign(list(_from_torch(module, arrays)))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError, fail
+from ..errors import DTypeError, ShapeError, fail, without_mask
 from ..tensor import Spec, Tensor
 
 __all__ = ["fitted", "read_state"]
@@ -43,6 +43,7 @@ def fitted(what: str, value: Any, spec: Spec) -> np.ndarray:
     ValueError
         If it is no array, or a number is too large for the dtype.
     """
+    without_mask(value)
     array = value.numpy() if isinstance(value, Tensor) else _read(what, lambda: np.asarray(value))
     if array.shape != spec.shape:
         raise fail(ShapeError, what, expected=str(spec.shape), got=str(array.shape))

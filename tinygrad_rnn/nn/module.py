@@ -13,7 +13,7 @@ import numpy as np
 
 from ..calls import answered
 from ..changes import Observed
-from ..errors import UnknownNameError, fail
+from ..errors import fail
 from ..scope import current, modes_seen, scope, using
 from ..tensor import Tensor
 from .loading import fitted, read_state
@@ -152,9 +152,10 @@ class Module(Observed):
         own, given = dict(self.named_tensors()), read_state("load_state_dict", state)
         missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys(), key=str)
         if missing or unknown:
-            raise UnknownNameError(
+            raise fail(
+                KeyError,
                 f"load_state_dict: for {type(self).__name__} the state misses {missing or 'nothing'} "
-                f"and has {unknown or 'nothing'} that it does not know"
+                f"and has {unknown or 'nothing'} that it does not know",
             )
         if current().tracing is not None:
             values = {path: v.detach() if isinstance(v, Tensor) else v for path, v in given.items()}  # all from before

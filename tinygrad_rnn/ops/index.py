@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError, fail
+from ..errors import DTypeError, ShapeError, fail, without_mask
 from ..kernels.compensated import FEW
 from ..kernels.scatter import add_rows
 from ..scope import current
@@ -86,7 +86,7 @@ _INDEX_TYPES = (int, type(None))
 
 def _index_arrays(x: Tensor, part: Any) -> tuple[Tensor, ...]:
     dtype = np.int64 if isinstance(part, list) and not part else None
-    t = part if isinstance(part, Tensor) else leaf(np.array(part, dtype))
+    t = part if isinstance(part, Tensor) else leaf(np.array(without_mask(part), dtype))
     if t.dtype.kind == "b":
         if t.is_symbolic or current().tracing is not None:
             t._check_value("the places where it is true")

@@ -70,13 +70,12 @@ _given = _Given()
 
 
 def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-    asker = sys._getframe(1)
-    if (self._requires_grad or (self.is_float and _computes(asker))) and current().recording:
+    array, asker = self.numpy(), sys._getframe(1)
+    if (self._requires_grad or (self.is_float and _computes(asker))) and current().recording and not _compares(asker):
         raise _lost(self)
     place = asker.f_code, asker.f_lasti
     _given.serials = (_given.serials if place == _given.place else frozenset()) | {self.serial}
     _given.place = place
-    array = self.numpy()
     if dtype is not None and array.dtype != dtype:
         if copy is False:
             raise ValueError(f"a tensor of dtype {array.dtype} becomes {np.dtype(dtype)} only by a copy")
@@ -85,16 +84,20 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndar
 
 
 def _computes(asker: FrameType) -> bool:
-    """Whether a function of NumPy's asks that the user has called: no test's comparison, and no library's picture."""
+    """Whether a function of NumPy's asks that the user has called, and not a library, as for a picture."""
     frame: FrameType | None = asker
     while frame is not None and _is_numpys(frame):
         frame = frame.f_back
     return frame is not None and frame is not asker and not is_library(frame)
 
 
+def _compares(asker: FrameType) -> bool:
+    """Whether a test compares values: what it makes of them is no part of a computation."""
+    return asker.f_globals.get("__name__", "").startswith("numpy.testing")
+
+
 def _is_numpys(frame: FrameType) -> bool:
-    name = frame.f_globals.get("__name__", "")
-    return name.startswith("numpy.") and not name.startswith("numpy.testing")
+    return frame.f_globals.get("__name__", "").startswith("numpy.")
 
 
 def _float(self: Tensor) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from ..errors import UnknownNameError
+from ..errors import fail
 from ..tensor import Op
 from . import elementwise, index, linalg, neural, reduce, shape  # noqa: F401  (they fill the registry)
 from .core import registry
@@ -30,7 +30,7 @@ def op_named(name: str) -> Op:
     <op tanh>
     """
     if name not in registry:
-        raise UnknownNameError(f"there is no op {name!r}")
+        raise fail(KeyError, f"there is no op {name!r}")
     return registry[name]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..effects import Update
-from ..errors import GradientError, UnknownNameError, fail
+from ..errors import GradientError, fail
 from ..kernels import updates
 from ..kernels.loops import elementwise_loop, specialise
 from ..nn.loading import fitted, read_state
@@ -177,8 +177,9 @@ class Optimizer:
         own, given = self.state_dict(), read_state("load_state_dict", state)
         if own.keys() != given.keys():
             difference = sorted(own.keys() ^ given.keys(), key=str)
-            raise UnknownNameError(
-                f"load_state_dict: the state is not of this {type(self).__name__}; it differs in {difference[:5]}"
+            raise fail(
+                KeyError,
+                f"load_state_dict: the state is not of this {type(self).__name__}; it differs in {difference[:5]}",
             )
         new = {k: fitted(f"load_state_dict: '{k}'", given[k], Spec(a.shape, a.dtype)) for k, a in own.items()}
         for name in ("step_count", "update_counts"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnknownNameError
+from ..errors import fail
 from ..tensor import Op
 
 __all__ = ["Expr", "Node", "Number", "Params", "Symbol", "evaluate", "leaves", "mapped", "substituted"]
@@ -159,7 +159,7 @@ class Values:
             assert s.time is not None
             s = s.at(self.index[s.relative] + s.time)
         if s not in self.known:
-            raise UnknownNameError(f"evaluate: there is no value for {s}")
+            raise fail(KeyError, f"evaluate: there is no value for {s}")
         return self.known[s]
 
     def with_index(self, name: str, step: int) -> Values:

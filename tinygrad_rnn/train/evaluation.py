@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..compile import compile as compiled
-from ..errors import PlaceholderError, UnknownNameError, fail
+from ..errors import PlaceholderError, fail
 from ..nn import metrics as measures
 from ..nn.module import Module
 from ..scope import no_grad
@@ -46,7 +46,7 @@ class Evaluation:
     def _shown(self, batch: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         if "target" not in batch:
             raise fail(
-                UnknownNameError, "evaluate: a metric compares predictions with targets",
+                KeyError, "evaluate: a metric compares predictions with targets",
                 expected="a batch with a 'target'", got=str(list(batch)),
                 hint="pass metrics as functions of an Evaluation, {'name': fn}",
             )  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..data.prefetch import Prefetch
 from ..data.source import Batch, Source
-from ..errors import AnomalyError, UnknownNameError, fail
+from ..errors import AnomalyError, fail
 from ..nn.module import Module
 from ..optim import Adam, Optimizer
 from ..settings import check_count, check_counts, check_switch
@@ -290,7 +290,7 @@ class _Judge:
     def better(self, row: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
         if self.monitor not in row:
             there = [name for name in row if name not in ("update", "epoch", "train_loss")]
-            raise fail(UnknownNameError, f"fit: monitor={self.monitor!r} is not evaluated", expected=f"one of {there}")
+            raise fail(KeyError, f"fit: monitor={self.monitor!r} is not evaluated", expected=f"one of {there}")
         return not math.isnan(row[self.monitor]) and (
             best is None or self._sign * row[self.monitor] > self._sign * best[self.monitor]
         )
