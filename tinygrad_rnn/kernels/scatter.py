@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numba import types
 
-from .cache import anchor, fingerprint
+from .cache import anchor, fingerprint, kept
 
 __all__ = ["add_rows"]
 
@@ -35,4 +35,5 @@ def add_rows(dtype: np.dtype) -> Any:
     function = FunctionType(code, {"__name__": __name__, "range": range}, name)
     element = numba.from_dtype(dtype)
     given = types.Array(types.int64, 1, "C", readonly=True), types.Array(element, 2, "C", readonly=True)
-    return numba.njit(types.void(element[:, ::1], *given), cache=True, error_model="numpy")(function)
+    signature = types.void(element[:, ::1], *given)
+    return kept(lambda on_disk: numba.njit(signature, cache=on_disk, error_model="numpy")(function))
