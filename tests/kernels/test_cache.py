@@ -140,6 +140,59 @@ def test_an_unwritable_place_is_done_without_with_one_warning(kept, tmp_path):
     assert files(tmp_path)
 
 
+FULL = """
+    import errno, os, tempfile
+    from numba.core import caching
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    caching.IndexDataCacheFile._save_data = full
+"""
+
+
+def test_a_full_disk_is_done_without_with_one_warning(kept, tmp_path):
+    done = run(textwrap.dedent(FULL) + textwrap.dedent(MODEL), tmp_path)
+    assert done.stdout == kept[1]
+    assert done.stderr.count("RuntimeWarning: compiled kernels cannot be kept in") == 1
+    assert "No space left" in done.stderr
+    assert not any(name.endswith(".nbc") for name in files(tmp_path))
+
+
+def test_what_is_kept_already_is_loaded_from_a_full_disk(kept):
+    done = run(textwrap.dedent(FULL) + textwrap.dedent(MODEL), kept[0])
+    assert (done.stdout, done.stderr) == (kept[1], "")
+
+
+def test_where_nothing_at_all_can_be_written(kept, tmp_path):
+    nowhere = textwrap.dedent(FULL) + "tempfile.mkdtemp = tempfile.TemporaryFile = full\n"
+    done = run(nowhere + textwrap.dedent(MODEL), tmp_path, XDG_CACHE_HOME=str(tmp_path / "user"))
+    assert done.stdout == kept[1]
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [".nbi", ".nbc"])
+def test_a_folder_in_the_place_of_kernels(kind, tmp_path):
+    before = run(MODEL, tmp_path)
+    for file in list(tmp_path.rglob(f"*{kind}")):
+        file.unlink()
+        file.mkdir()
+    done = run(MODEL, tmp_path)
+    assert done.stdout == before.stdout
+    assert done.stderr.count("RuntimeWarning: compiled kernels cannot be kept in") == 1
+
+
+def test_a_folder_in_the_place_of_the_anchor(kept, tmp_path):
+    (tmp_path / "tinygrad_rnn_kernels.py").mkdir()
+    user = tmp_path / "user"
+    done = run(MODEL, tmp_path, XDG_CACHE_HOME=str(user))
+    assert (done.stdout, done.stderr) == (kept[1], "")
+    assert files(tmp_path)
+    assert (user / "tinygrad_rnn" / "tinygrad_rnn_kernels.py").is_file()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith("tinygrad_rnn_kernels.py.")]
+
+
 def test_the_users_cache_is_taken_where_the_other_cannot_be_written(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dis
 import hashlib
 import os
+import pickle
 import tempfile
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -21,12 +23,14 @@ import numba
 import numpy as np
 import platformdirs
 
-__all__ = ["anchor", "fingerprint", "global_names"]
+__all__ = ["anchor", "fingerprint", "global_names", "kept"]
+
+NOWHERE = "<kernels of tinygrad_rnn>"  # in place of a path, where nothing can be written
 
 
 @cache
 def anchor() -> str:
-    """Path of the anchor file: in ``NUMBA_CACHE_DIR``, else the user's cache, else a temporary directory."""
+    """Path of the anchor file: in ``NUMBA_CACHE_DIR``, else the user's cache, else a temporary one; or NOWHERE."""
     places = [numba.config.CACHE_DIR] if numba.config.CACHE_DIR else []
     places.append(platformdirs.user_cache_dir("tinygrad_rnn", appauthor=False))
     for place in places:
@@ -39,21 +43,52 @@ def anchor() -> str:
         RuntimeWarning,
         stacklevel=2,
     )
-    path = _try_anchor(Path(tempfile.mkdtemp(prefix="tinygrad_rnn-")))
-    if path is None:
-        raise OSError("neither the user's cache directory nor a temporary one can be written; set NUMBA_CACHE_DIR")
-    return path
+    try:
+        return _try_anchor(Path(tempfile.mkdtemp(prefix="tinygrad_rnn-"))) or NOWHERE
+    except OSError:
+        return NOWHERE
+
+
+def kept(compiled: Callable[[bool], Any]) -> Any:
+    """What ``compiled(True)`` gives, which Numba keeps on disk; where that cannot be, it is compiled for this process.
+
+    So kernels work on a full disk, and where a folder stands in the place of a file; one warning says so.
+    """
+    if not Path(anchor()).is_file():
+        return compiled(False)
+    try:
+        return compiled(True)
+    except (OSError, EOFError, pickle.UnpicklingError) as error:
+        _say_not_kept(Path(anchor()).parent, f"{type(error).__name__}: {error}")
+        return compiled(False)
+
+
+_said: set[Path] = set()
+
+
+def _say_not_kept(directory: Path, reason: str) -> None:
+    if directory not in _said:
+        _said.add(directory)
+        warnings.warn(
+            f"compiled kernels cannot be kept in {directory} ({reason}), so they are compiled anew in each process; "
+            "make room there, or set NUMBA_CACHE_DIR to a directory of yours",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _try_anchor(directory: Path) -> str | None:
     path = directory / "tinygrad_rnn_kernels.py"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if not path.is_file():
             beside = directory / f"{path.name}.{os.getpid()}"
-            beside.write_bytes(b'"""Compiled kernels of tinygrad_rnn are kept beside this file; delete freely."""\n')
-            os.utime(beside, (0, 0))  # Numba looks at its time: the same, whichever of several processes wrote it last
-            beside.replace(path)
+            try:
+                beside.write_bytes(b'"""Compiled kernels of tinygrad_rnn are kept beside this file; delete freely."""\n')
+                os.utime(beside, (0, 0))  # Numba looks at its time: the same, whichever of several processes wrote last
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
         tempfile.TemporaryFile(dir=directory).close()
     except OSError:
         return None

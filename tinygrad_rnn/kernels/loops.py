@@ -28,7 +28,7 @@ from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, lower_builtin, type_callable
 
-from .cache import anchor, fingerprint, global_names
+from .cache import anchor, fingerprint, global_names, kept
 from .frontend import numbers_of
 
 __all__ = [
@@ -268,7 +268,7 @@ def _ufunc(
     safe = "loop_" + re.sub(r"\W", "_", name)[:40]
     called = f"{safe}_{letters}_{fingerprint(source, *parts)}"
     function = _function(source.replace("LOOP", called), ins + outs, names)
-    loop = numba.cfunc(SIGNATURE, cache=True, error_model="numpy")(function)
+    loop = kept(lambda on_disk: numba.cfunc(SIGNATURE, cache=on_disk, error_model="numpy")(function))
     kinds = [[d.num for d in ins + outs]]
     shape = () if signature is None else (signature,)
     kernel = _ufuncs.fromfunc(name, name, [loop.address], kinds, len(ins), len(outs), [None], loop, 0, *shape)

@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .cache import anchor, fingerprint
+from .cache import anchor, fingerprint, kept
 
 __all__ = ["HEAD", "HOST", "MOST_OPERANDS", "MOST_REPEATS", "REACHED", "SCRATCH", "machine", "profiler"]
 
@@ -186,4 +186,4 @@ def _jitted(function: Callable[..., Any], names: dict[str, Any], arguments: int)
     code = function.__code__.replace(co_filename=anchor(), co_name=called, co_qualname=called)
     clone = FunctionType(code, {"__name__": __name__, "range": range, **names}, called)
     signature = types.int64(*[types.int64] * arguments)
-    return numba.njit(signature, cache=True, nogil=True, error_model="numpy")(clone)
+    return kept(lambda on_disk: numba.njit(signature, cache=on_disk, nogil=True, error_model="numpy")(clone))

@@ -20,7 +20,7 @@ import numpy as np
 from numba import types
 from numba.extending import get_cython_function_address
 
-from .cache import anchor, fingerprint, global_names
+from .cache import anchor, fingerprint, global_names, kept
 from .loops import SIGNATURE, compiled, pointer
 
 __all__ = ["DGEMM", "ENV_SIZE", "FAULT", "LIMIT", "POSITION", "SGEMM", "VALUE", "Loop", "environment", "native"]
@@ -69,4 +69,5 @@ def native(name: str, function: Callable[..., Any], **dtypes: Any) -> Loop:
     scope: dict[str, Any] = {"__name__": __name__, "__builtins__": __builtins__}
     scope |= {n: compiled(function.__globals__[n]) for n in names} | {"pointer": pointer} | kinds
     code = function.__code__.replace(co_filename=anchor(), co_name=called, co_qualname=called)
-    return Loop(called, numba.cfunc(SIGNATURE, cache=True, error_model="numpy")(FunctionType(code, scope, called)))
+    made = FunctionType(code, scope, called)
+    return Loop(called, kept(lambda on_disk: numba.cfunc(SIGNATURE, cache=on_disk, error_model="numpy")(made)))

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numba import types
 
-from .cache import anchor, fingerprint
+from .cache import anchor, fingerprint, kept
 from .compensated import FEW
 
 __all__ = ["add_rows"]
@@ -62,4 +62,4 @@ def loop(dtype: np.dtype) -> Any:
     element = numba.from_dtype(dtype)
     given = [types.Array(kind, n, "C", readonly=True) for kind, n in ((types.int64, 1), (types.int64, 1), (element, 2))]
     signature = types.void(element[:, ::1], *given, numba.from_dtype(_wide(dtype))[::1])
-    return numba.njit(signature, cache=True, error_model="numpy")(function)
+    return kept(lambda on_disk: numba.njit(signature, cache=on_disk, error_model="numpy")(function))
