@@ -28,7 +28,8 @@ PICTURES = {
 
 
 def run(name: str, *arguments: object) -> str:
-    command = [sys.executable, EXAMPLES / f"{name}.py", "--quick", *map(str, arguments)]
+    """What it prints; a warning, as of parameters that the loss does not reach, is an error."""
+    command = [sys.executable, "-W", "error::RuntimeWarning", EXAMPLES / f"{name}.py", "--quick", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, env=environment)
     assert done.returncode == 0, done.stderr
