@@ -47,7 +47,7 @@ class Net(tg.nn.Module):
         self.slotted = 2.0
         self.latest, self.ordered = deque([1.0, 2.0]), OrderedDict(a=1.0, b=2.0)
         self.users, self.settings = UserList([Scaled(1.0)]), Settings()
-        self.held = deque([[Scaled(2.0)]]), {Scaled(3.0)}, OrderedDict(a=deque([Scaled(1.0)])), {Scaled(2.0): 0}
+        self.held = deque([[Scaled(2.0)]]), OrderedDict(a=deque([Scaled(1.0)])), {Scaled(2.0): 0}
         self.inner = tg.nn.Linear(2, 2, generator=0, dtype=np.float64)
         self.layers = [tg.nn.Linear(2, 2, generator=k, dtype=np.float64) for k in (1, 2)]
         self.named = {"a": tg.parameter(np.array([1.0, -1.0]))}
@@ -65,7 +65,7 @@ class Net(tg.nn.Module):
         x = x * self.number + self.pair[0] * self.pair[1] + sum(self.numbers) + self.table["a"] + len(self.some)
         x = tg.tanh(x) if self.text == "tanh" else tg.sigmoid(x)
         x = x * self.slotted * len(self.latest) + self.latest[0] + next(iter(self.ordered.values()))
-        for scaled in (self.held[0][0][0], *self.held[1], self.held[2]["a"][0], *self.held[3], *self.users):
+        for scaled in (self.held[0][0][0], self.held[1]["a"][0], *self.held[2], *self.users):
             x = x * scaled.k * self.settings.rate  # it is not called
         x = x * self.w * self.named["a"] * self.factor + self.array + self.function(1.0)
         return x if self.flag and self.none is None else -x
@@ -130,9 +130,8 @@ CHANGES = {
     "entry of a dataclass": lambda net: replaced(net.settings, "rate", 1.5),
     "module in a deque": lambda net: replaced(net.held[0][0][0], "k", 1.5),
     "module in a list in a deque": lambda net: in_place(net.held[0][0], 0, Scaled(1.5)),
-    "module in a set": lambda net: replaced(next(iter(net.held[1])), "k", 1.5),
-    "module in a deque in a dict": lambda net: replaced(net.held[2]["a"][0], "k", 1.5),
-    "module as a key": lambda net: replaced(next(iter(net.held[3])), "k", 1.5),
+    "module in a deque in a dict": lambda net: replaced(net.held[1]["a"][0], "k", 1.5),
+    "module as a key": lambda net: replaced(next(iter(net.held[2])), "k", 1.5),
     "array": lambda net: replaced(net, "array", np.array([5.0, 6.0])),
     "function": lambda net: replaced(net, "function", math.sin),
     "parameter": lambda net: replaced(net, "w", tg.parameter(np.array([3.0, 4.0]))),
