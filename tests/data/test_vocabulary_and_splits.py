@@ -127,3 +127,9 @@ def test_mistakes_of_a_split_are_explained():
         split({"x": [1, 2], "y": [1]})
     with pytest.raises(ValueError, match="groups: 1"):
         split([1, 2], groups=[0])
+
+
+@pytest.mark.parametrize("fractions", [(), (np.nan, 1.0), (np.inf, 0.0), (-0.5, 1.5), (0.5,)])
+def test_fractions_that_are_no_parts_of_one_are_refused(fractions):
+    with pytest.raises(ValueError, match="split: fractions"):
+        split([1, 2, 3], fractions)

@@ -51,7 +51,7 @@ def split(
     >>> train["y"] == [x + 4 for x in train["x"]]
     True
     """
-    if min(fractions, default=-1) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if not all(f >= 0 for f in fractions) or not abs(sum(fractions) - 1) <= 1e-6:  # NaN is neither
         raise fail(ValueError, "split: fractions", expected="not negative, with the sum 1", got=str(tuple(fractions)))
     columns = data if isinstance(data, Mapping) else {"data": data}
     counts = {name: len(column) for name, column in columns.items()}
