@@ -436,7 +436,7 @@ def test_annotations_are_not_computed_with():
     space = {"__name__": __name__, "Module": tg.nn.Module, "Size": int, "factor": 2.0}
     source = "class Scaled(Module):\n    size: Size\n\n    def forward(self, x):\n        return x * factor"
     exec(compile(source, __file__, "exec", dont_inherit=True), space)
-    reach = Reach.from_([("", space["Scaled"]())])
+    reach = Reach().follow([("", space["Scaled"]())])
     assert {v.label for v in reach.variables.values()} == {"factor"}
 
 
@@ -556,7 +556,7 @@ def test_a_loss_function_of_fit_is_followed(monkeypatch):
 
     net = linear()
     optimizer = optim.SGD(net, lr=0.0)
-    step = Step(net, optimizer, lambda model, x: (model(x) * scale).sum(), None, True, 1)
+    step = Step(net, optimizer, lambda model, x: (model(x) * scale).sum(), None, True, 1, False)
     first, _ = step([{"x": X[None]}], None)
     monkeypatch.setattr("tests.compile.test_guards.scale", 4.0)
     second, _ = step([{"x": X[None]}], None)
