@@ -126,6 +126,32 @@ def test_products_with_zeros_have_exact_derivatives_of_both_orders(values):
     )
 
 
+SQUARED = {
+    "square": lambda x: tg.norm(x) ** 2,
+    "of a row": lambda x: (tg.norm(x[None], axis=1) ** 2).sum(),
+    "times a number": lambda x: -3 * tg.square(tg.norm(x)) / -3,
+    "product": lambda x: tg.norm(x) * tg.norm(x),
+    "inside": lambda x: tg.exp(tg.norm(x) ** 2),
+    "variance": lambda x: 3 * tg.std(tg.concatenate([x, -x])) ** 2,
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("f", SQUARED.values(), ids=SQUARED)
+def test_the_square_of_a_norm_is_curved_at_zero(f, compiled):
+    x = tg.parameter(np.zeros(3))
+    hessian = (lambda x: tg.hessian(f(x), x)) if not compiled else tg.compile(lambda x: tg.hessian(f(x), x))
+    np.testing.assert_allclose(hessian(x).numpy(), 2 * np.eye(3), rtol=1e-12)
+
+
+def test_a_long_product_with_a_norm_costs_what_a_short_one_does():
+    x = tg.parameter(np.full(3, 0.5))
+    y = tg.norm(x)
+    for _ in range(100):
+        y = y * 1.01
+    assert tg.hessian(y * y, x).numpy() == pytest.approx(2 * 1.01**200 * np.eye(3), abs=1e-10)
+
+
 def test_the_norm_neither_overflows_nor_vanishes():
     for scale in (1e30, 1e-30, 1e-40):
         x = tg.tensor(np.array([3 * scale, 4 * scale], np.float32))

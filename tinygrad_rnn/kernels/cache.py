@@ -77,6 +77,9 @@ def _say_not_kept(directory: Path, reason: str) -> None:
         )
 
 
+_ANCHOR = b'"""Compiled kernels of tinygrad_rnn are kept beside this file; delete freely."""\n'
+
+
 def _try_anchor(directory: Path) -> str | None:
     path = directory / "tinygrad_rnn_kernels.py"
     try:
@@ -84,8 +87,8 @@ def _try_anchor(directory: Path) -> str | None:
         if not path.is_file():
             beside = directory / f"{path.name}.{os.getpid()}"
             try:
-                beside.write_bytes(b'"""Compiled kernels of tinygrad_rnn are kept beside this file; delete freely."""\n')
-                os.utime(beside, (0, 0))  # Numba looks at its time: the same, whichever of several processes wrote last
+                beside.write_bytes(_ANCHOR)
+                os.utime(beside, (0, 0))  # Numba looks at its time: the same, whichever process wrote it last
                 beside.replace(path)
             finally:
                 beside.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from ..kernels.sums import add_up
 from ..tensor import Spec, Tensor
 from .core import apply, are_axes, are_floats, as_float, as_tensor, cast, define, is_axis, quiet
 from .elementwise import abs as absolute
-from .elementwise import exp, multiply, where
+from .elementwise import add, divide, exp, multiply, negative, where
 from .rowwise import RowKernels
 from .shape import broadcast_to, flip, normalize_axes, reduced_shape, reshape
 
@@ -336,11 +336,55 @@ NORM_ROWS = RowKernels("norm", rows.norm, "(n)->()")
 _norm = _reduction(
     "norm",
     lambda x, axis, keepdims: _reduce_rows(NORM_ROWS, x, axis, keepdims, 0.0),
-    (lambda g, y, x, axis, keepdims: _unreduce(g, x, axis) * _direction(y, x, axis),),
+    (lambda g, y, x, axis, keepdims: _norm_gradient(g, y, x, axis),),
     lambda i, t, y, x, axis, keepdims: sum(t * _direction(y, x, axis), axis, keepdims),
     r"\lVert {0} \rVert",
     floats=True,
 )
+
+
+def _norm_gradient(g: Tensor, y: Tensor, x: Tensor, axis: tuple[int, ...]) -> Tensor:
+    """``g * x / y``; without a division where `g` is a product with `y`, as for a squared norm, to be smooth at 0."""
+    share = _without_factor(g, y)
+    if share is None:
+        return _unreduce(g, x, axis) * _direction(y, x, axis)
+    return _unreduce(broadcast_to(share, y.shape), x, axis) * x
+
+
+# What each operation leaves of ``op(a, b)`` when a factor is taken out, given what that leaves of `a` and of `b`.
+_LEFT: dict[Any, Any] = {
+    multiply.op: lambda a, b, p, q: p * b if p is not None else None if q is None else a * q,
+    divide.op: lambda a, b, p, q: None if p is None else p / b,
+    add.op: lambda a, b, p, q: None if p is None or q is None else p + q,
+    negative.op: lambda a, b, p, q: None if p is None else -p,
+}
+_MOST = 32  # nodes that are looked at, so that the cost of a long recurrence stays linear
+
+
+def _without_factor(product: Tensor, factor: Tensor) -> Tensor | None:
+    """What a product, or a sum of products, is without one factor; None if it was not computed with it."""
+    left: dict[int, Any] = {}
+    stack = [product]
+    while stack:
+        t = stack[-1]
+        rule = _LEFT.get(t.op)
+        if rule is None or t.serial in left:
+            left.setdefault(t.serial, 1.0 if _is_same(t, factor) else None)
+            stack.pop()
+            continue
+        missing = [i for i in t.inputs if i.serial not in left]
+        if missing and len(left) + len(stack) > _MOST:
+            return None
+        stack += missing
+        if not missing:
+            a, b = t.inputs[0], t.inputs[-1]
+            left[t.serial] = rule(a, b, left[a.serial], left[b.serial])
+    found = left[product.serial]
+    return None if found is None else cast(as_tensor(found), factor.dtype)
+
+
+def _is_same(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.op is b.op and a.inputs[0] is b.inputs[0] and a.params == b.params)
 
 
 def _direction(y: Tensor, x: Tensor, axis: tuple[int, ...]) -> Tensor:
