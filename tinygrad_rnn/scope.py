@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from contextvars import ContextVar
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, TypeVar
 
-__all__ = ["Place", "State", "no_grad", "scope", "steps", "timestep", "using"]
+__all__ = ["Place", "State", "no_grad", "scope", "steps", "timestep", "using", "warn"]
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _VIZ = str(Path(__file__).parent.parent / "viz") + os.sep
@@ -248,3 +249,12 @@ def user_source() -> tuple[CodeType, int]:
         if not internal or frame.f_back is None:
             return frame.f_code, frame.f_lasti
         frame = frame.f_back
+
+
+def warn(warning: Warning) -> None:
+    """Show a warning at the line of the nearest caller outside this package, as often as Python's filters say."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, _VIZ)):
+        frame = frame.f_back
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(warning, type(warning), frame.f_code.co_filename, frame.f_lineno, registry=registry)

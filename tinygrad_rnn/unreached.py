@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Container, Iterable
 from typing import Any
 
 from .errors import E, fail
-from .location import location
-from .scope import user_source
 from .tensor import Tensor
 
-__all__ = ["complaint", "unreached", "warn"]
+__all__ = ["complaint", "unreached"]
 
 MOST = 10  # names in one message
 
@@ -32,12 +29,6 @@ def complaint(kind: type[E], who: str, parameters: list[Tensor], modules: Iterab
         hint="look for a module that is used no more, as after an attribute was renamed, and for detach() on the way; "
         "freeze what is not to be trained by requires_grad = False, or leave it out of the optimiser",
     )  # fmt: skip
-
-
-def warn(warning: Warning) -> None:
-    """Show a warning at the user's line."""
-    place = location(*user_source())
-    warnings.warn_explicit(warning, type(warning), place.file, place.line)
 
 
 def _paths(modules: Iterable[Any]) -> dict[int, str]:

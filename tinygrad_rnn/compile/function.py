@@ -23,9 +23,9 @@ from ..garbage import uncollected
 from ..generators import check_made, unmoved
 from ..graph import flattened, rebuilt
 from ..ops.core import as_array
-from ..scope import current
+from ..scope import current, warn
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
-from ..unreached import complaint, unreached, warn
+from ..unreached import complaint, unreached
 from .arguments import Call, is_array, repeated
 from .capture import Recording, capture
 from .guards import Cause, Entry, Guards, Same

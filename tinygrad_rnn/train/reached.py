@@ -8,8 +8,9 @@ from ..errors import DisconnectedError
 from ..generators import moved_since
 from ..nn.module import Module
 from ..optim import Optimizer
+from ..scope import warn
 from ..tensor import Tensor
-from ..unreached import complaint, unreached, warn
+from ..unreached import complaint, unreached
 
 __all__ = ["Reached"]
 
