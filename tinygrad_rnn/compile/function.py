@@ -26,6 +26,7 @@ from ..ops.core import as_array
 from ..scope import current, warn
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
 from ..unreached import complaint, unreached
+from .advice import widened
 from .arguments import Call, is_array, repeated
 from .capture import Recording, capture
 from .guards import Cause, Entry, Guards, Same
@@ -129,6 +130,7 @@ class _Cache:
         self.warned: set[Cause] = set()
         self.warned_of_left: set[Cause] = set()
         self.reached: set[int] = set()  # serial numbers of parameters that are trained, or of which it was said
+        self.warned_of_width = False
         self.ignored: dict[Cause, Any] = {}  # what is not guarded, and what holds it
         self.dropped = 0
 
@@ -190,7 +192,7 @@ class Compiled:
     """
 
     def __init__(
-        self, fn: Callable[..., Any], max_programs: int = 16, memory: str | None = None, tells: bool = True
+        self, fn: Callable[..., Any], max_programs: int = 16, memory: str | None = None, part_of: str = ""
     ) -> None:
         if not callable(fn) and not isinstance(fn, classmethod):
             raise TypeError(f"compile: expected a function, got {type(fn).__name__}")
@@ -199,7 +201,7 @@ class Compiled:
         update_wrapper(self, fn, updated=())
         self._fn: Any = fn
         self._max_programs, self._memory = max_programs, memory
-        self._tells = tells  # of parameters that the loss does not reach
+        self._part_of = part_of  # what also looks at which parameters the loss reaches
         self._ordered = _takes_any_name(fn)
         self._owner: type | None = None  # the class whose method it is
         self._cache, self._objects = _Cache(), _Objects()
@@ -255,8 +257,7 @@ class Compiled:
         with seen_elsewhere() as changed:
             causes = cache.causes_of(key)
             recorded = self._recorded(key, args, kwargs, arrays)
-        if self._tells:
-            self._tell_unreached(recorded.program.recording, recorded.guards.modules)
+        self._tell(recorded.program, recorded.guards.modules)
         cache.count(key, causes)
         if recorded.guards.concern(changed):
             return recorded  # good for this call; of the next it is not known which state it was recorded in
@@ -271,15 +272,19 @@ class Compiled:
             self._drop()
         return recorded
 
-    def _tell_unreached(self, recording: Recording, modules: list[Observed]) -> None:
-        """Warn once of parameters that an optimiser of the function holds and no program has a gradient for."""
-        known = self._cache.reached
-        known |= {t.serial for t in recording.written}
-        missing = unreached(recording.optimizers, known)
+    def _tell(self, program: Program, modules: list[Observed]) -> None:
+        """Warn once of parameters that an optimiser holds and no program has a gradient for, and of wide arguments."""
+        cache, recording = self._cache, program.recording
+        name = self._part_of or f"compile, {getattr(self._fn, '__qualname__', type(self._fn).__name__)}"
+        cache.reached |= {t.serial for t in recording.written}
+        missing = unreached(recording.optimizers, cache.reached) if not self._part_of else []
         if missing:
-            name = getattr(self._fn, "__qualname__", type(self._fn).__name__)
-            warn(complaint(RuntimeWarning, f"compile, {name}", missing, modules))
-            known |= {p.serial for p in missing}
+            warn(complaint(RuntimeWarning, name, missing, modules))
+            cache.reached |= {p.serial for p in missing}
+        wide = None if cache.warned_of_width else widened(name, program)
+        if wide is not None:
+            cache.warned_of_width = True
+            warn(wide)
 
     def _often(self, entry: Entry, idle: str | None) -> None:
         """Warn of what changes again and again; guard it no more if the function, as `idle` says, has no use for it."""
@@ -398,7 +403,7 @@ class Compiled:
         return copy
 
     def __reduce__(self) -> Any:
-        return Compiled, (self._fn, self._max_programs, self._memory, self._tells)
+        return Compiled, (self._fn, self._max_programs, self._memory, self._part_of)
 
     def __repr__(self) -> str:
         name = getattr(self._fn, "__qualname__", type(self._fn).__name__)

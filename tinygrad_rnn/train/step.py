@@ -84,7 +84,7 @@ class Step:
         self._model, self._optimizer, self._clip = model, optimizer, _clipping(clip)
         self._loss = loss_of(model, loss)
         self.reached = Reached(model, optimizer, strict, [] if compile else [self._loss, model, loss])
-        wrapped = (lambda fn: Compiled(fn, max_programs=64, tells=False)) if compile else (lambda fn: fn)
+        wrapped = (lambda fn: Compiled(fn, max_programs=64, part_of="fit")) if compile else (lambda fn: fn)
         self._whole = wrapped(self._updated)
         self._gathered, self._finish = wrapped(self._added), wrapped(self._finished)
         self._accumulate = accumulate
