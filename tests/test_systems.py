@@ -143,12 +143,12 @@ CPUCodeLibrary._finalize_final_module = finished
 from tinygrad_rnn.kernels import indexing
 from tinygrad_rnn.kernels.gemm import gemm
 from tinygrad_rnn.kernels.machine import machine, profiler
-from tinygrad_rnn.kernels.scatter import add_rows
+from tinygrad_rnn.kernels.scatter import loop
 from tinygrad_rnn.ops import neural
 from tinygrad_rnn.ops.core import registry
 
 dtype = np.dtype(np.float32)
-machine(), profiler(), indexing.check_range(), gemm(dtype, True), add_rows(dtype)
+machine(), profiler(), indexing.check_range(), gemm(dtype, True), loop(dtype)
 neural.SOFTMAX_ROWS[dtype], registry["tanh"].kernels[dtype], registry["floor_divide"].kernels[dtype]
 print(*found)
 """

@@ -664,7 +664,9 @@ def _array(name: str, t: Tensor, value: Any) -> np.ndarray:
     without_mask(value)
     try:
         return np.asarray(value)
-    except (TypeError, ValueError, OverflowError):
+    except ValueError as error:  # rows of different lengths
+        raise fail(ShapeError, f"{name}: {describe(t)}", expected=str(t.shape), got=str(error)) from None
+    except (TypeError, OverflowError):
         raise fail(DTypeError, f"{name}: {describe(t)}", expected="numbers or an array", got=brief(value)) from None
 
 

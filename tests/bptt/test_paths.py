@@ -93,7 +93,7 @@ def test_paths_to_a_state_and_to_data():
 
 def test_too_many_to_list_are_counted():
     """Two ways at each of a hundred steps: 2¹⁰⁰ paths through the last, and all those that end before."""
-    w = tg.parameter([[0.3]], name="w")
+    w = tg.parameter(np.array([[0.3]]), name="w")
     h = tg.ones((1, 1), np.float64).named("h0")
     for _ in tg.steps(100):
         u = tg.tanh(h * 0.5).named("u")

@@ -402,12 +402,16 @@ def test_rows_of_infinities_and_nan():
     kernels.append(row_loop("logsumexp", rows.logsumexp, "(n)->()", [FLOAT], [FLOAT]))
     for n in (2, 3, 40):
         for place in (0, 1, n - 1):
-            for value, rest in [(nan, 0), (nan, inf), (nan, -inf), (-nan, inf), (inf, 0), (-inf, -inf)]:
+            for value, rest in [(nan, 0), (nan, inf), (nan, -inf), (-nan, inf), (inf, inf), (-inf, -inf)]:
                 x = np.full((1, n), rest, FLOAT)
                 x[0, place] = value
                 assert np.isnan(kernels[0](x)).all()
                 assert np.isnan(kernels[1](x)).any()
                 np.testing.assert_array_equal(kernels[2](x), [value])
+            x = np.zeros((1, n), FLOAT)
+            x[0, place] = inf  # alone, it has all of the probability
+            np.testing.assert_array_equal(kernels[0](x), np.isinf(x))
+            np.testing.assert_array_equal(kernels[2](x), [inf])
             x = np.full((1, n), -inf, FLOAT)
             x[0, place] = 1e30
             np.testing.assert_array_equal(kernels[0](x), np.isfinite(x))

@@ -52,8 +52,8 @@ class Parts:
         self.levels.append([total])
 
     def total(self, rest: Any) -> Any:
-        """All of them and the rest, which may be None."""
-        return _added([part for level in self.levels for part in level] + ([] if rest is None else [rest]))
+        """All of them, in the order in which they came, and the rest, which may be None."""
+        return _added([part for level in reversed(self.levels) for part in level] + ([] if rest is None else [rest]))
 
 
 def _added(addends: list[Any]) -> Any:

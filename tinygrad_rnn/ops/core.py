@@ -209,6 +209,12 @@ def _check_parts(data: Any) -> None:
 
 def _not_an_array(data: Any, dtype: Any, error: Exception) -> Exception:
     """The error for what NumPy makes no array of: lists of several lengths, numbers too large for the dtype."""
+    if dtype is not None and isinstance(error, OverflowError):
+        dtype = np.dtype(dtype)
+        return fail(
+            DTypeError, f"numbers of a tensor of dtype {dtype}", expected=_range_of(dtype), got=str(error),
+            hint="choose a wider dtype",
+        )  # fmt: skip
     kind = ShapeError if isinstance(data, list | tuple) and isinstance(error, ValueError) else DTypeError
     as_what = "" if dtype is None else f" of dtype {dtype}"
     return fail(
