@@ -133,10 +133,12 @@ class Arrays:
 
     def _place(self, t: Tensor, part: Placed) -> None:
         serial = t.serial
+        before = self.sums.get(serial)
         if serial not in self.owned:
-            before = self.sums.get(serial)
             self.sums[serial] = np.zeros(t.shape, t.dtype) if before is None else before.copy()
             self.owned[serial] = 0 if before is None else 1
+        elif before is not None and not before.flags.c_contiguous:
+            self.sums[serial] = before.copy()
         add_at(self.sums[serial], part.template, _arrays(part.indices), part.value)
         self._count(serial, part.value.size / max(t.size, 1))
 

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
 from numba import types
 
 from .compensated import BLOCK, settled, two_sum
@@ -103,7 +104,7 @@ def _moments(x, scale):
     for first in range(0, x.size, BLOCK):
         block, part = x[first : first + BLOCK], 0.0  # whose indices are seen not to be negative
         for i in range(block.size):
-            part = add(part, block[i] * scale)
+            part = add(part, np.float64(block[i]) * scale)
         total, lost = two_sum(total, lost, part)
     mean = settled(total, lost) / x.size
     return mean, _deviations(x, scale, mean) / x.size
@@ -115,7 +116,8 @@ def _deviations(x, scale, mean):
     for first in range(0, x.size, BLOCK):
         block, part = x[first : first + BLOCK], 0.0
         for i in range(block.size):
-            part = add(part, (block[i] * scale - mean) * (block[i] * scale - mean))
+            distance = np.float64(block[i]) * scale - mean
+            part = add(part, distance * distance)
         total, lost = two_sum(total, lost, part)
     return settled(total, lost)
 
@@ -123,7 +125,7 @@ def _deviations(x, scale, mean):
 def _standardize(x, scale, mean, spread, out):
     root = 1 / spread**0.5
     for i in range(x.size):
-        out[i] = (x[i] * scale - mean) * root
+        out[i] = (np.float64(x[i]) * scale - mean) * root
     parallel()
 
 

@@ -268,7 +268,7 @@ INDEX = define(
 
 
 def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndarray, ...], value: np.ndarray) -> None:
-    """``target[index] += value`` where an index that occurs twice counts twice; `target` lies in C order."""
+    """``target[index] += value`` where an index that occurs twice counts twice; fastest for a `target` in C order."""
     if not indices:
         target[template] += value
         return
@@ -279,12 +279,15 @@ def add_at(target: np.ndarray, template: tuple[Any, ...], indices: tuple[np.ndar
     if not places.size or 0 in target.shape:
         return
     row = target.shape[target.ndim - width :]
-    flat = target.reshape(-1, prod(row))
+    whole = np.ascontiguousarray(target)
+    flat = whole.reshape(-1, prod(row))
     rows = np.ascontiguousarray(np.broadcast_to(value, places.shape + row), target.dtype).reshape(-1, prod(row))
     if target.dtype.kind == "b":
         np.logical_or.at(flat, places.reshape(-1), rows)
     else:
         add_rows(flat, places.reshape(-1), rows)
+    if whole is not target:
+        target[...] = whole
 
 
 def _places(
