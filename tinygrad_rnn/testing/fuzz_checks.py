@@ -115,6 +115,7 @@ class Case:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
+                warnings.filterwarnings("ignore", ".*data of float64 meet parameters of float32")  # they are to
                 self._execute(stage)
                 expected = self.expected(stage)
         except Exception as error:
