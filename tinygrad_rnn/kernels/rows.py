@@ -218,6 +218,9 @@ def _others_of_infinity(x, peak):
     return x.dtype.type(0) if ties == 1 and peak > 0 else peak - peak
 
 
+_LARGE = 0.5  # a probability above this, less 1, would lose digits
+
+
 def _subtract_one(p, target):
     """From one of the probabilities of a row, or of a multiple of them: it becomes minus the sum of the others."""
     zero = p.dtype.type(0)
@@ -312,12 +315,15 @@ def _softmax_minus_onehot(args, dims, steps, data):
         if at < 0:
             break
         p, out = gathered(pointer(args[0], i * steps[0], T), steps[4], n, copied), pointer(args[3], i * steps[3], T)
-        g = pointer(args[2], i * steps[2], T)[0]
-        row = place(out, steps[5], apart)
+        g, hit = pointer(args[2], i * steps[2], T)[0], p[at]
+        row = place(out, steps[5], apart)  # may be that of p
         for j in range(n):
             row[j] = g * p[j]
         parallel()
-        _subtract_one(numba.carray(row, n), at)
+        if hit > _LARGE:
+            _subtract_one(numba.carray(row, n), at)
+        else:
+            row[at] = g * (hit - 1)
         scatter(out, steps[5], n, row)
     free(copied)
     free(apart)

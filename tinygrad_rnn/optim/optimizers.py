@@ -79,8 +79,9 @@ class Optimizer:
         return self._lr_after(self.step_count)
 
     def _lr_after(self, count: int) -> float:
-        rate = self.schedule(count) if callable(self.schedule) else self.schedule
-        return check_number(f"{type(self).__name__}: the learning rate of step {count}", rate, 0)
+        if not callable(self.schedule):
+            return self.schedule  # looked at when it was given
+        return check_number(f"{type(self).__name__}: the learning rate of step {count}", self.schedule(count), 0)
 
     def settings(self, count: int) -> tuple[float, ...]:
         """Numbers that the update takes after learning rate and weight decay, for a parameter updated `count` times."""
