@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator
+from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
@@ -79,6 +79,19 @@ current = _state.get
 enter = _state.set  # for loops that put the state back themselves
 Modes = dict[int, tuple[Any, bool]]
 modes_seen: ContextVar[Modes | None] = ContextVar("tinygrad_rnn_modes", default=None)  # modules called, and if training
+Notes = TypeVar("Notes", bound=dict[int, Any])
+
+
+@contextmanager
+def noting(variable: ContextVar[Notes | None], notes: Notes) -> Iterator[Notes]:
+    """Have a block note things there, each as it was first; what is noted inside is noted in the outer block, too."""
+    around, token = variable.get(), variable.set(notes)
+    try:
+        yield notes
+    finally:
+        variable.reset(token)
+        if around is not None:
+            around.update({**notes, **around})
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,7 +15,7 @@ from ..generators import Random, found_around, spawned_by
 from ..graph import compute, reach
 from ..ops.random import witnessed
 from ..ops.shape import concatenate, flatten, reshape
-from ..scope import Modes, current, modes_seen, recording
+from ..scope import Modes, current, modes_seen, noting, recording
 from ..tensor import Op, Spec, Tensor, describe, now, record
 from .forward import push_tangents
 from .reverse import pull
@@ -65,7 +65,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], around: list[Random]) -> Any:
     start = now()
-    with witnessed() as draws, _without_spawning(around), _modes_noted() as modes:
+    with witnessed() as draws, _without_spawning(around), noting(modes_seen, Modes()) as modes:
         for generator in around:
             draws.note(generator)
         result = fn(*args, **kwargs)
@@ -140,20 +140,6 @@ def _outputs(result: Any) -> list[Tensor]:
             got=", ".join(describe(t) if isinstance(t, Tensor) else type(t).__name__ for t in outputs),
         )  # fmt: skip
     return outputs
-
-
-@contextmanager
-def _modes_noted() -> Iterator[Modes]:
-    """Note which modules the block calls, and whether they are training."""
-    modes, around = Modes(), modes_seen.get()
-    token = modes_seen.set(modes)
-    try:
-        yield modes
-    finally:
-        modes_seen.reset(token)
-        if around is not None:  # what is called inside is called within the outer block, too
-            for key, mode in modes.items():
-                around.setdefault(key, mode)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ never a constant, never merged with another, and never drawn a second time; draw
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
 from ..generators import Random, put_back, state_of
-from ..scope import current
+from ..scope import current, noting
 from ..tensor import DEFAULT_FLOAT, Op, Spec, Tensor, describe, record
 from .core import apply, as_float, as_tensor, cast, check_dtype, define, refused, result_dtype
 from .create import Shape
@@ -30,22 +30,19 @@ _NUMBERS = (int, float, np.integer, np.floating)
 # Draws ----------------------------------------------------------------------------------------------------------------
 
 
-class Draws:
-    """Generators that were drawn from, each with its state before the first draw."""
-
-    def __init__(self) -> None:
-        self.before: dict[int, tuple[Random, Any]] = {}
+class Draws(dict[int, tuple[Random, Any]]):
+    """Generators that were drawn from, by their ids, each with its state before the first draw."""
 
     def note(self, generator: Random) -> None:
-        if id(generator) not in self.before:
-            self.before[id(generator)] = generator, state_of(generator)
+        if id(generator) not in self:
+            self[id(generator)] = generator, state_of(generator)
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
         """Draw the same numbers again within the block; the generators then go on where they were."""
-        now = [(g, state_of(g)) for g, _ in self.before.values()]
+        now = [(g, state_of(g)) for g, _ in self.values()]
         try:
-            for generator, state in self.before.values():
+            for generator, state in self.values():
                 put_back(generator, state)
             yield
         finally:
@@ -56,18 +53,9 @@ class Draws:
 _witness: ContextVar[Draws | None] = ContextVar("tinygrad_rnn_draws", default=None)
 
 
-@contextmanager
-def witnessed() -> Iterator[Draws]:
+def witnessed() -> AbstractContextManager[Draws]:
     """Note which generators the block draws from."""
-    draws, around = Draws(), _witness.get()
-    token = _witness.set(draws)
-    try:
-        yield draws
-    finally:
-        _witness.reset(token)
-        if around is not None:  # what is drawn inside is drawn within the outer block, too
-            for key, state in draws.before.items():
-                around.before.setdefault(key, state)
+    return noting(_witness, Draws())
 
 
 def _noted(generator: np.random.Generator) -> np.random.Generator:
