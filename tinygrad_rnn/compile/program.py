@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import as_it_is
 from ..effects import Update
 from ..errors import GradientError, PlaceholderError, fail
 from ..graph import Graph, fitting
@@ -255,6 +256,7 @@ class Program:
                     hint="forget it, or call backward() before; a compiled function has a program for each case",
                 )  # fmt: skip
 
+    @as_it_is
     def run_fitting(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays that are known to be of the recorded shapes and types."""
         if not self._has_effects:

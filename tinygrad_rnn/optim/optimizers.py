@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import as_it_is
 from ..effects import Update
 from ..errors import GradientError, fail
 from ..kernels import updates
@@ -115,6 +116,7 @@ class Optimizer:
             self._update(self.parameters[k], self.state[k], numbers[self.update_counts[k]])
         self.count(moved)
 
+    @as_it_is
     def count(self, moved: Iterable[int]) -> None:
         """Count a step that has updated these of the parameters."""
         for k in moved:
@@ -133,6 +135,7 @@ class Optimizer:
         """Whether a step depends on those before."""
         return bool(self.slots) or callable(self.schedule) or self.settings(0) != self.settings(1)
 
+    @as_it_is
     def numbers(self, counts: Iterable[int], ahead: int = 0) -> dict[int, tuple[float, ...]]:
         """What the next step, or one further `ahead`, takes after the arrays, by how often a parameter was updated.
 
