@@ -78,7 +78,7 @@ def _jobs(dtype: np.dtype) -> Iterator[Callable[..., Any]]:
         yield lambda kind=kind: reductions.reduce_first(kind, dtype)
     for loop in (indexing.gather_rows, indexing.scatter_add_rows, indexing.one_hot, indexing.check_finite):
         yield lambda loop=loop: loop(dtype)
-    for loop in (rows.checked_cross_entropy, rows.cross_entropy_softmax, rows.softmax_minus_onehot):
+    for loop in (rows.checked_cross_entropy, rows.cross_entropy_surplus):
         yield lambda loop=loop: loop(dtype)
     for other in map(np.dtype, (bool, np.int32, np.int64, np.float32, np.float64)):
         if other != dtype:

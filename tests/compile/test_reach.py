@@ -23,7 +23,7 @@ SUBJECTS = subjects()
 SUBJECTS["forward"] = Subject(tg.compile(forward).program(np.zeros((3, 4)), np.zeros(3, np.int64)).to_json())
 KINDS = {
     "gemm", "gemm_add", "sum_last", "sum_rows", "max_rows", "min_rows", "gather", "scatter", "check_range",
-    "check_finite", "cross_entropy", "cross_entropy_softmax", "softmax_minus_onehot", "softmax", "log_softmax",
+    "check_finite", "cross_entropy", "cross_entropy_surplus", "softmax", "log_softmax",
     "logsumexp", "normalize", "one_hot", "copy", "cast", "norm", "tanh", "adam",
 }  # fmt: skip
 

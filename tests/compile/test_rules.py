@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compile.groups import CROSS_ENTROPY, OVER_TIME
+from tinygrad_rnn.compile.groups import BIASES, CROSS_ENTROPY, OVER_TIME
 from tinygrad_rnn.compile.program import optimised
 from tinygrad_rnn.compile.rewrite import GroupRule, P, Rewriter, Rule, number, rewrite
 from tinygrad_rnn.compile.rules import CLEAN, FOLD, GATHER, gradient_lines
@@ -44,11 +44,11 @@ def phases() -> list[tuple[str, list[Rule], list[GroupRule]]]:
         ("clean", CLEAN, OVER_TIME),
         ("gather", [*CLEAN, *GATHER], OVER_TIME),
         ("fuse", lines(), CROSS_ENTROPY),
-        ("fold", FOLD, []),
+        ("fold", FOLD, BIASES),
     ]
 
 
-RULES: list[Any] = [*CLEAN, *GATHER, *FOLD, *lines(), *OVER_TIME, *CROSS_ENTROPY]
+RULES: list[Any] = [*CLEAN, *GATHER, *FOLD, *lines(), *OVER_TIME, *CROSS_ENTROPY, *BIASES]
 
 
 # Cases ----------------------------------------------------------------------------------------------------------------
@@ -369,6 +369,17 @@ def _(rule: Rule, c: Case) -> Example:
     return one(function, c.array(steps, m, n))
 
 
+@example("parts at the same place")
+def _(rule: Rule, c: Case) -> Example:
+    m, _, n, steps = c.sizes
+
+    def function(x: Any) -> Any:
+        used = sum((tg.sin(x[t % 2] * (t + 1.5))).sum() for t in range(steps + 2))
+        return used + tg.sin(x[:, 0] * 2.5).sum()
+
+    return one(function, c.array(m + 1, n))
+
+
 @example("assembly of rows over time")
 def _(rule: Rule, c: Case) -> Example:
     m, k, n, steps = c.sizes
@@ -377,6 +388,21 @@ def _(rule: Rule, c: Case) -> Example:
         return sum(tg.sin(table[tokens[t]] * (t + 1.5)) for t in range(steps + 1))
 
     return one(function, c.array(k, n), c.index(k, steps + 1, *c.pick((m,), (m, 2), ())))
+
+
+@example("bias gradients over time")
+def _(rule: Rule, c: Case) -> Example:
+    m, k, n, steps = c.sizes
+    once = c.pick(False, True)
+
+    def function(xs: Any, w: Any, u: Any, b: Any) -> Any:
+        h, total = tg.zeros((m, n), dtype=xs.dtype), tg.sin(b).sum() if once else 0.0
+        for t in range(steps + 1):
+            h = tg.tanh(xs[t] @ w + h @ u + b)
+            total = total + (h * (t + 1.5)).sum()
+        return total
+
+    return one(function, c.array(steps + 1, m, k), c.array(k, n), c.array(n, n), c.array(*c.pick((n,), (1, n))))
 
 
 @example("weight gradients over time")
@@ -1068,6 +1094,38 @@ def test_weight_gradients_are_one_product_each(kind):
     assert few - 2 * 8 <= 8
 
 
+def looped(steps: int, batch: int) -> Any:
+    """The program of the gradients of a tanh network that uses a row of a table at each step."""
+
+    def gradients(xs: Any, w: Any, u: Any, b: Any, p: Any) -> Any:
+        h, hs = tg.zeros((batch, 8)), []
+        for t in range(steps):
+            h = tg.tanh(xs[t] @ w + h @ u + p[0] * h + b)
+            hs.append(h)
+        return tg.grad(tg.stack(hs).sum(), [w, u, b, p])
+
+    rng, shapes = np.random.default_rng(0), [(steps, batch, 8), (8, 8), (8, 8), (8,), (2, 8)]
+    arrays = [rng.normal(size=shape).astype(F32) / 3 for shape in shapes]
+    function = tg.compile(gradients)
+    for got, expected in zip(function(*arrays), gradients(*map(tg.parameter, arrays)), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    return function.programs[-1]
+
+
+@needs_jit
+@pytest.mark.parametrize("batch", [1, 3])
+def test_bias_gradients_are_one_sum(batch):
+    few, many = (Counter(i.name for i in looped(steps, batch).instructions) for steps in (40, 80))
+    added = {name: many[name] - few[name] for name in many}
+    assert added["add"] <= 4 * 40  # before: p[0] * h, and b; after: the gradient of the state, and that of p[0]
+    assert added["sum_rows"] <= (batch > 1) * 40  # of p[0]
+
+
+@needs_jit
+def test_many_uses_of_a_row_are_added_up_by_kernels():
+    assert not [i for i in looped(80, 3).instructions if i.address == 0]
+
+
 @needs_jit
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_loss_and_gradient_come_from_one_pass(reduction):
@@ -1076,7 +1134,7 @@ def test_loss_and_gradient_come_from_one_pass(reduction):
         return loss, tg.grad(loss.sum(), x)
 
     program = tg.compile(step).program(np.zeros((4, 3), F32), np.zeros(4, INT))
-    assert "cross_entropy_softmax" in program.kernels
+    assert "cross_entropy_surplus" in program.kernels
     assert not {"softmax", "one_hot"} & set(program.kernels)
 
 
@@ -1084,5 +1142,5 @@ def test_loss_and_gradient_come_from_one_pass(reduction):
 def test_a_gradient_without_its_loss_comes_from_one_pass_too():
     step = tg.compile(lambda x, t: tg.grad(tg.cross_entropy(x, t, reduction="sum"), x))
     x, t = np.random.default_rng(0).normal(size=(4, 3)).astype(F32), np.array([0, 2, 1, 1])
-    assert "cross_entropy_softmax" in step.program(x, t).kernels
+    assert "cross_entropy_surplus" in step.program(x, t).kernels
     np.testing.assert_allclose(step(x, t), tg.softmax(x) - tg.one_hot(t, 3), rtol=1e-6, atol=1e-7)

@@ -16,6 +16,7 @@ from ..tensor import Tensor, leaf
 __all__ = ["Call", "Hole", "Other", "is_array", "repeated"]
 
 _PLAIN = (bool, int, float, str, type(None))
+_ARRAYS = (Tensor, np.ndarray, np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def repeated(owners: Sequence[Any]) -> tuple[tuple[int, int], ...]:
 
 
 def is_array(value: Any) -> bool:
-    return isinstance(value, Tensor | np.ndarray | np.generic)
+    return isinstance(value, _ARRAYS)
 
 
 def _holes(value: Any, numbers: Iterator[int]) -> Any:

@@ -68,12 +68,12 @@ class Numbers:
     updates: dict[int, int]
     spec: Spec
 
-    def write(self, rows: np.ndarray) -> None:
-        """Write the numbers of the next run, which are mostly the same for all parameters."""
+    def of_next_run(self) -> Any:
+        """The numbers of the next run: one row where it is the same for all parameters, as it mostly is."""
         taken = self.optimizer.update_counts
         counts = [taken[k] + more for k, more in self.updates.items()]
         numbers = self.optimizer.numbers(set(counts), self.step)
-        rows[: len(counts)] = [numbers[n] for n in counts] if len(numbers) > 1 else numbers[counts[0]]
+        return [numbers[n] for n in counts] if len(numbers) > 1 else numbers[counts[0]]
 
 
 class Bindings:

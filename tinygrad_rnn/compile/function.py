@@ -238,7 +238,7 @@ class Compiled:
             kwargs = dict(sorted(kwargs.items()))
         owners: list[Any] = []
         try:
-            structure = _signature((args, kwargs), arrays, owners)
+            structure = _signature(args, arrays, owners), _signature(kwargs, arrays, owners)
         except RecursionError:
             raise fail(
                 ValueError, "compile: an argument is nested too deeply, or contains itself",
@@ -478,14 +478,17 @@ def _roots(fn: Any, args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
     yield from kwargs.items()
 
 
+_SEQUENCES = (tuple, list)  # ready: a step asks for each of its arguments
+
+
 def _signature(value: Any, arrays: list[np.ndarray], owners: list[Any]) -> Any:
     """What does not change between calls of one program; arrays, and what they are of, are added to the lists."""
     kind = type(value)
-    if kind is np.ndarray or is_array(value):
+    if kind is Tensor or is_array(value):
         arrays.append(_array(value))
         owners.append(value)
-        return kind is Tensor and value.requires_grad
-    if kind is tuple or kind is list or isinstance(value, tuple | list):
+        return kind is Tensor and value._requires_grad
+    if isinstance(value, _SEQUENCES):
         return kind, tuple([_signature(v, arrays, owners) for v in value])
     if isinstance(value, dict):
         return kind, tuple([(k, _signature(v, arrays, owners)) for k, v in value.items()])

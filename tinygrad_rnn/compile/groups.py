@@ -8,25 +8,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
-import numpy as np
-
 from ..ops.core import apply
-from ..ops.elementwise import add, multiply
+from ..ops.elementwise import add
 from ..ops.index import ASSEMBLE, INDEX, ONE_HOT, SLICE, result_shape
 from ..ops.linalg import MATMUL
+from ..ops.named import op_named
 from ..ops.neural import CROSS_ENTROPY as LOSS
 from ..ops.neural import SURPLUS
-from ..ops.shape import BROADCAST, CONCATENATE, RESHAPE, STACK, TRANSPOSE, broadcast_to, reshape, stack
+from ..ops.reduce import sum as reduce_sum
+from ..ops.shape import CONCATENATE, RESHAPE, STACK, TRANSPOSE, reshape, stack
 from ..scope import Place
-from ..tensor import Op, Spec, Tensor, instead, leaf
+from ..tensor import Op, Spec, Tensor, instead
 from .capture import inside
-from .internal import CONTRACT, CROSS_ENTROPY_SOFTMAX, LOOKUP, SOFTMAX_MINUS_ONEHOT
+from .internal import CONTRACT, CROSS_ENTROPY_SURPLUS, LOOKUP
 from .rewrite import GroupRule, Rewriter
 
-__all__ = ["CROSS_ENTROPY", "OVER_TIME", "STACKS", "taken_at"]
+__all__ = ["BIASES", "CROSS_ENTROPY", "OVER_TIME", "STACKS", "taken_at"]
 
 Pair = tuple[Tensor, Tensor]
 
@@ -136,6 +135,32 @@ def _covering(t: Tensor) -> Tensor | None:
     return inside(t, lambda: apply(CONCATENATE, parts, {"axis": axis}))
 
 
+def _same_places(rewriter: Rewriter) -> dict[int, Tensor]:
+    """An assembly with several parts of one shape at one place has their sum there."""
+    found = {}
+    for t in rewriter.nodes:
+        places = t.params["places"] if t.op is ASSEMBLE else ()
+        if len(t.inputs) != len(places):  # there are indices among them
+            continue
+        parts: dict[Any, tuple[Any, list[Tensor]]] = {}
+        for place, part in zip(places, t.inputs, strict=True):
+            parts.setdefault((repr(place), part.shape), (place, []))[1].append(part)
+        if len(parts) < len(places):
+            params = {"shape": t.params["shape"], "places": tuple([place for place, _ in parts.values()])}
+            found[t.serial] = inside(t, lambda t=t, parts=parts, params=params: apply(
+                t.op, tuple([_total(same) for _, same in parts.values()]), params
+            ))  # fmt: skip
+    return found
+
+
+def _total(addends: list[Tensor]) -> Tensor:
+    """Neighbours are added, and then their sums: none is ever a long row."""
+    while len(addends) > 1:
+        pairs = [a + b for a, b in zip(addends[::2], addends[1::2])]
+        addends = pairs + addends[2 * len(pairs) :]
+    return addends[0]
+
+
 def _scatters(rewriter: Rewriter) -> dict[int, Tensor]:
     """An assembly of rows at indices of several steps is one with a stack of them."""
     found = {}
@@ -155,6 +180,7 @@ def _scatters(rewriter: Rewriter) -> dict[int, Tensor]:
 STACKS = [
     GroupRule("stack of all slices", _stacks_of_slices),
     GroupRule("stack of lookups", _stacks_of_lookups),
+    GroupRule("parts at the same place", _same_places),
     GroupRule("assembly of all parts", _assembled),
     GroupRule("assembly of rows over time", _scatters),
 ]
@@ -346,55 +372,85 @@ OVER_TIME = [
 ]
 
 
+# Bias gradients -------------------------------------------------------------------------------------------------------
+
+
+_SMALL = 2048  # entries of a part: larger ones are best summed while they are in the processor's cache
+
+
+def _summed(rewriter: Rewriter) -> dict[int, Tensor]:
+    """A sum with the rows of all parts of a stack among its addends has the rows of the stack instead."""
+    stacks: dict[int, list[Tensor]] = defaultdict(list)
+    for t in rewriter.nodes:
+        if t.op is STACK and t.params["axis"] == 0 and t.ndim == 3 and t.inputs[0].size <= _SMALL:
+            for part in t.inputs:
+                stacks[part.serial].append(t)
+    found = {}
+    for t, addends in _sums(rewriter) if stacks else ():
+        rows = {x.serial: k for k, a in enumerate(addends) if (x := _summed_rows(a)) is not None}
+        left, wholes = dict(enumerate(addends)), []
+        for whole in {s.serial: s for serial in rows for s in stacks[serial]}.values():
+            places = {rows.get(part.serial, -1) for part in whole.inputs}
+            if len(places) == len(whole.inputs) > 1 and places <= left.keys():
+                wholes.append(whole)
+                for k in places:
+                    del left[k]
+        if wholes:
+            found[t.serial] = inside(t, lambda t=t, wholes=wholes, left=left: _total(
+                [reshape(reduce_sum(whole, (0, 1)), t.shape) for whole in wholes] + list(left.values())
+            ))  # fmt: skip
+    return found
+
+
+def _sums(rewriter: Rewriter) -> list[tuple[Tensor, list[Tensor]]]:
+    """Sums that are not addends of another one, with all that they add up."""
+    inner: set[int] = set()
+    found = []
+    for t in reversed(rewriter.nodes):
+        if t.op is add.op and t.is_float and t.serial not in inner:
+            addends, work = [], [t]
+            while work:
+                node = work.pop()
+                alone = node is t or (rewriter.uses[node.serial] == 1 and node.op is add.op)
+                if alone and all(i.shape == t.shape for i in node.inputs):
+                    inner.add(node.serial)
+                    work += node.inputs[::-1]
+                else:
+                    addends.append(node)
+            found.append((t, addends))
+    return found
+
+
+def _summed_rows(t: Tensor) -> Tensor | None:
+    """The matrix of which a node is the sum of the rows, or the only one."""
+    x = t
+    while x.op is RESHAPE:
+        x = x.inputs[0]
+    summed = x.op is _SUM and x.params["axis"] == (0,)
+    x = x.inputs[0] if summed else x
+    matrix = x.ndim == 2 and x.shape[-1] == t.size and x.dtype == t.dtype
+    return x if matrix and (summed or x.shape[0] == 1) else None
+
+
+_SUM = op_named("sum")
+BIASES = [GroupRule("bias gradients over time", _summed)]
+
+
 # Cross-entropy --------------------------------------------------------------------------------------------------------
 
 
 def _cross_entropies(rewriter: Rewriter) -> dict[int, Tensor]:
-    """Loss and gradient of a softmax from one pass of exponentials."""
+    """A loss and its slope from one pass of exponentials."""
     losses = {(t.inputs[0].serial, t.inputs[1].serial): t for t in rewriter.nodes if t.op is LOSS}
-    packs: dict[tuple[int, ...], Tensor] = {}
     found: dict[int, Tensor] = {}
     for t in rewriter.nodes:
-        parts = _surplus(t)
-        if parts is None:
-            continue
-        surplus, g = parts
-        key = tuple(i.serial for i in surplus.inputs)
-        first = losses.get(key, surplus)
-        if key not in packs:
-            packs[key] = inside(first, lambda of=surplus.inputs: apply(CROSS_ENTROPY_SOFTMAX, of))
-            if first is not surplus:
-                found[first.serial] = inside(first, lambda packed=packs[key]: packed[..., -1])
-        found[t.serial] = inside(t, lambda t=t, packed=packs[key], g=g, target=surplus.inputs[1]: apply(
-            SOFTMAX_MINUS_ONEHOT, (packed[..., :-1], target, _per_row(g, t))
-        ))  # fmt: skip
+        if t.op is SURPLUS:
+            first = losses.get((t.inputs[0].serial, t.inputs[1].serial), t)
+            packed = inside(first, lambda t=t: apply(CROSS_ENTROPY_SURPLUS, t.inputs))
+            found[t.serial] = inside(t, lambda packed=packed: packed[..., :-1])
+            if first is not t:
+                found[first.serial] = inside(first, lambda packed=packed: packed[..., -1])
     return found
-
-
-def _surplus(t: Tensor) -> Any:
-    """``(surplus, g)`` if a node is the slope of a loss, times a g for each row."""
-    if t.op is SURPLUS:
-        return t, leaf(np.ones((), t.dtype))
-    if t.op is not multiply.op:
-        return None
-    for g, rest in (t.inputs, t.inputs[::-1]):
-        per_row = not g.ndim or g.shape[-1] == 1 or _row_constant(g)
-        if rest.op is SURPLUS and per_row and rest.shape == t.shape:
-            return rest, g
-    return None
-
-
-def _row_constant(g: Tensor) -> bool:
-    return g.op is BROADCAST and (not g.inputs[0].ndim or g.inputs[0].shape[-1] == 1)
-
-
-def _per_row(g: Tensor, t: Tensor) -> Tensor:
-    """`g` with one value for each row of `t`."""
-    if _row_constant(g):
-        g = g.inputs[0]
-    if g.ndim:
-        g = reshape(g, g.shape[:-1])
-    return broadcast_to(g, t.shape[:-1]) if prod(g.shape) != prod(t.shape[:-1]) or g.shape != t.shape[:-1] else g
 
 
 CROSS_ENTROPY = [GroupRule("softmax with cross-entropy", _cross_entropies)]

@@ -11,12 +11,12 @@ from ..effects import Assignment, Check, Update
 from ..ops.checks import RANGE_CHECK
 from ..ops.core import quiet, registry
 from ..ops.index import ARRAY, add_at
-from ..ops.neural import CROSS_ENTROPY_ROWS, SOFTMAX_ROWS
+from ..ops.neural import CROSS_ENTROPY_ROWS, SURPLUS_ROWS
 from ..tensor import Op, Spec
 
 __all__ = [
-    "ASSIGN", "CHANGES", "CHANGING", "CHECK", "CONTRACT", "CROSS_ENTROPY_SOFTMAX", "INTERNAL", "LOOKUP", "MATMUL_ADD",
-    "RANGE_CHECK", "SCATTER", "SEQUENCE", "SOFTMAX_MINUS_ONEHOT", "UPDATE",
+    "ASSIGN", "CHANGES", "CHANGING", "CHECK", "CONTRACT", "CROSS_ENTROPY_SURPLUS", "INTERNAL", "LOOKUP", "MATMUL_ADD",
+    "RANGE_CHECK", "SCATTER", "SEQUENCE", "UPDATE",
 ]  # fmt: skip
 
 _NO_GRADIENT = "it is made by the compiler, after differentiation"
@@ -89,33 +89,19 @@ CONTRACT = _internal(
 )
 
 
-def _cross_entropy_softmax(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _cross_entropy_surplus(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     target = _rows(target, x.shape[-1], False, "cross_entropy")
     if not target.size:
         return np.zeros((*x.shape[:-1], x.shape[-1] + 1), x.dtype)
     loss = np.asarray(CROSS_ENTROPY_ROWS[x.dtype](x, target))
-    return np.concatenate([SOFTMAX_ROWS[x.dtype](x), loss[..., None]], -1)
+    return np.concatenate([SURPLUS_ROWS[x.dtype](x, target), loss[..., None]], -1)
 
 
-CROSS_ENTROPY_SOFTMAX = _internal(
-    "cross_entropy_softmax",
-    _cross_entropy_softmax,
+CROSS_ENTROPY_SURPLUS = _internal(
+    "cross_entropy_surplus",
+    _cross_entropy_surplus,
     lambda x, target: Spec((*x.shape[:-1], x.shape[-1] + 1), x.dtype),
-    r"[\mathrm{{softmax}}({0}), \mathrm{{CE}}({0}, {1})]",
-)
-
-
-def _softmax_minus_onehot(p: np.ndarray, target: np.ndarray, g: np.ndarray) -> np.ndarray:
-    hot = np.arange(p.shape[-1]) == target[..., None]
-    others = np.where(hot, 0, p * g[..., None])
-    return np.where(hot, 0 - others.sum(-1, keepdims=True), others)
-
-
-SOFTMAX_MINUS_ONEHOT = _internal(
-    "softmax_minus_onehot",
-    _softmax_minus_onehot,
-    lambda p, target, g: p,
-    r"{2} ({0} - \mathrm{{onehot}}({1}))",
+    r"[\mathrm{{softmax}}({0}) - \mathrm{{onehot}}({1}), \mathrm{{CE}}({0}, {1})]",
 )
 
 

@@ -12,7 +12,7 @@ from ..kernels import indexing
 from ..kernels.gemm import gemm
 from ..kernels.loops import address
 from ..kernels.reductions import reduce_first, reduce_last
-from ..kernels.rows import checked_cross_entropy, cross_entropy_softmax, softmax_minus_onehot
+from ..kernels.rows import checked_cross_entropy, cross_entropy_surplus
 from ..ops import elementwise as ew
 from ..ops import neural, reduce
 from ..ops.checks import out_of_range
@@ -27,12 +27,11 @@ from . import views as vw
 from .emit import walk
 from .internal import (
     CONTRACT,
-    CROSS_ENTROPY_SOFTMAX,
+    CROSS_ENTROPY_SURPLUS,
     LOOKUP,
     MATMUL_ADD,
     RANGE_CHECK,
     SCATTER,
-    SOFTMAX_MINUS_ONEHOT,
 )
 from .lower import Lowering, lowers
 from .views import View
@@ -436,7 +435,7 @@ def _normalize(low: Lowering, t: Tensor) -> View | None:
 # Indices --------------------------------------------------------------------------------------------------------------
 
 
-_OF_TARGETS = (CROSS_ENTROPY, CROSS_ENTROPY_SOFTMAX, SOFTMAX_MINUS_ONEHOT)
+_OF_TARGETS = (CROSS_ENTROPY, CROSS_ENTROPY_SURPLUS)
 
 
 def _fault(t: Tensor, index: View, limit: int) -> tuple[View, Callable[[np.ndarray], Exception]]:
@@ -530,23 +529,12 @@ def _cross_entropy(low: Lowering, t: Tensor) -> View | None:
     return out
 
 
-@lowers(CROSS_ENTROPY_SOFTMAX)
-def _cross_entropy_softmax(low: Lowering, t: Tensor) -> View:
+@lowers(CROSS_ENTROPY_SURPLUS)
+def _cross_entropy_surplus(low: Lowering, t: Tensor) -> View:
     logits, index = low.inputs(t)
     index = low.compact(t, low.as_index(t, index))
     out = low.destination(t, None)
     n = logits.shape[-1]
-    loop, views = cross_entropy_softmax(t.dtype), [logits, index, out]
-    _indexed(low, t, "cross_entropy_softmax", loop, views, ((1,), (), (2,)), [n, n + 1], index, n)
-    return out
-
-
-@lowers(SOFTMAX_MINUS_ONEHOT)
-def _softmax_minus_onehot(low: Lowering, t: Tensor) -> View:
-    p, index, g = low.inputs(t)
-    index = low.compact(t, low.as_index(t, index))
-    out = low.destination(t)
-    loop = softmax_minus_onehot(t.dtype)
-    views = [p, index, g, out]
-    _indexed(low, t, "softmax_minus_onehot", loop, views, ((1,), (), (), (1,)), [t.shape[-1]], index, t.shape[-1])
+    loop, views = cross_entropy_surplus(t.dtype), [logits, index, out]
+    _indexed(low, t, "cross_entropy_surplus", loop, views, ((1,), (), (2,)), [n, n + 1], index, n)
     return out

@@ -23,7 +23,7 @@ from .bindings import Bindings
 from .capture import Recording, computed
 from .deserialize import Generators, recording_from_json
 from .emit import Emitter
-from .groups import CROSS_ENTROPY, OVER_TIME
+from .groups import BIASES, CROSS_ENTROPY, OVER_TIME
 from .internal import CHANGES, RANGE_CHECK
 from .lower import Lowering
 from .report import Memory, Profile, listing_of, memory_of, profile_of
@@ -56,7 +56,7 @@ def optimised(
         remat.split_sums(rewriter, remat.by_time(rewriter))
     elif segments:
         remat.split_sums(rewriter, remat.times_within(rewriter, segments))
-    rewrite(rewriter, "fold", FOLD)
+    rewrite(rewriter, "fold", FOLD, BIASES)
     if segments:
         remat.recompute(rewriter, remat.by_position(rewriter, segments))
     if memory == "sqrt":

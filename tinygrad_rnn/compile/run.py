@@ -60,6 +60,7 @@ class Workspace:
         skip = -memory.ctypes.data % ALIGNMENT
         self.arena = memory[skip : skip + table.arena_bytes]
         self.held: list[Any] = [None] * len(table.entries)
+        self.written: dict[int, Any] = {}  # the numbers of optimisers, by slot
         self.bases = np.zeros(len(table.entries), np.int64)
         self.bases[0] = self.arena.ctypes.data
         for slot, entry in enumerate(table.entries):
@@ -118,7 +119,10 @@ class Workspace:
             if _entry(optimizer.state, index, k) is not held[slot]:
                 self._bind_state(optimizer, index, k, slot)
         for numbers, slot in table.numbers:
-            numbers.write(held[slot])
+            new = numbers.of_next_run()
+            if new != self.written.get(slot):
+                held[slot][: len(numbers.updates)] = new
+                self.written[slot] = new
 
     def _spec(self, slot: int) -> Spec:
         return self.table.entries[slot].spec

@@ -147,44 +147,35 @@ def _gather_add(args, dims, steps, data):
 
 
 def _scatter_add(args, dims, steps, data):
-    """Rows of which a place of the table gets many are added up in float64 first."""
+    """A place of the table that gets many rows hands over what it has got so far to a sum in float64 now and then."""
     n, w, r = dims[0], dims[1], dims[2]
-    counts = scratch(n > FEW, r * itemsize(pointer(args[0], 0, I)))
-    sums = _sums_of_many(args[0], steps[0], n, r, counts) if n > FEW else 0
-    wide = scratch(sums > 0, sums * w * itemsize(pointer(args[0], 0, W)))
-    _clear(pointer(wide, 0, W), sums * w)
+    size = itemsize(pointer(args[0], 0, I))
+    counts, numbers = scratch(n >= FEW, r * size), scratch(n >= FEW, r * size)
+    wide, sums = scratch(n >= FEW, min(n // FEW, r) * w * size), 0
+    _clear(pointer(counts, 0, I), r if n >= FEW else 0)
     for i in range(n):
         at = _place(pointer(args[0], i * steps[0], I)[0], r, i, data)
         if at < 0:
             break
-        row = pointer(args[1], i * steps[1], T)
-        if sums and pointer(counts, 0, I)[at] >= 0:
-            _widen_row(row, pointer(wide, pointer(counts, 0, I)[at] * w * 8, W), w, steps[3])
-        else:
-            _add_row(row, pointer(args[2], i * steps[2] + at * steps[4], T), w, steps[3], steps[5])
+        out = pointer(args[2], i * steps[2] + at * steps[4], T)
+        _add_row(pointer(args[1], i * steps[1], T), out, w, steps[3], steps[5])
+        if n >= FEW:
+            count = pointer(counts, at * size, I)
+            count[0] += 1
+            if count[0] % FEW == 0:
+                number = pointer(numbers, at * size, I)
+                if count[0] == FEW:
+                    number[0] = sums
+                    _clear(pointer(wide, sums * w * size, W), w)
+                    sums += 1
+                _hand_over(out, pointer(wide, number[0] * w * size, W), w, steps[5])
     for k in range(r if sums else 0):
-        number = pointer(counts, 0, I)[k]
-        if number >= 0:
-            _narrow_row(pointer(wide, number * w * 8, W), pointer(args[2], k * steps[4], T), w, steps[5])
+        if pointer(counts, 0, I)[k] >= FEW:
+            total = pointer(wide, pointer(numbers, 0, I)[k] * w * size, W)
+            _narrow_row(total, pointer(args[2], k * steps[4], T), w, steps[5])
     free(counts)
+    free(numbers)
     free(wide)
-
-
-def _sums_of_many(indices, step, n, r, counts):
-    """How many places of a table get more than a few rows; `counts` becomes their numbers, and -1 for the others."""
-    numbers = pointer(counts, 0, I)
-    _clear(numbers, r)
-    for i in range(n):
-        index = pointer(indices, i * step, I)[0]
-        at = index + r if index < 0 else index
-        if 0 <= at < r:
-            numbers[at] += 1
-    sums = 0
-    for k in range(r):
-        many = numbers[k] > FEW
-        numbers[k] = sums if many else -1
-        sums += many
-    return sums
 
 
 def _pick(args, dims, steps, data):
@@ -244,13 +235,11 @@ def _add_row(x, out, n, x_step, out_step):
     parallel()
 
 
-def _widen_row(x, total, n, x_step):
-    if x_step == itemsize(x):
-        for j in range(n):
-            total[j] += W(x[j])
-    else:
-        for j in range(n):
-            total[j] += W(moved(x, j * x_step)[0])
+def _hand_over(x, total, n, x_step):
+    for j in range(n):
+        place = moved(x, j * x_step)
+        total[j] += W(place[0])
+        place[0] = 0.0
     parallel()
 
 

@@ -25,8 +25,8 @@ from .native import Loop, native
 from .scalars import add, exp, log, log1p, maximum
 
 __all__ = [
-    "checked_cross_entropy", "cross_entropy", "cross_entropy_softmax", "cumsum", "log_softmax", "logsumexp",
-    "norm", "normalize", "softmax", "softmax_minus_onehot", "surplus",
+    "checked_cross_entropy", "cross_entropy", "cross_entropy_surplus", "cumsum", "log_softmax", "logsumexp",
+    "norm", "normalize", "softmax", "surplus",
 ]  # fmt: skip
 
 
@@ -60,9 +60,8 @@ def cross_entropy(x, target, out):
 
 
 def surplus(x, target, out):
-    """Softmax of the row, less 1 at the index `target`: there, minus the sum of the others."""
-    _softmax(x, _largest(x), out)
-    _subtract_one(out, target[0])
+    """Softmax of the row, less 1 at the index `target`."""
+    _surplus(x, target[0], out)
 
 
 def cumsum(x, out):
@@ -181,22 +180,38 @@ def _softmax(x, peak, out):
 
 def _finite_softmax(x, peak, out):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    total, lost, ties = 0.0, 0.0, -1.0
+    total, lost = 0.0, 0.0
     for first in range(0, x.size, BLOCK):
-        block, powers, part, equal = x[first : first + BLOCK], out[first : first + BLOCK], zero, zero
+        block, powers, part = x[first : first + BLOCK], out[first : first + BLOCK], zero
         for i in range(block.size):
             e = exp(block[i] - peak)
-            part = add(part, zero if block[i] == peak else e)
-            equal = add(equal, one if block[i] == peak else zero)
+            part = add(part, e)
             powers[i] = e
-        total, lost = two_sum(total, lost, part)
-        ties += equal
-    others = x.dtype.type(settled(total, lost) + ties)
+        total, lost = two_sum(total, lost, part) if first else (np.float64(part), 0.0)
+    others = settled(total, lost) - 1.0
+    others = x.dtype.type(others if others > _SMALL else _below_one(out))
     scale = one / (one + others)
     for i in range(x.size):
         out[i] *= scale
     parallel()
     return others
+
+
+_SMALL = 0.5  # a sum that has lost digits when 1 is subtracted from it
+
+
+def _below_one(x):
+    """The sum of the entries, which are at most 1, but for one 1."""
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    total, lost, ones = 0.0, 0.0, -1.0
+    for first in range(0, x.size, BLOCK):
+        block, part, equal = x[first : first + BLOCK], zero, zero
+        for i in range(block.size):
+            part = add(part, block[i] if block[i] < one else zero)
+            equal = add(equal, zero if block[i] < one else one)
+        total, lost = two_sum(total, lost, part) if first else (np.float64(part), 0.0)
+        ones += equal
+    return settled(total, lost) + ones
 
 
 def _loss(others, peak, entry):
@@ -218,20 +233,16 @@ def _others_of_infinity(x, peak):
     return x.dtype.type(0) if ties == 1 and peak > 0 else peak - peak
 
 
-_LARGE = 0.5  # a probability above this, less 1, would lose digits
-
-
-def _subtract_one(p, target):
-    """From one of the probabilities of a row, or of a multiple of them: it becomes minus the sum of the others."""
-    zero = p.dtype.type(0)
-    p[target] = zero
-    total, lost = 0.0, 0.0
-    for first in range(0, p.size, BLOCK):
-        block, part = p[first : first + BLOCK], zero
-        for i in range(block.size):
-            part = add(part, block[i])
-        total, lost = two_sum(total, lost, part)
-    p[target] = zero - p.dtype.type(settled(total, lost))  # not the negative of zero
+def _surplus(x, target, out):
+    """The slope of the loss written into `out`, which may be `x`; the loss is returned."""
+    entry, peak = x[target], _largest(x)
+    others = _softmax(x, peak, out)
+    one = x.dtype.type(1)
+    if entry == peak:  # its probability less 1 would lose digits
+        out[target] = x.dtype.type(0) - others * out[target]  # not the negative of zero
+    else:
+        out[target] -= one
+    return _loss(others, peak, entry)
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
@@ -250,21 +261,12 @@ def checked_cross_entropy(dtype: Any) -> Loop:
 
 
 @cache
-def cross_entropy_softmax(dtype: Any) -> Loop:
-    """The loop ``(n),()->(k)`` over ``x, target, out`` with k = n + 1: the softmax of the row, and then its loss.
+def cross_entropy_surplus(dtype: Any) -> Loop:
+    """The loop ``(n),()->(k)`` over ``x, target, out`` with k = n + 1: the slope of the row's loss, and then the loss.
 
     ``dims = [outer, n, k]``, ``steps = [x_outer, target_outer, out_outer, x_n, out_k]``. Targets are not negative.
     """
-    return native("cross_entropy_softmax", _cross_entropy_softmax, T=dtype)
-
-
-@cache
-def softmax_minus_onehot(dtype: Any) -> Loop:
-    """The loop ``(n),(),()->(n)`` over ``p, target, g, out``: the loss's gradient ``g * (p - one_hot(target))``.
-
-    ``dims = [outer, n]``, ``steps = [p_outer, target_outer, g_outer, out_outer, p_n, out_n]``.
-    """
-    return native("softmax_minus_onehot", _softmax_minus_onehot, T=dtype)
+    return native("cross_entropy_surplus", _cross_entropy_surplus, T=dtype)
 
 
 def _target(address, offset, n, position, data):
@@ -288,7 +290,7 @@ def _cross_entropy(args, dims, steps, data):
     free(copied)
 
 
-def _cross_entropy_softmax(args, dims, steps, data):
+def _cross_entropy_surplus(args, dims, steps, data):
     n = dims[1]
     size = itemsize(pointer(args[0], 0, T))
     copied, apart = scratch(steps[3] != size, n * size), scratch(steps[4] != size, n * size)
@@ -298,32 +300,8 @@ def _cross_entropy_softmax(args, dims, steps, data):
             break
         out = pointer(args[2], i * steps[2], T)
         x, row = gathered(pointer(args[0], i * steps[0], T), steps[3], n, copied), place(out, steps[4], apart)
-        entry, peak = x[at], _largest(numba.carray(x, n))
-        others = _softmax(numba.carray(x, n), peak, numba.carray(row, n))
+        loss = _surplus(numba.carray(x, n), at, numba.carray(row, n))
         scatter(out, steps[4], n, row)
-        moved(out, n * steps[4])[0] = _loss(others, peak, entry)
-    free(copied)
-    free(apart)
-
-
-def _softmax_minus_onehot(args, dims, steps, data):
-    n = dims[1]
-    size = itemsize(pointer(args[0], 0, T))
-    copied, apart = scratch(steps[4] != size, n * size), scratch(steps[5] != size, n * size)
-    for i in range(dims[0]):
-        at = _target(args[1], i * steps[1], n, i, data)
-        if at < 0:
-            break
-        p, out = gathered(pointer(args[0], i * steps[0], T), steps[4], n, copied), pointer(args[3], i * steps[3], T)
-        g, hit = pointer(args[2], i * steps[2], T)[0], p[at]
-        row = place(out, steps[5], apart)  # may be that of p
-        for j in range(n):
-            row[j] = g * p[j]
-        parallel()
-        if hit > _LARGE:
-            _subtract_one(numba.carray(row, n), at)
-        else:
-            row[at] = g * (hit - 1)
-        scatter(out, steps[5], n, row)
+        moved(out, n * steps[4])[0] = loss
     free(copied)
     free(apart)

@@ -176,6 +176,9 @@ def of_one_dtype(*specs: Spec) -> bool:
 
 def as_array(data: Any, dtype: Any = None, floats: np.dtype = DEFAULT_FLOAT) -> np.ndarray:
     """An array of a dtype that tensors have: Python floats become `floats`, NumPy arrays keep their dtype."""
+    if type(data) is np.ndarray and dtype is None:
+        check_dtype(data.dtype)
+        return data
     if isinstance(data, list | tuple | np.ma.MaskedArray):
         _check_parts(data)
     try:

@@ -84,6 +84,7 @@ class Optimizer:
             return self.schedule  # looked at when it was given
         return check_number(f"{type(self).__name__}: the learning rate of step {count}", self.schedule(count), 0)
 
+    @as_it_is
     def settings(self, count: int) -> tuple[float, ...]:
         """Numbers that the update takes after learning rate and weight decay, for a parameter updated `count` times."""
         return ()
@@ -241,6 +242,7 @@ class SGD(Optimizer):
         self.rule = updates.nesterov if nesterov else updates.momentum if momentum else updates.sgd
         super().__init__(parameters, lr, weight_decay)
 
+    @as_it_is
     def settings(self, count: int) -> tuple[float, ...]:
         return (self.momentum,) if self.slots else ()
 
@@ -273,6 +275,7 @@ class RMSprop(Optimizer):
         self.rule = updates.rmsprop
         super().__init__(parameters, lr, weight_decay)
 
+    @as_it_is
     def settings(self, count: int) -> tuple[float, ...]:
         return self.alpha, self.eps
 
@@ -304,6 +307,7 @@ class Adagrad(Optimizer):
         self.rule = updates.adagrad
         super().__init__(parameters, lr, weight_decay)
 
+    @as_it_is
     def settings(self, count: int) -> tuple[float, ...]:
         return (self.eps,)
 
@@ -340,6 +344,7 @@ class Adam(Optimizer):
     def _adam(self) -> Callable[..., Any]:
         return updates.adam
 
+    @as_it_is
     def settings(self, count: int) -> tuple[float, ...]:
         beta1, beta2 = self.betas
         t = count + 1
