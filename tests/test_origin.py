@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.graph import quantities
+from tinygrad_rnn.graph.timeline import quantities
 from tinygrad_rnn.location import Location, location
 
 ROOT = Path(__file__).parents[1]

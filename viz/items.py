@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 from ..errors import fail
+from ..graph.walk import topological
 from ..ops.linalg import MATMUL
 from ..ops.named import ops_named
 from ..ops.shape import TRANSPOSE
 from ..scope import Place
 from ..tensor import PARAMETER, Tensor
 from .timeline import PICKS, Timeline, is_folded
-from .topological import topological
 
 __all__ = ["Item", "Items", "Level", "items", "level_named"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
+from ..graph.walk import reachable
 from .scene import Box, Link, Scene
 
 __all__ = ["above", "conveyors"]
@@ -72,7 +73,7 @@ def above(scene: Scene, outs: _Edges, ins: _Edges, unit_of: Mapping[Key, Key]) -
     if not all(entries.values()):
         return []
     there, back = (
-        [(_between(entry, state, outs, ins), _reached(state, outs)) for state, entry in entries[rightward].items()]
+        [(_between(entry, state, outs, ins), reachable(state, outs)) for state, entry in entries[rightward].items()]
         for rightward in (True, False)
     )
     pairs: dict[tuple[Key, Key], None] = {}
@@ -88,17 +89,6 @@ def above(scene: Scene, outs: _Edges, ins: _Edges, unit_of: Mapping[Key, Key]) -
 def _between(entries: dict[Key, None], state: Key, outs: _Edges, ins: _Edges) -> dict[Key, None]:
     after: dict[Key, None] = {}
     for entry in entries:
-        after.update(dict.fromkeys([entry, *_reached(entry, outs)]))
-    before = _reached(state, ins)
+        after.update(dict.fromkeys([entry, *reachable(entry, outs)]))
+    before = reachable(state, ins)
     return {k: None for k in after if k in before or k == state}
-
-
-def _reached(key: Key, edges: _Edges) -> set[Key]:
-    seen: set[Key] = set()
-    todo = [key]
-    while todo:
-        for k in edges[todo.pop()]:
-            if k not in seen:
-                seen.add(k)
-                todo.append(k)
-    return seen

@@ -10,9 +10,9 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable
 
+from ..graph.walk import topological
 from .lanes import above
 from .scene import Scene
-from .topological import topological
 
 __all__ = ["Rows"]
 

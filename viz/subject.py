@@ -12,7 +12,9 @@ import numpy as np
 
 from ..errors import fail
 from ..grad.reverse import grad
-from ..graph import Graph, flattened, graph, trace
+from ..graph import Graph, graph, trace
+from ..graph.walk import dependent, reach
+from ..nested import taken_apart
 from ..scope import recording
 from ..tensor import Tensor, leaf
 from .options import Failure, Options, Overlay
@@ -152,18 +154,8 @@ def lit(whole: Graph, highlight: Any) -> set[int]:
 
 def _between(user: Tensor, source: Tensor) -> set[int]:
     """The nameless nodes by which `user` is computed from `source` without other names on the way."""
-    nameless: dict[int, Tensor] = {}
-    todo = [user]
-    while todo:
-        for t in todo.pop().inputs:
-            if t.serial not in nameless and t is not source and not t.name:
-                nameless[t.serial] = t
-                todo.append(t)
-    reached = {source.serial}
-    for serial, t in sorted(nameless.items()):
-        if any(i.serial in reached for i in t.inputs):
-            reached.add(serial)
-    return reached
+    nameless = reach([user], lambda t: [i for i in t.inputs if i is not source and not i.name])
+    return dependent([t for t in nameless if t is not user], {source.serial})
 
 
 # From things to graphs ------------------------------------------------------------------------------------------------
@@ -191,15 +183,13 @@ def subject(x: Any, inputs: Sequence[Any] = (), *, direction: str | None = None)
 
 
 def _listed(x: Any) -> Graph:
-    outputs: list[Tensor] = []
     if x is None or isinstance(x, str):
         raise fail(TypeError, "draw: expected tensors", got=type(x).__name__)
     if isinstance(x, Tensor | list | tuple | dict) or hasattr(x, "_fields"):
         try:
-            flattened(x, outputs, "draw")
+            return graph(taken_apart(x, "draw")[0])
         except TypeError:
             return graph(x)  # says what is wrong with it
-        return graph(outputs)
     found = [v for v in getattr(x, "__dict__", {}).values() if isinstance(v, Tensor)]
     if not found:
         raise fail(TypeError, "draw: expected tensors, a graph, a module or a function", got=type(x).__name__)

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
-from ..graph import quantities
+from ..graph.timeline import quantities
 from ..ops.index import INDEX, SLICE
 from ..tensor import CONSTANT, DETACHED, LITERAL, PARAMETER, Tensor
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GradientError, ShapeError, fail
-from ..grad.reverse import dependent
+from ..grad.reverse import nodes_between
 from ..tensor import Tensor, describe
 from .rows import Rows, Sums, spread
 from .states import States
@@ -64,7 +64,7 @@ def _coupled(name: str, t: Tensor) -> Exception:
 def pulled(outputs: tuple[Tensor, ...], seeds: list[np.ndarray], targets: tuple[Tensor, ...]) -> list[np.ndarray]:
     """Rows of cotangents of `targets`, each varied with the others held; those of `outputs` are `seeds`."""
     wanted = {t.serial for t in targets}
-    nodes, active = dependent(list(outputs), wanted)
+    nodes, active = nodes_between(list(outputs), wanted)
     sums, found = Sums(), {}
     for t, seed in zip(outputs, seeds, strict=True):
         if t.serial in active:

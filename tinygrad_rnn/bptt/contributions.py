@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import DisconnectedError, GradientError, ShapeError, fail
 from ..graph import Graph
+from ..graph.replay import with_values
 from ..tensor import Tensor, describe
 from .entries import Entries, norms_of
-from .replay import with_values
 from .rows import Rows, total
 from .words import aligned
 

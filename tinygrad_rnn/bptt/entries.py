@@ -14,7 +14,8 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from ..grad.reverse import dependent
+from ..grad.reverse import nodes_between
+from ..graph.walk import dependent
 from ..ops.elementwise import divide, multiply
 from ..ops.named import ops_named
 from ..tensor import CONSTANT, LITERAL, Tensor
@@ -45,7 +46,7 @@ class Entries:
         self.losses, self.targets = list(losses), list(targets)
         self.wanted = {t.serial for t in self.targets}
         watched = {t.serial for t in watch}
-        self.nodes, active = dependent(self.losses, self.wanted | watched)
+        self.nodes, active = nodes_between(self.losses, self.wanted | watched)
         self.active = sorted(s for s in active if type(self.nodes[s].op.vjp) is not str or not self.nodes[s].inputs)
         self.roots = self._roots()
         self.last = self._last_uses()
@@ -85,12 +86,9 @@ class Entries:
 
     def _body(self, watched: set[int]) -> set[int]:
         """Nodes whose cotangents something in a time step, or something that is watched, depends on."""
-        body = watched & self.nodes.keys()
-        for serial in self.active:
-            node = self.nodes[serial]
-            if (node.time is not None and self._uses_root(node)) or any(t.serial in body for t in node.inputs):
-                body.add(serial)
-        return body
+        active = [self.nodes[serial] for serial in self.active]
+        first = {t.serial for t in active if t.time is not None and self._uses_root(t)}
+        return dependent(active, first | (watched & self.nodes.keys()))
 
     # What leaves the loss -------------------------------------------------------------------------------------------
 

@@ -12,12 +12,12 @@ import numpy as np
 from ..errors import GradientError, ShapeError, fail
 from ..grad.reverse import pull
 from ..graph import Graph, graph
+from ..graph.replay import with_values
 from ..nn.module import Module
 from ..tensor import Tensor, describe, leaf
 from .entries import Entries
 from .plots import new_axes
 from .quantities import Quantity, quantities, unique
-from .replay import with_values
 from .rows import Rows, total
 from .words import aligned, decay, number, said
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..graph import Graph
-from ..graph import quantities as numbered
+from ..graph.timeline import quantities as numbered
 from ..tensor import Tensor
 
 __all__ = ["Quantity", "quantities", "unique"]

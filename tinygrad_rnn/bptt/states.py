@@ -7,11 +7,12 @@ from typing import Any
 
 from ..errors import GradientError, ShapeError, fail
 from ..graph import Graph
+from ..graph.replay import with_values
+from ..graph.walk import reach
 from ..nn.recurrent import RecurrentOutput
 from ..nn.state import leaves_of
 from ..ops.shape import STACK
 from ..tensor import Tensor, describe
-from .replay import with_values
 
 __all__ = ["States"]
 
@@ -59,7 +60,8 @@ class States:
         earliest: dict[int, int] = {}  # of each node: the earliest state that it depends on, other than through states
         every = len(self.steps)
         stop = min(t.serial for t in self.steps[self.order[0]])
-        for node in _reach([t for step in self.steps for t in step], stop):
+        states = [t for step in self.steps for t in step]
+        for node in reach(states, lambda t: [i for i in t.inputs if i.serial >= stop]):
             earliest[node.serial] = min(
                 (self.last_use.get(t.serial, earliest.get(t.serial, every)) for t in node.inputs), default=every
             )
@@ -69,18 +71,6 @@ class States:
                 return False
             known = {t.serial for t in self.steps[at]}
         return True
-
-
-def _reach(outputs: list[Tensor], stop: int) -> list[Tensor]:
-    """What `outputs` were computed from, in order, down to serial number `stop`."""
-    nodes = {t.serial: t for t in outputs}
-    stack = list(nodes.values())
-    while stack:
-        for t in stack.pop().inputs:
-            if t.serial not in nodes and t.serial >= stop:
-                nodes[t.serial] = t
-                stack.append(t)
-    return [nodes[s] for s in sorted(nodes)]
 
 
 # Forms ----------------------------------------------------------------------------------------------------------------

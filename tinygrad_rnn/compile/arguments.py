@@ -10,20 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import fail
-from ..graph import fitting, rebuilt
+from ..graph.evaluate import fitting
+from ..nested import Hole, mapped, rebuilt
 from ..tensor import Tensor, leaf
 
-__all__ = ["Call", "Hole", "Other", "is_array", "repeated"]
+__all__ = ["Call", "Other", "is_array", "repeated"]
 
 _PLAIN = (bool, int, float, str, type(None))
 _ARRAYS = (Tensor, np.ndarray, np.generic)
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Where an array stands among arguments or results."""
-
-    number: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,13 +57,13 @@ class Call:
 
     @staticmethod
     def of(args: Any, kwargs: Any, form: Any, same: tuple[tuple[int, int], ...] = ()) -> Call:
-        numbers = count()
-        return Call(_holes(tuple(args), numbers), _holes(kwargs, numbers), form, same)
+        hole = _holes(count())
+        return Call(mapped(hole, tuple(args), "compile"), mapped(hole, kwargs, "compile"), form, same)
 
     @staticmethod
     def plain(arguments: int, results: int) -> Call:
         """One array after the other."""
-        return Call(tuple(map(Hole, range(arguments))), {}, tuple(range(results)))
+        return Call(tuple(map(Hole, range(arguments))), {}, tuple(map(Hole, range(results))))
 
     def arrays(self, args: Any, kwargs: Any, placeholders: Sequence[Tensor], name: str) -> list[np.ndarray]:
         """The arrays among these arguments, in the order of the placeholders.
@@ -116,15 +110,15 @@ def is_array(value: Any) -> bool:
     return isinstance(value, _ARRAYS)
 
 
-def _holes(value: Any, numbers: Iterator[int]) -> Any:
-    if is_array(value):
-        return Hole(next(numbers))
-    if isinstance(value, tuple | list):
-        kind: Callable[..., Any] = tuple if isinstance(value, tuple) else list
-        return kind([_holes(v, numbers) for v in value])
-    if isinstance(value, dict):
-        return {k: _holes(v, numbers) for k, v in value.items()}
-    return value if type(value) in _PLAIN else Other(type(value).__name__, value)
+def _holes(numbers: Iterator[int]) -> Callable[[Any], Any]:
+    """A function that gives what is written down for a part of the arguments."""
+
+    def hole(part: Any) -> Any:
+        if is_array(part):
+            return Hole(next(numbers))
+        return part if type(part) in _PLAIN else Other(type(part).__name__, part)
+
+    return hole
 
 
 def _check_names(expected: Sequence[Any], args: Sequence[Any], names: Any, kwargs: Any, name: str) -> None:

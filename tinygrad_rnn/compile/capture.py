@@ -12,6 +12,7 @@ import numpy as np
 from ..effects import Change, Check, Effects, Update
 from ..errors import StaleError, fail
 from ..generators import made_of_a_seed
+from ..graph.walk import reach
 from ..ops.core import apply, cast
 from ..ops.shape import BROADCAST
 from ..scope import Place, State, current, enter, using
@@ -130,7 +131,8 @@ def capture(
     left, cleared = _left_behind(lasting, effects)
     roots = [*results, *(g for _, g in left)]
     copying = _Copying(effects, placeholders)
-    nodes = _since([*roots, *effects.drawn, *effects.ranges, *_operands(effects)], start)
+    outputs = [*roots, *effects.drawn, *effects.ranges, *_operands(effects)]
+    nodes = reach(outputs, lambda t: t.inputs if t.serial >= start else ())
     copying.run(nodes)
     return Recording(
         placeholders, [copying.now(t) for t in roots], len(results), [t for t, _ in left], cleared, copying.bound,
@@ -321,18 +323,6 @@ def _check_outside(t: Tensor, start: int) -> None:
             TypeError, f"compile: the function reads a .grad from before, {describe(t)}, and the next is another",
             hint="read it inside the function, or pass the gradient as an argument",
         )  # fmt: skip
-
-
-def _since(roots: Sequence[Tensor], start: int) -> list[Tensor]:
-    nodes = {t.serial: t for t in roots}
-    stack = list(nodes.values())
-    while stack:
-        node = stack.pop()
-        for t in node.inputs if node.serial >= start else ():
-            if t.serial not in nodes:
-                nodes[t.serial] = t
-                stack.append(t)
-    return [nodes[s] for s in sorted(nodes)]
 
 
 def constant(data: np.ndarray, name: str | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import update_wrapper
 from types import FunctionType, MethodType
@@ -21,7 +21,7 @@ from ..changes import Observed, seen_elsewhere
 from ..errors import GeneratorError, fail
 from ..garbage import uncollected
 from ..generators import check_made, unmoved
-from ..graph import flattened, rebuilt
+from ..nested import mapped, parts, rebuilt, taken_apart
 from ..ops.core import as_array
 from ..scope import current, warn
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
@@ -332,10 +332,9 @@ class Compiled:
 
         def traced(given: list[Tensor]) -> list[Tensor]:
             given = [given[same.get(k, k)] for k in range(len(given))]
-            args_, kwargs_ = _substituted((args, kwargs), iter(given))
+            args_, kwargs_ = mapped(_next_array_of(given), (args, kwargs), "compile")
             result = self._fn(*args_, **kwargs_)
-            outputs: list[Tensor] = []
-            form[0] = None if result is None else flattened(result, outputs, "compile")
+            outputs, form[0] = taken_apart(result, "compile") if result is not None else ([], None)
             return outputs
 
         with uncollected():
@@ -517,30 +516,13 @@ def _named(args: Any, kwargs: Any) -> Iterator[tuple[str, bool]]:
     """For each array among the arguments a name, and whether it is a parameter."""
     for place, value in [*enumerate(args), *kwargs.items()]:
         name = f"x{place}" if isinstance(place, int) else place
-        arrays = _arrays(value)
+        arrays = [part for part in parts(value, "compile") if is_array(part)]
         for k, a in enumerate(arrays):
             own = a.name if isinstance(a, Tensor) else None
             yield own or (name if len(arrays) == 1 else f"{name}_{k}"), isinstance(a, Tensor) and a.requires_grad
 
 
-def _arrays(value: Any) -> list[Any]:
-    """The arrays and tensors in an argument."""
-    if is_array(value):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return [a for part in parts for a in _arrays(part)]
-
-
-def _substituted(value: Any, given: Iterator[Tensor]) -> Any:
-    """`value` with placeholders instead of arrays."""
-    if is_array(value):
-        return next(given)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*[_substituted(v, given) for v in value])
-    if isinstance(value, tuple | list):
-        return type(value)([_substituted(v, given) for v in value])
-    if isinstance(value, dict):
-        same = copy(value)
-        same.update((k, _substituted(v, given)) for k, v in value.items())
-        return same
-    return value
+def _next_array_of(given: list[Tensor]) -> Callable[[Any], Any]:
+    """A function that exchanges arrays and tensors for those that are given."""
+    left = iter(given)
+    return lambda part: next(left) if is_array(part) else part

@@ -15,6 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from ..graph.walk import users
 from ..kernels import indexing
 from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
@@ -55,10 +56,7 @@ class Lowering:
     ) -> None:  # fmt: skip
         self.nodes = nodes
         self.roots = {t.serial for t in roots}
-        self.users: dict[int, list[Tensor]] = defaultdict(list)
-        for t in nodes:
-            for i in t.inputs:
-                self.users[i.serial].append(t)
+        self.users = users(nodes)
         self.homes = homes(nodes)
         self.emitter, self.bindings, self.bound = emitter, bindings, bound
         self.views: dict[int, View] = {}

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import fail
+from ..nested import Hole, parts
 from ..tensor import Spec
-from .arguments import Call, Hole, Other
+from .arguments import Call, Other
 from .serialize import MOST_DEPTH, VERSION
 
 __all__ = [
@@ -138,8 +139,8 @@ def _nested(written: Any, where: str, numbers: list[int], depth: int = 0) -> Any
     if key == "other" and type(value) is str:
         return Other(value)
     if key in ("tuple", "list") and type(value) is list:
-        parts = [_nested(v, where, numbers, depth + 1) for v in value]
-        return tuple(parts) if key == "tuple" else parts
+        made: Any = [_nested(v, where, numbers, depth + 1) for v in value]
+        return tuple(made) if key == "tuple" else made
     if key == "dict" and type(value) is list and all(type(pair) is list and len(pair) == 2 for pair in value):
         made = {plain_of(k, where): _nested(v, where, numbers, depth + 1) for k, v in value}
         if len(made) == len(value):
@@ -163,7 +164,10 @@ def call_of(written: Any, arguments: int, results: int) -> Call:
         raise wrong("call", "a tuple of arguments, and a dict of those with a name", "others")
     _check_numbers(numbers, arguments, "call: arrays among the arguments")
     numbers = []
-    form = _numbered(_nested(fields["form"], "call: 'form'", numbers))
+    form = _nested(fields["form"], "call: 'form'", numbers)
+    for part in parts(form):
+        if part is not None and type(part) is not Hole:
+            raise wrong("call: 'form'", "results, and null", repr(part))
     _check_numbers(numbers, results, "call: arrays among the results")
     return Call(args, kwargs, form, _same_of(fields["same"], arguments))
 
@@ -179,15 +183,3 @@ def _same_of(written: list[Any], count: int) -> tuple[tuple[int, int], ...]:
 def _check_numbers(numbers: list[int], count: int, where: str) -> None:
     if numbers != list(range(count)):
         raise wrong(where, f"the numbers from 0 to {count - 1}, in order" if count else "none", str(numbers))
-
-
-def _numbered(form: Any) -> Any:
-    """A nesting of results with their numbers where they stand."""
-    if isinstance(form, dict):
-        return {k: _numbered(v) for k, v in form.items()}
-    if isinstance(form, tuple | list):
-        parts = [_numbered(v) for v in form]
-        return parts if isinstance(form, list) else tuple(parts)
-    if form is not None and not isinstance(form, Hole):
-        raise wrong("call: 'form'", "results, and null", repr(form))
-    return form if form is None else form.number

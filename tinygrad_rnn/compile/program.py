@@ -12,7 +12,8 @@ import numpy as np
 from ..calls import as_it_is
 from ..effects import Update
 from ..errors import GradientError, PlaceholderError, fail
-from ..graph import Graph, fitting
+from ..graph import Graph
+from ..graph.evaluate import fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..scope import current
 from ..tensor import GRADIENT, Tensor, describe, leaf, now, remade

@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import isqrt
 from typing import Any
 
+from ..graph.walk import users
 from ..ops.core import apply
 from ..ops.elementwise import add
 from ..ops.index import INDEX, ONE_HOT
@@ -137,16 +138,13 @@ def _total(parts: list[Callable[..., Tensor]]) -> Tensor:
 
 def _split_products(rewriter: Rewriter, segments: dict[int, int]) -> dict[int, Tensor]:
     """Products of all steps with one matrix, of which each step takes a slice, as one product for each segment."""
-    users: dict[int, list[Tensor]] = defaultdict(list)
-    for t in rewriter.nodes:
-        for i in t.inputs:
-            users[i.serial].append(t)
+    users_of = users(rewriter.nodes)
     roots = {t.serial for t in rewriter.roots}
     found: dict[int, Tensor] = {}
     for t in rewriter.nodes:
         product = _by_rows(t) or (t.op is add.op and any(map(_by_rows, t.inputs)))
         if product and t.ndim > 2 and t.serial not in roots:
-            found |= _product_by_segment(rewriter, t, users[t.serial], segments)
+            found |= _product_by_segment(rewriter, t, users_of[t.serial], segments)
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import reach
+from ..graph.walk import in_order, reach
 from ..ops import index, linalg, neural  # noqa: F401  (patterns name their ops)
 from ..ops.core import registry
 from ..ops.shape import BROADCAST
@@ -136,7 +136,7 @@ class Rewriter:
 
     def __post_init__(self) -> None:
         copies: dict[int, Tensor] = {}
-        for t in _in_order([*(self.nodes or reach(self.roots)), *self.roots]):
+        for t in in_order([*(self.nodes or reach(self.roots)), *self.roots]):
             copy = copies[t.serial] = _copy(t, [copies[i.serial] for i in t.inputs]) if t.inputs else t
             self.rank[copy.serial] = t.serial
         self.nodes = list(copies.values())
@@ -166,7 +166,7 @@ class Rewriter:
         for t in [*self.nodes, *made]:
             self.relink(t, replacements)
         self.roots = [_resolved(t, replacements) for t in self.roots]
-        self.nodes = _in_order([*self.nodes, *self.roots])  # new ones have disturbed it
+        self.nodes = in_order([*self.nodes, *self.roots])  # new ones have disturbed it
         self.refresh()
 
     def relink(self, t: Tensor, replacements: dict[int, Tensor]) -> bool:
@@ -240,25 +240,6 @@ def _resolved(t: Tensor, replacements: dict[int, Tensor]) -> Tensor:
     while t.serial in replacements:
         t = replacements[t.serial]
     return t
-
-
-def _in_order(nodes: Sequence[Tensor]) -> list[Tensor]:
-    """Nodes and all that they need, inputs first, otherwise in the given order."""
-    done: dict[int, Tensor] = {}
-    for t in nodes:
-        stack: list[Tensor] = []
-        while True:
-            for i in t.inputs:
-                if i.serial not in done:
-                    stack.append(t)
-                    t = i
-                    break
-            else:
-                done.setdefault(t.serial, t)
-                if not stack:
-                    break
-                t = stack.pop()
-    return list(done.values())
 
 
 def rewrite(

@@ -12,9 +12,10 @@ import numpy as np
 from ..effects import Assignment, Check, NotFinite
 from ..errors import fail
 from ..graph import Graph
+from ..nested import Hole
 from ..ops.core import registry
 from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Op, Tensor
-from .arguments import Call, Hole, Other
+from .arguments import Call, Other
 from .capture import Recording
 from .internal import CHANGES, CHANGING, RANGE_CHECK
 
@@ -67,7 +68,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         "nodes": nodes,
         "arguments": [{"shape": list(t.shape), "dtype": t.dtype.name, "name": t.name, "node": position.get(t.serial)}
                       for t in recording.placeholders],
-        "call": {"args": _written(call.args), "kwargs": _written(call.kwargs), "form": _written(_form(call.form)),
+        "call": {"args": _written(call.args), "kwargs": _written(call.kwargs), "form": _written(call.form),
                  "same": call.same},
         "bound": [[position[s], names[t.serial]] for s, t in recording.bound.items() if s in position],
         "carried": [[position[s], names[t.serial]] for s, t in recording.carried.items() if s in position],
@@ -169,16 +170,6 @@ def _number(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise fail(TypeError, "to_json: a value that cannot be written", got=type(value).__name__)
-
-
-def _form(form: Any) -> Any:
-    """A nesting of results with holes where they stand."""
-    if isinstance(form, dict):
-        return {k: _form(v) for k, v in form.items()}
-    if isinstance(form, tuple | list):
-        parts = [_form(v) for v in form]
-        return parts if isinstance(form, list) else tuple(parts)
-    return form if form is None else Hole(form)
 
 
 def _written(value: Any, depth: int = 0) -> Any:

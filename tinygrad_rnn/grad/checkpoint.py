@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import DTypeError, GeneratorError, StaleError, fail
 from ..generators import Random, found_around, spawned_by
-from ..graph import compute, reach
+from ..graph.evaluate import compute
+from ..graph.walk import reach
 from ..ops.random import witnessed
 from ..ops.shape import concatenate, flatten, reshape
 from ..scope import Modes, current, modes_seen, noting, recording
@@ -108,7 +109,7 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], 
         with recording():
             y = concatenate([flatten(t) for t in again()])
         values = dict(zip([t.serial for t in inputs], arrays, strict=True))
-        compute(reach([y], values.keys()), values, {y.serial})
+        compute(reach([y], lambda t: () if t.serial in values else t.inputs), values, {y.serial})
         return values[y.serial]
 
     spec = Spec(packed.shape, packed.dtype)
@@ -166,14 +167,6 @@ def _is_close(now: np.ndarray, then: np.ndarray) -> bool:
 
 def _used(outputs: list[Tensor], start: int) -> tuple[tuple[Tensor, ...], int]:
     """The tensors from before `start` that `outputs` were computed from, and a number for the operations since."""
-    seen = {t.serial: t for t in outputs}
-    stack = list(outputs)
-    while stack:
-        node = stack.pop()
-        for t in node.inputs if node.serial > start else ():
-            if t.serial not in seen:
-                seen[t.serial] = t
-                stack.append(t)
-    nodes = [t for _, t in sorted(seen.items())]
+    nodes = reach(outputs, lambda t: t.inputs if t.serial > start else ())
     ops = hash(tuple([t.op.name for t in nodes if t.serial > start]))
     return tuple([t for t in nodes if t.serial < start]), ops

@@ -13,7 +13,7 @@ from ..ops.elementwise import add, vanishes
 from ..ops.shape import broadcast_to
 from ..scope import current, recording, using
 from ..tensor import Tensor, describe
-from .reverse import cut_off, dependent, separated
+from .reverse import cut_off, nodes_between, separated
 
 __all__ = ["jvp"]
 
@@ -66,7 +66,7 @@ def _direction(t: Tensor, tangent: Any) -> Tensor:
 
 def push_tangents(outputs: list[Tensor], tangents: dict[int, Tensor], after: int = 0) -> list[Tensor]:
     """Tangents of `outputs`, given those of some nodes by serial number; nodes up to `after` are not walked into."""
-    nodes, active = dependent(outputs, set(tangents), after)
+    nodes, active = nodes_between(outputs, set(tangents), after)
     for serial in sorted(active):
         node = nodes.get(serial)
         if node is not None and serial not in tangents:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..calls import answered
 from ..errors import DisconnectedError, GradientError, ShapeError, StaleError, fail
-from ..graph import graph
+from ..graph import graph, walk
 from ..ops.core import as_tensor
 from ..ops.elementwise import add
 from ..ops.shape import reshape
@@ -86,7 +86,7 @@ def pull(
 ) -> list[Tensor | None]:
     """Cotangents of `targets`, None where there is no way to one; nodes up to number `after` are not walked into."""
     wanted = {t.serial for t in targets}
-    nodes, active = dependent(outputs, wanted, after)
+    nodes, active = nodes_between(outputs, wanted, after)
     found = cut_off(_walk(outputs, cotangents, nodes, active, wanted, create_graph, after), create_graph)
     return [found.get(t.serial) for t in targets]
 
@@ -305,59 +305,48 @@ def _seed(y: Tensor, cotangent: Any) -> Tensor:
 # Which nodes take part ------------------------------------------------------------------------------------------------
 
 
-def dependent(outputs: list[Tensor], targets: set[int], after: int = 0) -> tuple[dict[int, Tensor], set[int]]:
+def nodes_between(outputs: list[Tensor], targets: set[int], after: int = 0) -> tuple[dict[int, Tensor], set[int]]:
     """Nodes between `outputs` and `targets` by serial number, and which of them a derivative by a target reaches."""
     lowest, changed = min(targets, default=0), _changed()
-    nodes = {t.serial: t for t in outputs}
-    stack = list(nodes.values())
-    while stack:
-        node = stack.pop()
+
+    def follow(node: Tensor) -> list[Tensor]:
         if type(node.op.vjp) is str or node.serial <= after:
-            continue
-        for t in node.inputs:
-            if t.assigned > node.serial or changed.get(t.serial, 0) > node.serial:
-                raise _stale(t, node)
-            if t.serial not in nodes and t.serial >= lowest:
-                nodes[t.serial] = t
-                stack.append(t)
-    active = targets & nodes.keys()
-    for serial in sorted(nodes):
-        node = nodes[serial]
-        if type(node.op.vjp) is not str and serial > after:
-            for t in node.inputs:
-                if t.serial in active:
-                    active.add(serial)
-                    break
-    return nodes, active
+            return []
+        _check_fresh(node, changed)
+        return [t for t in node.inputs if t.serial >= lowest]
+
+    nodes = {t.serial: t for t in walk.reach(outputs, follow)}
+    passing = [t for t in nodes.values() if type(t.op.vjp) is not str and t.serial > after]
+    return nodes, walk.dependent(passing, targets & nodes.keys())
 
 
 def _requiring(outputs: list[Tensor]) -> tuple[dict[int, Tensor], KeysView[int]]:
     """Nodes between `outputs` and the parameters, by serial number; all of them take part."""
     changed = _changed()
-    nodes = {t.serial: t for t in outputs if t.requires_grad}
-    stack = list(nodes.values())
-    while stack:
-        node = stack.pop()
-        for t in node.inputs:
-            if t.assigned > node.serial or changed.get(t.serial, 0) > node.serial:
-                raise _stale(t, node)
-            if t.requires_grad and t.serial not in nodes:
-                nodes[t.serial] = t
-                stack.append(t)
+
+    def follow(node: Tensor) -> list[Tensor]:
+        _check_fresh(node, changed)
+        return [t for t in node.inputs if t._requires_grad]
+
+    nodes = {t.serial: t for t in walk.reach([t for t in outputs if t.requires_grad], follow)}
     return nodes, nodes.keys()
+
+
+def _check_fresh(node: Tensor, changed: dict[int, int]) -> None:
+    """Raise where an input was changed after the node was computed from it."""
+    for t in node.inputs:
+        if t.assigned > node.serial or changed.get(t.serial, 0) > node.serial:
+            raise fail(
+                StaleError,
+                f"{describe(t)} was assigned a new value after {describe(node)} had been computed from the old one",
+                hint="call backward() or grad() before optimizer.step(), and run the model again for a new gradient",
+            )
 
 
 def _changed() -> dict[int, int]:
     """When the function that is traced has changed leaves, by their serial numbers."""
     effects = current().tracing
     return effects.changed if effects is not None else {}
-
-
-def _stale(t: Tensor, node: Tensor) -> Exception:
-    return fail(
-        StaleError, f"{describe(t)} was assigned a new value after {describe(node)} had been computed from the old one",
-        hint="call backward() or grad() before optimizer.step(), and run the model again for a new gradient",
-    )  # fmt: skip
 
 
 def _check_reached(outputs: list[Tensor], targets: list[Tensor], results: list[Tensor | None]) -> None:

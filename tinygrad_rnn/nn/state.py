@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph import flattened, rebuilt
+from ..nested import rebuilt, taken_apart
 from ..tensor import Tensor
 
 __all__ = ["initial_state_of", "leaves_of", "mapped_state", "named_leaves"]
@@ -40,9 +40,7 @@ def leaves_of(state: Any) -> list[Tensor]:
     >>> len(tg.nn.state.leaves_of(tg.nn.LSTMCell(2, 3).initial_state(1)))
     2
     """
-    listed: list[Tensor] = []
-    flattened(state, listed, "state")
-    return listed
+    return taken_apart(state, "state")[0]
 
 
 def named_leaves(state: Any) -> dict[str, Tensor]:
@@ -81,5 +79,5 @@ def mapped_state(fn: Callable[..., Tensor], *states: Any) -> Any:
     >>> [t.item() for t in tg.nn.state.mapped_state(lambda x, y: x + y, a, b)]
     [2.0, 1.0]
     """
-    structure = flattened(states[0], [], "state")
-    return rebuilt(structure, iter([fn(*parts) for parts in zip(*map(leaves_of, states), strict=True)]))
+    _, form = taken_apart(states[0], "state")
+    return rebuilt(form, iter([fn(*parts) for parts in zip(*map(leaves_of, states), strict=True)]))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ShapeError, fail
-from ..graph import flattened, rebuilt
+from ..nested import rebuilt, taken_apart
 from ..ops.core import as_tensor
 from ..ops.create import tensor
 from ..ops.random import bernoulli
@@ -98,9 +98,8 @@ class VariationalDropout(_Wrapper):
 
     def step(self, x: Any, state: DroppedState) -> Stepped:
         inner, mask = state
-        parts = leaves_of(inner)
-        structure = flattened(inner, [], "state")
-        y, after, gates = self._inner(x, rebuilt(structure, iter([parts[0] * mask, *parts[1:]])))
+        (hidden, *others), form = taken_apart(inner, "state")
+        y, after, gates = self._inner(x, rebuilt(form, iter([hidden * mask, *others])))
         return Stepped(y, DroppedState(after, mask), gates)
 
 
@@ -130,7 +129,7 @@ class Zoneout(_Wrapper):
 
     def step(self, x: Any, state: Any) -> Stepped:
         y, after, gates = self._inner(x, state)
-        before, now = leaves_of(state), leaves_of(after)
+        before, (now, form) = leaves_of(state), taken_apart(after, "state")
         handed_on = set(map(id, before))
         new = [(a, b) for a, b in zip(before, now, strict=True) if id(b) not in handed_on]
         shares = self.p * len(new) if len(self.p) == 1 else self.p
@@ -139,7 +138,7 @@ class Zoneout(_Wrapper):
         instead = {id(b): self._kept(q, as_tensor(a), b) for q, (a, b) in zip(shares, new, strict=True)}
         kept = [instead.get(id(b), b) for b in now]
         gates = {name: instead.get(id(t), t) for name, t in gates.items()}
-        return Stepped(instead.get(id(y), y), rebuilt(flattened(after, [], "state"), iter(kept)), gates)
+        return Stepped(instead.get(id(y), y), rebuilt(form, iter(kept)), gates)
 
     def _kept(self, p: float, before: Tensor, now: Tensor) -> Tensor:
         if not p:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..graph import quantities
+from ..graph.timeline import quantities
 from ..ops.elementwise import subtract, where
 from ..ops.index import INDEX, SLICE
 from ..ops.linalg import MATMUL

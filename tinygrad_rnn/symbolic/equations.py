@@ -10,7 +10,10 @@ import numpy as np
 
 from ..errors import fail
 from ..grad.reverse import pull
-from ..graph import Graph, compute, flattened, graph, reach
+from ..graph import Graph, graph
+from ..graph.evaluate import compute
+from ..graph.walk import reach
+from ..nested import taken_apart
 from ..ops.core import as_tensor
 from ..scope import recording, timestep
 from ..tensor import Tensor, leaf
@@ -219,8 +222,7 @@ def _graph_of(x: Any, inputs: tuple[Any, ...]) -> tuple[Graph, dict[int, str]]:
     if isinstance(x, Graph) and not inputs:
         return x, {}
     if isinstance(x, Tensor | list | tuple | dict) and not inputs:
-        outputs: list[Tensor] = []
-        flattened(x, outputs, "equations")
+        outputs, _ = taken_apart(x, "equations")
         return graph(list(dict.fromkeys(outputs))), {}
     if callable(x) and not isinstance(x, Tensor):
         return _run(x, inputs)
@@ -240,8 +242,7 @@ def _run(module: Any, inputs: tuple[Any, ...]) -> tuple[Graph, dict[int, str]]:
     with recording():
         tensors = [_as_input(module, x) for x in inputs]
         result = module(*tensors) if len(inputs) >= needed else _stepped(module, *tensors)
-    outputs: list[Tensor] = []
-    flattened(result, outputs, "equations")
+    outputs, _ = taken_apart(result, "equations")
     names = {t.serial: p.name for t, p in zip(tensors, parameters) if isinstance(t, Tensor) and not t.name}
     return graph(list(dict.fromkeys(outputs))), names
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..grad.reverse import pull
-from ..graph import reach
+from ..graph.walk import dependent, reach, uses
 from ..ops.elementwise import greater, negative, relu, subtract
 from ..ops.named import ops_named
 from ..scope import recording
@@ -98,20 +98,8 @@ class Patterns:
 
 def local_of(node: Tensor, cut: Mapping[int, Any]) -> Local:
     """The part of the graph between a quantity and those that it is computed from."""
-    inside = {node.serial: node}
-    operands: dict[int, Tensor] = {}
-    stack = [node]
-    while stack:
-        for i in stack.pop().inputs:
-            if i.serial in cut:
-                operands[i.serial] = i
-            elif i.serial not in inside:
-                inside[i.serial] = i
-                stack.append(i)
-    between = tuple(inside[s] for s in sorted(inside))
-    order: dict[int, Tensor] = {}
-    for t in between:
-        order |= {i.serial: i for i in t.inputs if i.serial in operands}
+    between = reach([node], lambda t: [i for i in t.inputs if i.serial not in cut])
+    order = {i.serial: i for t in between for i in t.inputs if i.serial in cut}
     found = Local(node, tuple(order.values()), between, None)
     found.key = _key(found)
     return found
@@ -147,9 +135,9 @@ def _expression(local: Local) -> Expr:
 def _read(nodes: Sequence[Tensor], known: Mapping[int, Expr], wanted: Iterable[int] = ()) -> dict[int, Expr]:
     """Expressions of nodes that follow each other; sums of many terms are read at once, but for those `wanted`."""
     found: dict[int, Expr] = dict(known)
-    uses = Counter(i.serial for t in nodes for i in t.inputs)
-    uses.update(wanted)
-    summed = _inner_sums(nodes, uses, known)
+    used = uses(nodes)
+    used.update(wanted)
+    summed = _inner_sums(nodes, used, known)
     for t in nodes:
         if t.serial in found or t.serial in summed:
             continue
@@ -162,14 +150,14 @@ def _read(nodes: Sequence[Tensor], known: Mapping[int, Expr], wanted: Iterable[i
     return found
 
 
-def _inner_sums(nodes: Sequence[Tensor], uses: Counter[int], known: Mapping[int, Expr]) -> set[int]:
+def _inner_sums(nodes: Sequence[Tensor], used: Counter[int], known: Mapping[int, Expr]) -> set[int]:
     """Sums that are used once, by another sum of the same shape."""
     return {
         i.serial
         for t in nodes
         if t.op in SUMMING
         for i in t.inputs
-        if i.op in SUMMING and uses[i.serial] == 1 and i.shape == t.shape and i.serial not in known
+        if i.op in SUMMING and used[i.serial] == 1 and i.shape == t.shape and i.serial not in known
     }
 
 
@@ -252,13 +240,10 @@ def _read_slopes(
     folds: Mapping[Expr, Expr],
 ) -> None:
     """Derivatives by the operands; what depends on that by the quantity and is used by several gets a name, δ."""
-    moving = {cotangent.serial}
-    for t in nodes:
-        if any(i.serial in moving for i in t.inputs):
-            moving.add(t.serial)
-    uses = Counter(i.serial for t in nodes for i in {i.serial: i for i in t.inputs}.values())
-    uses.update(g.serial for g in slopes.values())
-    shared = [t for t in nodes if t.serial in moving and uses[t.serial] > 1 and t.op not in _PLAIN]
+    moving = dependent(nodes, {cotangent.serial})
+    used = Counter(i.serial for t in nodes for i in {i.serial: i for i in t.inputs}.values())
+    used.update(g.serial for g in slopes.values())
+    shared = [t for t in nodes if t.serial in moving and used[t.serial] > 1 and t.op not in _PLAIN]
     if not isinstance(known[cotangent.serial], Symbol):
         shared = []  # the loss itself: what its derivatives share are numbers
     start: dict[int, Expr] = dict(known)

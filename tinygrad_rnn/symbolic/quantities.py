@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import PlaceholderError, fail
-from ..graph import Graph, compute, reach
+from ..graph import Graph
+from ..graph.evaluate import compute
+from ..graph.walk import reach
 from ..ops.index import SLICE
 from ..tensor import PARAMETER, Tensor, describe
 from .cuts import Roles

@@ -12,7 +12,8 @@ import numpy as np
 from hypothesis import Phase, given
 from hypothesis import strategies as st
 
-from ..graph import flattened, graph, rebuilt
+from ..graph import graph
+from ..nested import rebuilt, taken_apart
 from ..nn.module import Module
 from ..nn.state import leaves_of, mapped_state
 from ..ops import elementwise
@@ -293,10 +294,10 @@ def _random_state(state: Any, rng: np.random.Generator) -> Any:
 
 def _unrolled(cell: Any, state: Any) -> Callable[..., list[Tensor]]:
     """A run as a function of the inputs and the parts of the initial state, which gives a list of tensors."""
-    structure = flattened(state, [], "state")
+    _, form = taken_apart(state, "state")
 
     def run(xs: Any, *parts: Any) -> list[Tensor]:
-        outputs, last = cell_laws.run(cell, xs, rebuilt(structure, iter([as_tensor(p) for p in parts])))
+        outputs, last = cell_laws.run(cell, xs, rebuilt(form, iter([as_tensor(p) for p in parts])))
         return [*outputs, *leaves_of(last)]
 
     return run
@@ -304,10 +305,10 @@ def _unrolled(cell: Any, state: Any) -> Callable[..., list[Tensor]]:
 
 def _against(cell: Any, state: Any, reference: Callable[..., Any], xs: np.ndarray) -> None:
     """One step against NumPy's."""
-    structure = flattened(state, [], "state")
+    _, form = taken_apart(state, "state")
 
     def step(x: Any, *parts: Any) -> list[Tensor]:
-        y, after = cell(x, rebuilt(structure, iter(parts)))
+        y, after = cell(x, rebuilt(form, iter(parts)))
         return [y, *leaves_of(after)]
 
     laws.equals_reference(step, reference, xs[:, 0], *(t.data for t in leaves_of(state)), rtol=1e-10)

@@ -18,7 +18,8 @@ import numpy as np
 from ..compile import compile
 from ..grad.forward import jvp
 from ..grad.reverse import grad
-from ..graph import flattened, graph
+from ..graph import graph
+from ..nested import taken_apart
 from ..nn.module import Module
 from ..ops.core import as_array
 from ..ops.create import tensor
@@ -272,9 +273,7 @@ def _parameters(parameters: Any) -> list[Tensor]:
 
 
 def _all(result: Any) -> list[Tensor]:
-    listed: list[Tensor] = []
-    flattened(result, listed, "law")
-    return listed
+    return taken_apart(result, "law")[0]
 
 
 def _floats(result: Any) -> list[Tensor]:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import GradientError, PlaceholderError
-from ..graph import Graph, flattened, trace
+from ..graph import Graph, trace
+from ..nested import taken_apart
 from ..nn.module import Module
 from ..ops.core import as_array
 from ..ops.create import tensor
@@ -244,9 +245,7 @@ def largest_of(a: np.ndarray) -> float:
 
 def floats(result: Any) -> list[Tensor]:
     """The float tensors among nested results."""
-    listed: list[Tensor] = []
-    flattened(result, listed, "check_grad")
-    found = [t for t in listed if t.is_float]
+    found = [t for t in taken_apart(result, "check_grad")[0] if t.is_float]
     if not found:
         raise GradientError("check_grad: the function gives no float tensor, so there is nothing to differentiate")
     return found

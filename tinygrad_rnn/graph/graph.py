@@ -5,26 +5,22 @@ A graph copies nothing and keeps its outputs alive and nothing else. All that it
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
-from copy import copy
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
 
-from .effects import Assignment, Check, Effects, Update
-from .errors import DTypeError, PlaceholderError, ShapeError, fail
-from .generators import unmoved
-from .scope import using
-from .tensor import LITERAL, PARAMETER, PLACEHOLDER, Origin, Spec, Tensor, describe, leaf, located
+from ..effects import Assignment, Check, Update
+from ..nested import rebuilt
+from ..tensor import LITERAL, PARAMETER, PLACEHOLDER, Tensor, leaf
+from .evaluate import compute, fitting
+from .walk import reach
 
-__all__ = ["Graph", "compute", "flattened", "graph", "quantities", "reach", "rebuilt", "trace"]
+__all__ = ["Graph", "graph"]
 
 
 class Graph:
@@ -48,7 +44,7 @@ class Graph:
         self,
         outputs: Sequence[Tensor],
         placeholders: Sequence[Tensor] = (),
-        structure: Any = None,
+        form: Any = None,
         checks: Sequence[Tensor] = (),
     ) -> None:
         self.outputs, self.checks = tuple(outputs), tuple(checks)
@@ -56,7 +52,7 @@ class Graph:
         given = {t.serial for t in placeholders}
         loose = [t for t in self.nodes if t.op is PLACEHOLDER and t.serial not in given]
         self.placeholders = (*placeholders, *loose)
-        self._structure = structure
+        self._form = form
 
     # What is in it --------------------------------------------------------------------------------------------------
 
@@ -198,7 +194,7 @@ class Graph:
         values: dict[int, Any] = {t.serial: fitting(t, a) for t, a in zip(self.placeholders, arrays, strict=True)}
         compute(self._computed, values, self._output_serials)
         results = [leaf(values[t.serial].copy(), name=t.name) for t in self.outputs]  # they may be views of parameters
-        return rebuilt(self._structure, iter(results)) if self._structure is not None else tuple(results)
+        return rebuilt(self._form, iter(results)) if self._form is not None else tuple(results)
 
 
 def graph(outputs: Tensor | Sequence[Tensor]) -> Graph:
@@ -219,158 +215,6 @@ def graph(outputs: Tensor | Sequence[Tensor]) -> Graph:
         if not isinstance(t, Tensor):
             raise TypeError(f"graph: expected tensors, got {type(t).__name__}")
     return Graph(listed)
-
-
-def trace(fn: Any, *specs: Any) -> Graph:
-    """Record `fn` over placeholders, which have shape and dtype but no value.
-
-    Parameters
-    ----------
-    fn : callable
-        Takes tensors; gives a tensor, or nested tuples, lists and dicts of tensors.
-    specs : Spec, shape, or array
-        For each argument: a :class:`Spec`, a shape (float32), or an array or tensor to take both from.
-
-    Returns
-    -------
-    Graph
-        To be drawn, printed, differentiated, and called with arrays.
-
-    Raises
-    ------
-    PlaceholderError
-        If `fn` asks a placeholder for its value, as ``if x > 0`` does.
-
-    Examples
-    --------
-    >>> import tinygrad_rnn as tg
-    >>> g = tg.trace(lambda x: tg.grad((x * x).sum(), x), (2,))
-    >>> g([1.0, 2.0]).tolist()
-    [2.0, 4.0]
-    """
-    names = _argument_names(fn, len(specs))
-    placeholders = [leaf(_spec(s), PLACEHOLDER, name=n) for s, n in zip(specs, names, strict=True)]
-    effects = Effects()
-    with unmoved("trace", fn), using(lambda s: replace(s, tracing=effects)):
-        result = fn(*placeholders)
-    if effects.changed:
-        raise TypeError("trace: the function changes parameters, which a graph cannot do; use tg.compile")
-    outputs: list[Tensor] = []
-    structure = flattened(result, outputs)
-    return Graph(outputs, placeholders, structure, [*effects.ranges, *effects.drawn])
-
-
-def _spec(given: Any) -> Spec:
-    if isinstance(given, Spec):
-        return given
-    if isinstance(given, int | tuple | list):
-        return Spec(tuple([given] if isinstance(given, int) else given))
-    if isinstance(given, float):
-        return Spec(())
-    array = given if isinstance(given, Tensor) else np.asarray(given)
-    return Spec(array.shape, array.dtype)
-
-
-def _argument_names(fn: Any, count: int) -> list[str]:
-    parameters: Iterable[inspect.Parameter] = ()
-    with suppress(TypeError, ValueError):  # some builtins have no signature
-        parameters = inspect.signature(getattr(fn, "forward", fn)).parameters.values()
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return [names[k] if k < len(names) else f"x{k}" for k in range(count)]
-
-
-MOST_LEVELS = 100
-
-
-def flattened(result: Any, outputs: list[Tensor], name: str = "trace", level: int = 0) -> Any:
-    """The nesting of `result`, with a number for each tensor, which is added to `outputs`; None may be among them."""
-    if isinstance(result, Tensor):
-        outputs.append(result)
-        return len(outputs) - 1
-    if level >= MOST_LEVELS:
-        raise fail(
-            TypeError, f"{name}: the nesting of tensors", expected=f"at most {MOST_LEVELS} levels",
-            got="more, or a container that holds itself",
-        )  # fmt: skip
-    if isinstance(result, dict):
-        return _dict_as(result, {k: _nested(v, outputs, name, level) for k, v in result.items()})
-    if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(_nested(v, outputs, name, level) for v in result))
-    if isinstance(result, tuple | list):
-        return type(result)(_nested(v, outputs, name, level) for v in result)
-    raise TypeError(f"{name}: the function must give tensors, in tuples, lists or dicts; got {type(result).__name__}")
-
-
-def _nested(value: Any, outputs: list[Tensor], name: str, level: int) -> Any:
-    return None if value is None else flattened(value, outputs, name, level + 1)
-
-
-def _dict_as(like: dict[Any, Any], entries: dict[Any, Any]) -> dict[Any, Any]:
-    """A dict of the same kind, as an ``OrderedDict``, with other values."""
-    if type(like) is dict:
-        return entries
-    same = copy(like)
-    dict.update(same, entries)
-    return same
-
-
-def rebuilt(structure: Any, results: Iterator[Tensor]) -> Any:
-    if structure is None:
-        return None
-    if isinstance(structure, int):
-        return next(results)
-    if isinstance(structure, dict):
-        return _dict_as(structure, {k: rebuilt(v, results) for k, v in structure.items()})
-    parts = [rebuilt(v, results) for v in structure]
-    return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
-
-
-def reach(outputs: Sequence[Tensor], known: Collection[int] = ()) -> tuple[Tensor, ...]:
-    """All that `outputs` were computed from, in order; nothing from before nodes whose serial numbers are `known`."""
-    nodes = {t.serial: t for t in outputs}
-    stack = list(nodes.values())
-    while stack:
-        node = stack.pop()
-        for t in node.inputs if node.serial not in known else ():
-            if t.serial not in nodes:
-                nodes[t.serial] = t
-                stack.append(t)
-    return tuple(nodes[s] for s in sorted(nodes))
-
-
-def quantities(nodes: Sequence[Tensor]) -> dict[int, int]:
-    """For each node, by serial number, the number of the quantity that it is at its time step: one for each origin.
-
-    Branches of a condition on one line are one quantity. They are told from operations that stand beside each other on
-    the line by this: no time step has two of them.
-    """
-    numbers: dict[Origin, int] = {}
-    found = {t.serial: numbers.setdefault(t.origin, len(numbers)) for t in nodes}
-    steps: list[set[tuple[int, bool]]] = [set() for _ in numbers]
-    for t in nodes:
-        if t.place.time is not None:
-            steps[found[t.serial]].add((t.place.time, t.place.backward))
-    on_line: dict[Origin, list[int]] = defaultdict(list)
-    same = list(range(len(numbers)))
-    for origin, k in numbers.items():
-        beside = on_line[origin.line]
-        same[k] = next((n for n in beside if steps[k] and steps[n].isdisjoint(steps[k])), k)
-        if same[k] != k:
-            steps[same[k]] |= steps[k]
-        elif steps[k]:
-            beside.append(k)
-    return {serial: same[k] for serial, k in found.items()}
-
-
-def compute(nodes: Sequence[Tensor], values: dict[int, Any], kept: Collection[int]) -> None:
-    """Add the values of `nodes` to `values`, by serial number; but for those `kept`, each goes after its last use."""
-    last = {i.serial: t.serial for t in nodes for i in t.inputs}
-    for t in nodes:
-        if t.serial not in values:
-            values[t.serial] = _evaluate(t, values)
-        for i in t.inputs:
-            if last[i.serial] == t.serial and i.serial not in kept:
-                values.pop(i.serial, None)
 
 
 def _path(t: Tensor) -> str:
@@ -425,26 +269,3 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     raise TypeError(f"to_json: cannot write a parameter of type {type(value).__name__}")
-
-
-def fitting(t: Tensor, value: Any, name: str = "graph") -> np.ndarray:
-    """`value` as an array for a placeholder; `name` is what is called."""
-    array = value.data if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype != t.dtype:
-        if not np.can_cast(array.dtype, t.dtype, "same_kind") and not (t.is_float and array.dtype.kind in "iub"):
-            raise fail(DTypeError, f"{name}: placeholder {describe(t)}", expected=str(t.dtype), got=str(array.dtype))
-        array = array.astype(t.dtype)
-    if array.shape != t.shape:
-        raise fail(ShapeError, f"{name}: placeholder {describe(t)}", expected=str(t.shape), got=str(array.shape))
-    return array
-
-
-def _evaluate(t: Tensor, values: dict[int, Any]) -> np.ndarray:
-    if t.is_symbolic and t.is_leaf:
-        raise fail(PlaceholderError, f"graph: {describe(t)} has no value", hint="pass an array for each placeholder")
-    if t.op.run is None:
-        return t.data
-    try:
-        return np.asarray(t.op.run(*[values[i.serial] for i in t.inputs], **t.params))
-    except (ValueError, IndexError) as error:
-        raise located(error, t) from None

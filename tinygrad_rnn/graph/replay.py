@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import PlaceholderError, fail
-from ..graph import Graph, fitting, reach
 from ..ops.core import apply
 from ..scope import State, current, enter
 from ..tensor import PLACEHOLDER, Tensor, describe, leaf
+from .evaluate import fitting
+from .graph import Graph
+from .walk import reach
 
 __all__ = ["with_values"]
 
