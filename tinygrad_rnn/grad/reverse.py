@@ -7,7 +7,7 @@ between them is kept in ``sums.py``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, KeysView, Sequence
+from collections.abc import Callable, KeysView, Sequence
 from functools import wraps
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from ..calls import answered
 from ..errors import DisconnectedError, GradientError, ShapeError, StaleError, fail
 from ..graph import graph, walk
+from ..nested import mapped, parts
 from ..ops.core import as_tensor
 from ..ops.elementwise import add
 from ..ops.shape import reshape
@@ -153,7 +154,7 @@ def value_and_grad(
     fn : callable
         Gives a tensor with one value, or such a tensor and anything else where `has_aux` is set.
     argnums : int or sequence of ints
-        Positions of the arguments: tensors, or lists or dicts of tensors.
+        Positions of the arguments: tensors, or tuples, lists and dicts of them, nested as they may be.
     has_aux : bool
         Whether `fn` gives a tuple whose first part is the value.
 
@@ -178,13 +179,13 @@ def value_and_grad(
     def run(*args: Any, **kwargs: Any) -> Any:
         places = _places(positions, len(args))
         groups = [args[k] for k in places]
-        targets, after = separated([as_tensor(t) for group in groups for t in _members(group)])
+        targets, after = separated([as_tensor(t) for t in parts(groups, "value_and_grad")])
         given = iter(targets)
-        replaced = {k: _like(group, given) for k, group in zip(places, groups, strict=True)}
+        replaced = dict(zip(places, mapped(lambda _: next(given), groups), strict=True))
         with recording():
             out = fn(*[replaced.get(k, a) for k, a in enumerate(args)], **kwargs)
         gradients = iter(_pulled(out[0] if has_aux else out, targets, None, after))
-        results = [_like(group, gradients) for group in groups]
+        results = mapped(lambda _: next(gradients), groups)
         return out, results[0] if isinstance(argnums, int) else tuple(results)
 
     return answered(run)
@@ -245,20 +246,6 @@ def _pulled(
 
 
 # Arguments ------------------------------------------------------------------------------------------------------------
-
-
-def _members(group: Any) -> list[Any]:
-    """The tensors of an argument, which may be a list or dict of them."""
-    if isinstance(group, dict):
-        return list(group.values())
-    return list(group) if isinstance(group, list | tuple) else [group]
-
-
-def _like(group: Any, members: Iterator[Any]) -> Any:
-    """`members` in the form of `group`."""
-    if isinstance(group, dict):
-        return {k: next(members) for k in group}
-    return [next(members) for _ in group] if isinstance(group, list | tuple) else next(members)
 
 
 def _targets(wrt: Any) -> list[Tensor]:
