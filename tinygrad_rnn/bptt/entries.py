@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from ..grad.reverse import nodes_between
-from ..graph.walk import dependent
+from ..graph.walk import dependent, reach
 from ..ops.elementwise import divide, multiply
 from ..ops.named import ops_named
 from ..tensor import CONSTANT, LITERAL, Tensor
@@ -94,14 +94,8 @@ class Entries:
 
     def _spine(self) -> set[int]:
         """The single loss and the partial sums that it is the sum of, whatever step they were added up in."""
-        spine: set[int] = set()
-        stack = [self.losses[0]]
-        while stack:
-            node = stack.pop()
-            if node.serial not in spine and _terms(node):
-                spine.add(node.serial)
-                stack += [t for t in _terms(node) if t.size == 1]
-        return spine
+        nodes = reach(self.losses[:1], lambda node: [t for t in _terms(node) if t.size == 1])
+        return {t.serial for t in nodes if _terms(t)}
 
     def _exits(self) -> list[int | None]:
         """Steps in which a path from the loss back first comes to an operation of a step."""

@@ -294,14 +294,9 @@ def _sums_of_products(rewriter: Rewriter) -> list[Tensor]:
 def _sum_of_products(rewriter: Rewriter, t: Tensor) -> Tensor | None:
     products: list[tuple[Tensor, Pair]] = []
     others: list[Tensor] = []
-    addends = [t]
-    while addends:
-        node = addends.pop()
-        single = node is t or rewriter.uses[node.serial] == 1
-        factors = _factors(node) if single else None
-        if node.op is add.op and single and all(i.shape == t.shape for i in node.inputs):
-            addends += node.inputs
-        elif factors is not None:
+    for node in _addends(rewriter, t):
+        factors = _factors(node) if node is t or rewriter.uses[node.serial] == 1 else None
+        if factors is not None:
             products.append((node, factors))
         else:
             others.append(node)
@@ -404,20 +399,21 @@ def _summed(rewriter: Rewriter) -> dict[int, Tensor]:
 
 def _sums(rewriter: Rewriter) -> list[tuple[Tensor, list[Tensor]]]:
     """Sums that are not addends of another one, with all that they add up."""
-    inner: set[int] = set()
-    found = []
-    for t in reversed(rewriter.nodes):
-        if t.op is add.op and t.is_float and t.serial not in inner:
-            addends, work = [], [t]
-            while work:
-                node = work.pop()
-                alone = node is t or (rewriter.uses[node.serial] == 1 and node.op is add.op)
-                if alone and all(i.shape == t.shape for i in node.inputs):
-                    inner.add(node.serial)
-                    work += node.inputs[::-1]
-                else:
-                    addends.append(node)
-            found.append((t, addends))
+    sums = [t for t in rewriter.nodes if t.op is add.op and all(i.spec == t.spec for i in t.inputs) and t.is_float]
+    inner = {i.serial for t in sums for i in t.inputs if rewriter.uses[i.serial] == 1}
+    return [(t, _addends(rewriter, t)) for t in sums if t.serial not in inner]
+
+
+def _addends(rewriter: Rewriter, t: Tensor) -> list[Tensor]:
+    """All that a node adds up, also by way of sums of its shape that nobody else uses."""
+    found, work = [], [t]
+    while work:
+        node = work.pop()
+        alone = node.op is add.op and (node is t or rewriter.uses[node.serial] == 1)
+        if alone and all(i.shape == t.shape for i in node.inputs):
+            work += node.inputs[::-1]
+        else:
+            found.append(node)
     return found
 
 
