@@ -270,3 +270,26 @@ def test_a_number_of_more_digits_than_python_writes_is_named():
 def test_an_error_in_our_form_is_composed_once():
     error = fail(TypeError, "f: wrong", expected="a", got="b", hint="c")
     assert is_ours(error) if error.__traceback__ else str(error).count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tg.tanh(X, dim=0), lambda: tg.round(X, decimals=1), lambda: tg.nn.Linear(3, units=4),
+        lambda: tg.where(c=X > 0, a=X, b=X),
+    ],
+)  # fmt: skip
+def test_no_hint_names_a_keyword_that_there_is_not(call):
+    with pytest.raises(TypeError) as error:
+        call()
+    assert "write" not in str(error.value)
+
+
+def test_inputs_without_a_keyword_are_shown_as_such():
+    with pytest.raises(TypeError, match=r"expected: where\(c, a, b, /\)"):
+        tg.where(X > 0)
+
+
+def test_too_little_memory_is_no_wrong_call():
+    with pytest.raises(MemoryError):
+        tg.ones((10**6, 10**6))

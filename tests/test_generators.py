@@ -310,6 +310,41 @@ def test_a_generator_without_a_seed_that_the_function_makes(fn):
         tg.compile(fn)(np.zeros(3))
 
 
+def noise_of(x, rng=None):
+    if rng is None:
+        rng = np.random.default_rng()
+    return x if rng == "none" else x + tg.random.normal(3, generator=rng)
+
+
+def unseeded_elsewhere(x, rng=None):
+    if rng is not None:
+        return x + 1.0
+    return x + np.random.default_rng().normal(size=3)
+
+
+def unseeded_in_a_loop(x):
+    for _ in range(2):
+        x = x + np.random.default_rng().normal(size=3)
+    return x
+
+
+def unseeded_after_a_branch(x):
+    if x.ndim > 5:
+        x = x.sum(-1)
+    return x + np.random.default_rng().normal(size=3)
+
+
+def test_a_generator_that_is_made_where_none_is_given():
+    assert tg.compile(lambda x: unseeded_elsewhere(x, 1))(np.zeros(3)).tolist() == [1, 1, 1]
+    assert tg.compile(lambda x: noise_of(x, "none"))(np.ones(3)).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("fn", [unseeded_in_a_loop, unseeded_after_a_branch], ids=lambda f: f.__name__)
+def test_a_generator_that_is_surely_made(fn):
+    with pytest.raises(tg.GeneratorError, match="makes a generator without a seed"):
+        tg.compile(fn)(np.zeros(3))
+
+
 def test_a_generator_without_a_seed_that_operations_draw_from():
     noisy = tg.compile(lambda x: x + tg.random.normal(3, generator=np.random.default_rng()))
     assert noisy(np.zeros(3)).tolist() != noisy(np.zeros(3)).tolist()

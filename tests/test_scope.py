@@ -501,3 +501,11 @@ def test_no_grad_holds_in_coroutines():
     recorded, not_recorded = asyncio.run(main())
     assert recorded.inputs
     assert not not_recorded.inputs
+
+
+def test_asynchronous_generators_are_refused():
+    async def numbers():
+        yield 1
+
+    with pytest.raises(TypeError, match=r"cannot decorate .*numbers, an asynchronous generator"):
+        tg.no_grad()(numbers)

@@ -463,3 +463,11 @@ def test_other_names_are_given_to_new_tensors(sign):
     with np.errstate(all="ignore"):
         expected = IN_PLACE[sign](np.ones((2, 2)), y.numpy())
     np.testing.assert_array_equal(IN_PLACE[sign](h, y).numpy(), expected)
+
+
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_requires_grad_is_a_switch(value):
+    w = tg.parameter([1.0])
+    with pytest.raises(TypeError, match="requires_grad must be True or False"):
+        w.requires_grad = value
+    assert w.requires_grad

@@ -20,12 +20,12 @@ DAY = 24 * 3600
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write beside `path` and rename: the file there is the old one or the new one, whole.
 
-    A link stays one, and what it leads to is replaced; the new file has the mode of the old one. What processes that
-    were killed while they wrote here have left is removed.
+    A link stays one, and what it leads to is replaced; the new file has the mode of the old one. It removes files that
+    killed processes left here.
     """
     target = Path(os.path.realpath(path))
     _remove_left(target)
-    beside = target.with_name(f".{target.name}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}")
+    beside = target.with_name(f".{_short(target.name)}.{_short(platform.node())}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with open(beside, "xb") as file:
             file.write(data)
@@ -39,14 +39,14 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     return Path(path)
 
 
-def _machine() -> str:
-    """A name for this machine, whose processes alone can be asked after."""
-    return sha256(platform.node().encode()).hexdigest()[:8]
+def _short(name: str) -> str:
+    """Eight letters that stand for the name of a file, which may be as long as a name can be, or of a machine."""
+    return sha256(name.encode()).hexdigest()[:8]
 
 
 def _remove_left(target: Path) -> None:
     """Remove files that were begun beside `target` by processes that are no more."""
-    name = re.compile(rf"\.{re.escape(target.name)}\.(\w{{8}})\.(\d+)\.\w{{8}}")
+    name = re.compile(rf"\.{_short(target.name)}\.(\w{{8}})\.(\d+)\.\w{{8}}")
     with suppress(OSError):  # a folder that cannot be listed, or a file that another process removes
         for file in list(target.parent.iterdir()):
             found = name.fullmatch(file.name)
@@ -55,7 +55,7 @@ def _remove_left(target: Path) -> None:
 
 
 def _is_left(file: Path, machine: str, process: int) -> bool:
-    if machine == _machine() and os.name == "posix":
+    if machine == _short(platform.node()) and os.name == "posix":
         return not _is_alive(process)
     return time.time() - file.stat().st_mtime > DAY
 

@@ -15,7 +15,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import update_wrapper
 from pathlib import Path
 from types import FrameType, FunctionType, TracebackType, UnionType
@@ -30,7 +30,7 @@ __all__ = ["answered", "answers", "as_it_is", "class_answers", "is_library", "no
 
 _LIBRARIES = (str(Path(np.__file__).parent.parent) + os.sep, str(Path(os.__file__).parent) + os.sep, "<frozen")
 F = TypeVar("F", bound=Callable[..., Any])
-_KEPT = (OSError, ImportError, AssertionError, Warning)  # what the system says, and what a test found
+_KEPT = (OSError, ImportError, AssertionError, MemoryError, Warning)  # what the system says, and what a test found
 
 
 def answers(module: str) -> None:
@@ -197,9 +197,6 @@ def _raises(entry: TracebackType) -> bool:
 
 # What is wrong with the call ------------------------------------------------------------------------------------------
 
-_AS_THEY_ARE = (IndexError, MemoryError)
-
-
 def _answer(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Exception:
     try:
         given = inspect.signature(function).bind(*args, **kwargs)
@@ -231,13 +228,19 @@ def _first(error: Exception) -> str:
 def wrong_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wrong: str = "") -> TypeError:
     """The error for a call that does not fit the signature: an unknown keyword, one argument too many or too few."""
     takes = inspect.signature(function).parameters
-    hints = [replacement(name, KEYWORDS) for name in kwargs if name not in takes]
+    hints = [replacement(name, KEYWORDS) for name in kwargs if name not in takes and _is_taken(name, takes)]
     told = [brief(a) for a in (args[1:] if next(iter(takes), "") in ("self", "cls") else args)]
     return fail(
         TypeError, f"{_called(function, args)}: {wrong or _unbound(function, args, kwargs)}",
         expected=_form(function, args), got=", ".join(told + [f"{k}={brief(v)}" for k, v in kwargs.items()]) or "none",
         hint="; ".join(filter(None, hints)) or f"see help({_called(function, args)})",
     )  # fmt: skip
+
+
+def _is_taken(name: str, takes: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether a function has the keyword that should be written for another one."""
+    instead, found, _ = KEYWORDS.get(name, "").partition("=")
+    return not found or instead in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
 
 
 def _unbound(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -261,12 +264,18 @@ def _called(function: Any, args: tuple[Any, ...]) -> str:
 def _form(function: Any, args: tuple[Any, ...]) -> str:
     """A call as it is written, without types."""
     shown: list[str] = []
+    before: Any = None
     for p in inspect.signature(function).parameters.values():
         star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
         default = "" if p.default is p.empty else f"={brief(p.default)}"
+        if before is p.POSITIONAL_ONLY and p.kind is not before:
+            shown.append("/")
+        before = p.kind
         if p.kind is p.KEYWORD_ONLY and not any(s.startswith("*") for s in shown):
             shown.append("*")
         shown.append(f"{star}{p.name}{default}")
+    if before is inspect.Parameter.POSITIONAL_ONLY:
+        shown.append("/")
     return f"{_called(function, args)}({', '.join(s for s in shown if s not in ('self', 'cls'))})"
 
 

@@ -31,7 +31,8 @@ ATTRIBUTES = {
     "detach_": "x.detach()", "diag": "np.diagonal(x)", "diagonal": "np.diagonal(x)", "dim": "x.ndim", "div": "x / y",
     "dot": "x @ y", "element_size": "x.dtype.itemsize", "eq": "x == y", "fill": "tg.full_like(x, value)",
     "fill_": "p.assign(tg.full_like(p, value))", "flags": "x.numpy().flags", "flat": "x.flatten()",
-    "flip_": "x.flip(axis)", "ge": "x >= y", "get_shape": "x.shape", "grad_fn": "x.op", "gt": "x > y", "half": "x",
+    "flip_": "x.flip(axis)", "ge": "x >= y", "get_shape": "x.shape", "grad_fn": "x.op", "gt": "x > y",
+    "half": "nothing: floats are float32 or float64",
     "imag": "nothing: tensors are real", "index_add": "x.at[index].add(value)", "index_select": "x.take(indices, axis)",
     "int": "x.astype(int)", "is_contiguous": "x.numpy().flags.c_contiguous", "is_cuda": "nothing: there is one device",
     "itemsize": "x.dtype.itemsize", "kthvalue": "np.sort(x.numpy())", "le": "x <= y", "long": "x.astype(np.int64)",
@@ -46,7 +47,8 @@ ATTRIBUTES = {
     "searchsorted": "np.searchsorted(x, v)",
     "select": "x[index]", "sort": "x[np.argsort(x)]", "strides": "x.numpy().strides", "sub": "x - y",
     "sub_": "p.assign(p - y)", "t": "x.T", "to": "x.astype(dtype)", "tobytes": "x.numpy().tobytes()",
-    "tofile": "x.numpy().tofile(file)", "topk": "np.argsort(x)[-k:]", "trace": "np.trace(x)", "type": "x.astype(dtype)",
+    "tofile": "x.numpy().tofile(file)", "topk": "np.argsort(x)[..., -k:]",
+    "trace": "np.trace(x)", "type": "x.astype(dtype)",
     "type_as": "x.astype(y.dtype)", "unbind": "list(x)", "unsqueeze": "x.expand_dims(axis)", "view": "x.reshape(shape)",
     "view_as": "x.reshape(y.shape)", "where": "tg.where(mask, x, y)", "zero_": "p.assign(tg.zeros_like(p))",
 }  # fmt: skip
@@ -63,9 +65,9 @@ FUNCTIONS = {
     "permute": "tg.transpose", "pow": "tg.power", "rand": "tg.random.uniform",
     "randint": "tg.tensor(rng.integers(low, high, size))",
     "randn": "tg.random.normal", "scatter": "x.at[index].set(value)", "seed": "np.random.default_rng(seed)",
-    "set_grad_enabled": "tg.no_grad()", "sub": "tg.subtract", "take_along_axis": "tg.gather", "topk": "np.argsort(x)",
-    "trace_": "tg.trace", "tril": "np.tril(x)", "triu": "np.triu(x)", "unbind": "list(x)",
-    "unsqueeze": "tg.expand_dims", "view": "tg.reshape", "vstack": "tg.concatenate(tensors)",
+    "set_grad_enabled": "tg.no_grad()", "sub": "tg.subtract", "take_along_axis": "tg.gather",
+    "topk": "np.argsort(x)[..., -k:]", "trace_": "tg.trace", "tril": "np.tril(x)", "triu": "np.triu(x)",
+    "unbind": "list(x)", "unsqueeze": "tg.expand_dims", "view": "tg.reshape", "vstack": "tg.concatenate(tensors)",
 }  # fmt: skip
 """For a name that the package does not have, what to write."""
 

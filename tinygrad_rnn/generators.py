@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .errors import GeneratorError, fail
-from .reading import names_in
+from .reading import JUMPS, names_in
 from .tensor import Op, Spec, Tensor
 
 __all__ = [
@@ -41,6 +41,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 _CALLED = {"__call__", "forward", "step", "initial_state", "loss"}  # methods that this package calls
 _MAKERS = {"default_rng", "RandomState", "Random", "SeedSequence", "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"}
 _BETWEEN = ("PRECALL", "PUSH_NULL", "CACHE")  # instructions between a name and its call
+_LOOPS = ("FOR_ITER", "SEND")  # they jump when a loop is over, which has had a turn before
 _PLAIN = (int, float, complex, str, bytes, type(None), np.ndarray, np.generic, np.dtype, Tensor, Spec, Op, CodeType)
 
 
@@ -98,6 +99,8 @@ def _states(around: dict[str, Random]) -> list[tuple[str, Random, Any]]:
 
 def check_made(name: str, codes: Iterable[CodeType], drawn: Sequence[Tensor], fn: Any, *given: Any) -> None:
     """Raise if these codes make a generator without a seed, and all draws are from those that `fn` finds around it.
+
+    What one of them makes on a condition, as where none was given, does not count.
 
     Raises
     ------
@@ -350,14 +353,18 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 @lru_cache(maxsize=4096)
 def _fresh_lines(code: CodeType) -> tuple[int, ...]:
-    """The lines that make a generator without a seed, as ``np.random.default_rng()``."""
+    """The lines that surely make a generator without a seed when the code runs, as ``np.random.default_rng()``."""
     lines: list[int] = []
     for inner in _codes(code):
-        made, line = False, inner.co_firstlineno
+        made, line, sure_from = False, inner.co_firstlineno, 0
         for i in dis.get_instructions(inner):
             line = i.positions.lineno if i.positions is not None and i.positions.lineno else line
-            if i.opname.startswith("CALL") and made and not i.arg:
+            if i.opname.startswith("CALL") and made and not i.arg and i.offset >= sure_from:
                 lines.append(line)
             if i.opname not in _BETWEEN:
                 made = i.argval in _MAKERS
+            if i.opname.startswith("RETURN") and i.offset < sure_from:
+                break  # what follows may be left out
+            if i.opcode in JUMPS and i.opname not in _LOOPS and i.argval > i.offset:
+                sure_from = max(sure_from, i.argval)
     return tuple(lines)

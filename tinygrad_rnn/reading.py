@@ -8,13 +8,13 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-__all__ = ["Names", "names_in"]
+__all__ = ["JUMPS", "Names", "names_in"]
 
 _ANY = {"getattr", "vars", "attrgetter", "eval", "__dict__", "__getattribute__"}
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS",
           "LOAD_FROM_DICT_OR_DEREF"}  # fmt: skip
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
-_JUMPS = {*dis.hasjrel, *dis.hasjabs}
+JUMPS = {*dis.hasjrel, *dis.hasjabs}  # opcodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,6 @@ def _attributes(code: CodeType, instructions: list[dis.Instruction]) -> tuple[se
                 needed.add(name)
         elif kind == "STORE_ATTR" and of_self and straight:
             stored.add(name)
-        straight = straight and instruction.opcode not in _JUMPS
+        straight = straight and instruction.opcode not in JUMPS
         owner = (name[-1] if isinstance(name, tuple) else name) if "LOAD_FAST" in kind else None
     return read, needed

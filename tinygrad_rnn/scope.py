@@ -116,6 +116,11 @@ class using(ContextDecorator):
         enter(_settled(self._before.pop()))
 
     def __call__(self, func: F) -> F:
+        if inspect.isasyncgenfunction(func):
+            raise TypeError(
+                f"a context of tinygrad_rnn cannot decorate {func.__qualname__}, an asynchronous generator; "
+                "use it in a with statement inside, around what does not yield"
+            )
         for is_kind, wrapped in _RESUMED.items():
             if is_kind(func):
                 return wraps(func)(wrapped(func, self._recreate_cm))  # type: ignore[return-value]

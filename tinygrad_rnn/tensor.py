@@ -31,6 +31,7 @@ from .errors import (
 from .foreign import ATTRIBUTES, replacement
 from .location import Location, location
 from .scope import current, user_source
+from .settings import check_switch
 
 if TYPE_CHECKING:
     from .scope import Place
@@ -430,6 +431,8 @@ class Tensor:
             When it is set for a tensor that an operation made.
         DTypeError
             When it is set to True for a tensor that is not of floats.
+        TypeError
+            When it is set to anything but True and False.
 
         Examples
         --------
@@ -444,6 +447,7 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        value = check_switch("requires_grad", value)
         if not self.is_leaf:
             raise fail(
                 ImmutableError, f"requires_grad: {describe(self)} was computed, and what it came from decides",
@@ -457,7 +461,7 @@ class Tensor:
         note(self)
         if value and not self.may_be_written and type(self.data) is np.ndarray:
             self.data = self.data.copy()  # from now on it may be written into; views of it stay as they are
-        self._requires_grad = bool(value)
+        self._requires_grad = value
         note(self)
 
     def detach(self) -> Tensor:

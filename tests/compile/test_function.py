@@ -930,3 +930,66 @@ def test_results_that_are_nested_too_deeply():
         tg.compile(lambda x: circle)(X)
     with pytest.raises(ValueError, match="compile: an argument is nested too deeply, or contains itself"):
         tg.compile(lambda x: x)(circle)
+
+
+def test_a_run_that_fails_after_a_profile_counts_no_step():
+    p = tg.parameter([1.0, 2.0], name="p")
+    optimizer = tg.optim.SGD([p], 0.1)
+
+    @tg.compile
+    def step(x):
+        optimizer.zero_grad()
+        (p * x).sum().backward()
+        optimizer.step()
+
+    step(X := np.ones(2, np.float32))
+    program = step.programs[-1]
+    program.profile(X)
+    p.data = np.ones(3, np.float32)
+    with pytest.raises(tg.ShapeError, match="has changed its shape"):
+        program(X)
+    assert (optimizer.step_count, optimizer.update_counts) == (1, [1])
+
+
+def test_a_profile_puts_generators_back_whose_numbers_nobody_uses():
+    generator = np.random.default_rng(0)
+
+    @tg.compile
+    def f(x):
+        tg.random.normal(2, generator=generator)
+        return x * 2
+
+    program, before = f.program(np.ones(2)), generator.bit_generator.state
+    program.profile(np.ones(2))
+    assert generator.bit_generator.state == before
+
+
+def test_a_profile_asks_for_the_gradients_that_a_run_asks_for():
+    p = tg.parameter([1.0], name="p")
+
+    @tg.compile
+    def add(x):
+        (p * x).sum().backward()
+
+    add(np.ones(1))
+    add(np.ones(1))
+    p.grad = None
+    with pytest.raises(tg.GradientError, match="grad of tensor 'p'"):
+        add.programs[-1].profile(np.ones(1))
+
+
+def test_how_many_programs_there_may_be_is_a_count():
+    for wrong in (0, 2.5, True, "3"):
+        with pytest.raises(ValueError, match="compile: max_programs must be"):
+            tg.compile(abs, max_programs=wrong)
+
+
+def test_a_target_out_of_range_is_told_of_in_the_words_of_eager_mode():
+    slope = tg.compile(lambda x, t: tg.grad(tg.cross_entropy(x, t, reduction="sum"), x))
+    x, t = np.zeros((2, 3)), np.array([1, 3])
+    slope(x, np.array([1, 2]))
+    with pytest.raises(IndexError) as compiled:
+        slope(x, t)
+    with pytest.raises(IndexError) as eager:
+        tg.cross_entropy(x, t)
+    assert str(compiled.value).splitlines()[0] == str(eager.value).splitlines()[0]

@@ -1242,3 +1242,33 @@ def test_a_module_that_is_copied_is_another():
     same_as_eager(run, twin, X[None])
     same_as_eager(run, net, X[None])
     assert len(run.programs) == 2
+
+
+def test_a_size_that_a_function_sets_is_a_number():
+    class Sized(tg.nn.Module):
+        n = 0
+
+        def forward(self, x):
+            before, self.n = self.n, x.size
+            return x + before
+
+    ours, theirs = Sized(), Sized()
+    compiled = tg.compile(ours)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for size in (3, 3, 5, 5, 3, 5, 3):
+            assert compiled(np.zeros(size)).tolist() == theirs(tg.zeros(size)).tolist()
+
+
+def test_all_switches_are_put_back():
+    a, b = (tg.parameter([1.0], name=name) for name in "ab")
+
+    @tg.compile
+    def freeze(x):
+        a.requires_grad = b.requires_grad = False
+        return x * a * b
+
+    with pytest.raises(TypeError, match="changes requires_grad of tensor 'a'"):
+        freeze(np.ones(1))
+    assert a.requires_grad
+    assert b.requires_grad

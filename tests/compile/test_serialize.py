@@ -387,6 +387,9 @@ LIES = {
     "a sequence of changes that is none": top("last", 0),
     "random numbers that are none": top("drawn", [0]),
     "a segment that ends outside": top("segments", [[0, 10**6]]),
+    "a segment from its end": top("segments", [[3, 1]]),
+    "a generator that begins anew and is not there": top("restarted", [0]),
+    "generators that begin anew as a number": top("restarted", 1),
     "an optimiser that is not there": top("optimizers", [{"kind": "Adam", "rule": "adam", "slots": []}]),
     "generators without number": top("generators", 10**9),
     "an unknown key": top("extra", 1),
@@ -634,3 +637,14 @@ def in_lists(value, levels):
     for _ in range(levels):
         value = [value]
     return value
+
+
+def test_a_generator_that_the_function_makes_of_a_seed_begins_anew_in_a_text_too():
+    def noise(x):
+        return x + tg.random.normal(3, generator=np.random.default_rng(7))
+
+    x = np.zeros(3, np.float32)
+    program = tg.compile(noise).program(x)
+    read = tg.Program.from_json(program.to_json(), generator=np.random.default_rng(7))
+    for _ in range(3):
+        assert read(x).tolist() == program(x).tolist() == noise(tg.tensor(x)).tolist()

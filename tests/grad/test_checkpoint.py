@@ -412,6 +412,17 @@ def test_what_is_drawn_by_no_operation_is_drawn_again(fn):
     np.testing.assert_allclose(run(True), run(False), rtol=1e-12)
 
 
+def test_a_generator_that_was_exchanged_since_the_first_call_draws_again():
+    layer = Noisy()
+    saved = tg.checkpoint(layer)
+    for seed in (1, 2):
+        layer.rng = np.random.default_rng(seed)
+        x = tg.tensor([0.5])
+        y = saved(x).sum()
+        factor = np.random.default_rng(seed).normal()
+        assert tg.grad(y, x).item() == pytest.approx((1 - y.item() ** 2) * factor, rel=1e-5)
+
+
 def test_a_generator_among_the_arguments_draws_again():
     fn = tg.checkpoint(lambda x, g: tg.tanh(x * x * g.normal()))
     x = tg.tensor(np.float64(0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -177,9 +178,16 @@ def test_what_a_killed_process_has_begun_is_removed_by_the_next(tmp_path):
     assert sorted(p.name[:6] for p in tmp_path.iterdir()) == [".other", "s.safe"]
 
 
+def test_names_may_be_as_long_as_a_system_takes(tmp_path):
+    path = tmp_path / ("s" * 255)
+    tg.save({"a": np.ones(3)}, path)
+    assert tg.load(path)["a"].tolist() == [1.0] * 3
+
+
 def test_what_other_machines_write_is_left_for_a_day(tmp_path):
     path, now = tmp_path / "s", time.time()
-    recent, old = (tmp_path / f".s.{'0' * 8}.{k}.{'0' * 8}" for k in (1, 2))
+    name = hashlib.sha256(b"s").hexdigest()[:8]
+    recent, old = (tmp_path / f".{name}.{'0' * 8}.{k}.{'0' * 8}" for k in (1, 2))
     for file, age in ((recent, 3600), (old, 2 * 24 * 3600)):
         file.touch()
         os.utime(file, (now - age, now - age))

@@ -18,6 +18,7 @@ np.sum(a, initial=1.0) | np.sum(a, out=np.zeros(())) | np.prod(a, axis=1) | np.p
 np.mean(a, axis=-1, keepdims=True) | np.mean(a, dtype=np.float64) | np.mean(a, where=[True, False, True])
 np.max(a, 0) | np.max(a, axis=1, keepdims=True) | np.max(a, initial=9.0) | np.amax(a, axis=0) | np.min(a)
 np.amin(a, 0) | np.var(a, axis=0, ddof=1) | np.var(a, correction=1) | np.std(a, axis=1) | np.std(a, dtype=np.float64)
+np.var(a, mean=np.zeros(())) | np.std(a, 0, mean=np.ones(3)) | np.diff(a, n=-1) | np.diff(a, n=0)
 np.ptp(a, axis=1) | np.argmax(a, axis=1) | np.argmin(a, axis=0, keepdims=True) | np.argmax(a, out=np.zeros((), int))
 np.any(a, axis=1) | np.all(a > 0, axis=0, keepdims=True) | np.cumsum(a) | np.cumsum(a, axis=1)
 np.cumsum(a, 0, np.float64) | np.linalg.norm(a) | np.linalg.norm(a[0], 1) | np.linalg.norm(a, 2, 1)

@@ -399,9 +399,9 @@ def test_what_is_wrong_is_said_in_words(call, kind, words):
 
 
 BY_VALUE = {
-    "scale": (lambda x: random.normal(2, 0.0, x, generator=rng()), [1.0, 0.5], [1.0, -0.5], "scale of normal .*-0.5"),
-    "NaN": (lambda x: random.gumbel(2, 0.0, x, generator=rng()), [1.0, 0.5], [np.nan, 1], "scale of gumbel .*nan"),
-    "low": (lambda x: random.uniform(2, x, 1.0, generator=rng()), [0.0, 1.0], [0.0, 2.0], "of uniform .*-1.0"),
+    "scale": (lambda x: random.normal(2, 0.0, x, generator=rng()), [1.0, 0.5], [1.0, -0.5], "normal: scale .*-0.5"),
+    "NaN": (lambda x: random.gumbel(2, 0.0, x, generator=rng()), [1.0, 0.5], [np.nan, 1], "gumbel: scale .*nan"),
+    "low": (lambda x: random.uniform(2, x, 1.0, generator=rng()), [0.0, 1.0], [0.0, 2.0], "uniform: high - low .*-1.0"),
     "p": (lambda x: random.bernoulli(2, x, generator=rng()), [0.0, 1.0], [0.0, 1.1], r"bernoulli: p .*1.1.* \(1,\)"),
     "p is NaN": (lambda x: random.bernoulli(2, x, generator=rng()), [0.0, 1.0], [0.0, np.nan], "bernoulli: p .*nan"),
     "logits": (lambda x: random.categorical(x, generator=rng()), [0.0, 1.0], [0.0, np.nan], "categorical: logits"),

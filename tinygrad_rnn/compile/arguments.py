@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import fail
 from ..graph.evaluate import fitting
 from ..nested import Hole, mapped, rebuilt
-from ..tensor import Tensor, leaf
+from ..tensor import Count, Tensor, leaf
 
 __all__ = ["Call", "Other", "is_array", "repeated"]
 
@@ -116,6 +116,8 @@ def _holes(numbers: Iterator[int]) -> Callable[[Any], Any]:
     def hole(part: Any) -> Any:
         if is_array(part):
             return Hole(next(numbers))
+        if isinstance(part, Count):
+            return int(part)
         return part if type(part) in _PLAIN else Other(type(part).__name__, part)
 
     return hole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -174,14 +175,16 @@ def _check_changed(effects: Effects) -> None:
 
 def _check_switched(effects: Effects) -> None:
     """Refuse a function that leaves ``requires_grad`` of what it found as another: it would do so only once."""
-    for t, before in effects.switched.values():
-        if t.requires_grad is not before:
-            t.requires_grad = before
-            raise fail(
-                TypeError, f"compile: the function changes requires_grad of {describe(t)} and leaves it so",
-                got=f"{not before}, which was {before}",
-                hint="put it back in the function, or change it outside: the next call records anew",
-            )  # fmt: skip
+    left = [(t, before) for t, before in effects.switched.values() if t.requires_grad is not before]
+    for t, before in left:
+        t.requires_grad = before
+    if left:
+        t, before = left[0]
+        raise fail(
+            TypeError, f"compile: the function changes requires_grad of {describe(t)} and leaves it so",
+            got=f"{not before}, which was {before}",
+            hint="put it back in the function, or change it outside: the next call records anew",
+        )  # fmt: skip
 
 
 def _kept(effects: Effects) -> set[int]:
@@ -202,11 +205,12 @@ def _operands(effects: Effects) -> list[Tensor]:
 
 def _segments(ranges: list[tuple[int, int]], copies: dict[int, Tensor]) -> list[tuple[int, int]]:
     """The ranges of serial numbers in terms of the copies, which were made in the same order."""
+    made = sorted((serial, c.serial) for serial, c in copies.items() if c.inputs)
     found = []
     for start, end in ranges:
-        within = [c.serial for s, c in copies.items() if start <= s <= end and c.inputs]
+        within = made[bisect_left(made, (start, 0)) : bisect_left(made, (end + 1, 0))]
         if within:
-            found.append((min(within), max(within)))
+            found.append((within[0][1], within[-1][1]))
     return found
 
 

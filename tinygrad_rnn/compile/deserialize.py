@@ -44,7 +44,8 @@ _REFUSALS = (
 _FIELDS = {
     "version": int, "nodes": list, "arguments": list, "call": dict, "bound": list, "carried": list, "results": list,
     "left": list, "cleared": list, "asked": list, "last": (int, type(None)), "drawn": list, "ranges": list,
-    "segments": list, "optimizers": list, "generators": int, "anomaly": bool,
+    "segments": list, "optimizers": list, "generators": int, "restarted": list,
+    "anomaly": bool,
 }  # fmt: skip
 _NODE = {
     "id": str, "op": str, "inputs": list, "params": dict, "shape": list, "dtype": str, "name": (str, type(None)),
@@ -133,8 +134,8 @@ class _Loader:
         return Recording(
             placeholders, [*(self.nodes[k] for k in results), *(node for node, _ in left)], len(results),
             [t for _, t in left], cleared, leaves, stand_ins, self.changes, self.last(), self.segments(),
-            [self.nodes[k] for k in drawn], [self.nodes[k] for k in ranges], anomaly=written["anomaly"],
-            watched=asked,
+            [self.nodes[k] for k in drawn], [self.nodes[k] for k in ranges], self.restarted(),
+            anomaly=written["anomaly"], watched=asked,
             call=call_of(written["call"], len(placeholders), len(results)),
         )  # fmt: skip
 
@@ -179,6 +180,13 @@ class _Loader:
             if not isinstance(g, np.random.Generator):
                 raise fail(TypeError, "from_json: generator", expected="a numpy.random.Generator", got=type(g).__name__)
         return listed
+
+    def restarted(self) -> list[tuple[np.random.Generator, Any]]:
+        """Generators that begin anew on each run, with the states that they have now."""
+        places = [position_of(k, "restarted", len(self.generators)) for k in self.written["restarted"]]
+        if len(set(places)) < len(places):
+            raise wrong("restarted", "numbers of generators, each once", str(places))
+        return [(self.generators[k], self.generators[k].bit_generator.state) for k in places]
 
     def named(self, name: str, where: str) -> Tensor:
         if name not in self.tensors:
@@ -443,6 +451,8 @@ class _Loader:
             if type(pair) is not list or len(pair) != 2:
                 raise wrong("segments", "pairs of positions", pair)
             first, last = (position_of(k, "segments", len(self.nodes)) for k in pair)
+            if first > last:
+                raise wrong("segments", "pairs of positions, the first one not after the last", pair)
             found.append((self.nodes[first].serial, self.nodes[last].serial))
         return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-import warnings
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from ..generators import check_made, unmoved
 from ..nested import mapped, parts, rebuilt, taken_apart
 from ..ops.core import as_array
 from ..scope import current, warn
+from ..settings import check_count
 from ..tensor import PLACEHOLDER, Spec, Tensor, leaf
 from ..unreached import complaint, unreached
 from .advice import widened
@@ -196,8 +196,7 @@ class Compiled:
     ) -> None:
         if not callable(fn) and not isinstance(fn, classmethod):
             raise TypeError(f"compile: expected a function, got {type(fn).__name__}")
-        if max_programs < 1:
-            raise ValueError(f"compile: max_programs must be at least 1, got {max_programs}")
+        check_count("compile: max_programs", max_programs)
         update_wrapper(self, fn, updated=())
         self._fn: Any = fn
         self._max_programs, self._memory = max_programs, memory
@@ -294,34 +293,28 @@ class Compiled:
         if entry.cause not in cache.warned:
             cache.warned.add(entry.cause)
             then = f"; the function {idle}, so it is not looked at any more: it is frozen from now on" if idle else ""
-            warnings.warn(
+            warn(RuntimeWarning(
                 f"{self!r} was recorded anew for the third time because {entry.label} has changed{then}; "
-                "pass what changes as an array argument, or keep it out of the module",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+                "pass what changes as an array argument, or keep it out of the module"
+            ))  # fmt: skip
 
     def _warn_of_left(self, entry: Entry) -> None:
         """Warn of a tensor that the function keeps somewhere: no call but the recording one does so."""
         cause = entry.cause
         if cause not in self._cache.warned_of_left:
             self._cache.warned_of_left.add(cause)
-            warnings.warn(
+            warn(RuntimeWarning(
                 f"{self!r} leaves a tensor without a value in {entry.label}, which it sets only while it is recorded; "
-                "return it, and pass it as an argument where a later call uses it",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+                "return it, and pass it as an argument where a later call uses it"
+            ))  # fmt: skip
 
     def _drop(self) -> None:
         self._cache.drop()
         if self._cache.dropped == self._max_programs:
-            warnings.warn(
+            warn(RuntimeWarning(
                 f"{self!r} has been recorded for {2 * self._max_programs} signatures; pad inputs to a few lengths, "
-                "pass numbers that change as arrays, or raise max_programs",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+                "pass numbers that change as arrays, or raise max_programs"
+            ))  # fmt: skip
 
     def _recorded(self, key: Any, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> _Recorded:
         began = time.perf_counter()

@@ -20,7 +20,7 @@ import numpy as np
 from .. import changes
 from ..changes import Observed
 from ..reading import names_in
-from ..tensor import Tensor
+from ..tensor import Count, Tensor
 from .reach import (
     MISSING,
     MOST,
@@ -59,6 +59,8 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
     Lists, dicts and sets are looked into where `deep`.
     """
     kind = type(value)
+    if isinstance(value, Count):
+        return int, int(value)  # the size of a tensor
     if kind in _BY_VALUE:
         return kind, value
     if kind is float:
@@ -227,7 +229,7 @@ def _is_plain(value: Any) -> bool:
     """Whether a value is the same whenever it is made."""
     if type(value) is tuple:
         return all(map(_is_plain, value))
-    return type(value) in (*_BY_VALUE, float) or isinstance(value, np.generic) or value is MISSING
+    return type(value) in (*_BY_VALUE, float) or isinstance(value, Count | np.generic) or value is MISSING
 
 
 def _variable(v: GlobalVariable | FreeVariable) -> Entry:

@@ -15,7 +15,7 @@ from ..kernels.reductions import reduce_first, reduce_last
 from ..kernels.rows import checked_cross_entropy, cross_entropy_surplus
 from ..ops import elementwise as ew
 from ..ops import neural, reduce
-from ..ops.checks import out_of_range
+from ..ops.checks import of_classes, out_of_range
 from ..ops.core import CAST, TO_INTEGER
 from ..ops.index import ASSEMBLE, ONE_HOT, SLICE, is_crowded
 from ..ops.linalg import MATMUL
@@ -440,16 +440,11 @@ _OF_TARGETS = (CROSS_ENTROPY, CROSS_ENTROPY_SURPLUS)
 
 def _fault(t: Tensor, index: View, limit: int) -> tuple[View, Callable[[np.ndarray], Exception]]:
     """Where to look after a fault, and the error for the first index that is out of range, as eager mode words it."""
-    name = "cross_entropy" if t.op in _OF_TARGETS else t.op.name
     low = -limit if t.params.get("wrap", False) else 0
-
-    def make(values: np.ndarray) -> Exception:
-        wrong = np.argwhere((values < low) | (values >= limit))
-        place = tuple(int(k) for k in wrong[0])
-        what = "target" if name == "cross_entropy" else "index"
-        return IndexError(f"{name}: {what} {values[place]} at position {place} is out of range for size {limit}")
-
-    return index, make
+    words = f"{t.op.name}: index {{value}} at position {{position}} is out of range for size {limit}"
+    if t.op in _OF_TARGETS:
+        words = of_classes("cross_entropy: target", limit)
+    return index, lambda values: out_of_range(values, low, limit, words)
 
 
 @lowers(LOOKUP)

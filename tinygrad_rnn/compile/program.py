@@ -314,17 +314,23 @@ class Program:
         ------
         ValueError
             If it is not repeated once at least.
+        TypeError, ShapeError, DTypeError, GradientError
+            As when the program is run.
         """
         if not isinstance(repeats, int | np.integer) or repeats < 1:
             raise fail(ValueError, "profile: repeats", expected="1 or more", got=repr(repeats))
         arrays = self._call.arrays(args, kwargs, self.recording.placeholders, "profile")
+        self._check_gradients()
         times = np.zeros(len(self.instructions), np.int64)
         workspace = self._workspace()
-        with self._turns.lock, self._put_back(workspace):
-            for _ in range(repeats):
-                workspace.stage(arrays)
-                workspace.time(times)
-        self._free.append(workspace)
+        try:
+            with self._turns.lock, self._put_back(workspace):
+                for _ in range(repeats):
+                    workspace.stage(arrays)
+                    workspace.time(times)
+        finally:
+            workspace.reached = 0  # the steps that it took are taken back
+            self._free.append(workspace)
         return profile_of(self.instructions, times // repeats)
 
     @contextmanager
@@ -337,7 +343,8 @@ class Program:
         arrays = [workspace.held[slot] for slot in slots]
         copies = [a.copy() for a in arrays]
         renewed = [(t, t.data) for t, _ in self._table.renewed]
-        generators = {id(g): g for t in self.graph.nodes for g in [t.params.get("generator")] if g is not None}
+        drawn = [t.params["generator"] for t in self.recording.drawn]
+        generators = {id(g): g for g in drawn}
         states = [(g, g.bit_generator.state) for g in generators.values()]
         try:
             yield

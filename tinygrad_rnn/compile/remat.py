@@ -7,6 +7,7 @@ sqrt(T) steps the memory for T steps is that of about 2 sqrt(T), for one more fo
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -40,13 +41,18 @@ def by_time(rewriter: Rewriter) -> dict[int, int]:
 
 
 def by_position(rewriter: Rewriter, ranges: Sequence[tuple[int, int]]) -> Segment:
-    """Segment by what was recorded inside one call of a checkpointed function."""
-
-    def segment(t: Tensor) -> int | None:
-        at = rewriter.position(t)
-        return next((k for k, (start, end) in enumerate(ranges) if start <= at <= end), None)
-
-    return segment
+    """Segment by what was recorded inside one call of a checkpointed function, the innermost one."""
+    edges = sorted((edge, side, -k) for k, pair in enumerate(ranges) for side, edge in enumerate(pair))
+    within: list[int] = []
+    after: list[int | None] = [None]  # the segment before the first edge, and after each one
+    for _, closes, k in edges:
+        if closes:
+            within.remove(-k)
+        else:
+            within.append(-k)
+        after.append(within[-1] if within else None)
+    places = [(edge, side) for edge, side, _ in edges]
+    return lambda t: after[bisect_left(places, (rewriter.position(t), 0.5))]
 
 
 def times_within(rewriter: Rewriter, ranges: Sequence[tuple[int, int]]) -> dict[int, int]:

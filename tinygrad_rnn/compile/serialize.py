@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
@@ -83,6 +84,7 @@ def recording_to_json(recording: Recording, given: Any = None) -> str:
         "segments": _segments(recording.segments, graph.nodes),
         "optimizers": [kind_of(o) for o in recording.optimizers],
         "generators": len(writer.generators),
+        "restarted": [writer.generators[id(g)] for g, _ in recording.restarted],
         "anomaly": recording.anomaly,
     }, allow_nan=False)  # fmt: skip
 
@@ -105,11 +107,9 @@ def kind_of(optimizer: Any) -> dict[str, Any]:
 
 def _segments(segments: Sequence[tuple[int, int]], nodes: Sequence[Tensor]) -> list[list[int]]:
     """Ranges of serial numbers as ranges of positions."""
-    found = []
-    for first, last in segments:
-        within = [k for k, t in enumerate(nodes) if first <= t.serial <= last]
-        found += [[within[0], within[-1]]] if within else []
-    return found
+    serials = [t.serial for t in nodes]
+    places = [[bisect_left(serials, first), bisect_right(serials, last) - 1] for first, last in segments]
+    return [place for place in places if place[0] <= place[1]]
 
 
 class _Writer:

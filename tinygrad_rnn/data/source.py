@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import fail
 from ..nn.loading import read_state
+from ..settings import check_count
 
 __all__ = ["Batch", "Source", "read_only"]
 
@@ -109,13 +110,7 @@ class Source(ABC):
                     ValueError, f"{what}: the position is one among other batches", expected=f"{name} = {own}",
                     got=str(given.get(name)),
                 )  # fmt: skip
-        epoch, position = (_count(f"{what}: '{name}'", given.get(name)) for name in ("epoch", "position"))
+        epoch, position = (check_count(f"{what}: '{name}'", given.get(name), 0) for name in ("epoch", "position"))
         if position >= len(self):  # saved with the last batch of an epoch
             epoch, position = epoch + 1, 0
         self.epoch, self.position, self._resumed = epoch, position, True
-
-
-def _count(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise fail(ValueError, what, expected="an integer of at least 0", got=repr(value))
-    return int(value)

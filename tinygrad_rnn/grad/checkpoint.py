@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import wraps
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
+from .. import changes
 from ..errors import DTypeError, GeneratorError, StaleError, fail
 from ..generators import Random, found_around, spawned_by
 from ..graph.evaluate import compute
@@ -41,6 +42,8 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     ------
     StaleError
         In the backward pass, if `fn` computes something else by then, as after a change of what it finds around it.
+    GeneratorError
+        If `fn` makes others of a generator that it finds around it, as ``spawn`` does.
 
     Examples
     --------
@@ -51,9 +54,12 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     (0, [0.6398079991340637])
     """
 
-    @cache
+    known: list[Any] = [None, ()]  # the count of changes of modules, and the generators that were found then
+
     def around() -> list[Random]:
-        return list(found_around(fn).values())
+        if known[0] != changes.last:
+            known[:] = changes.last, list(found_around(fn).values())
+        return known[1]
 
     @wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -168,5 +174,6 @@ def _is_close(now: np.ndarray, then: np.ndarray) -> bool:
 def _used(outputs: list[Tensor], start: int) -> tuple[tuple[Tensor, ...], int]:
     """The tensors from before `start` that `outputs` were computed from, and a number for the operations since."""
     nodes = reach(outputs, lambda t: t.inputs if t.serial > start else ())
+    # By name: a checkpoint within makes an op of its own each time.
     ops = hash(tuple([t.op.name for t in nodes if t.serial > start]))
     return tuple([t for t in nodes if t.serial < start]), ops

@@ -39,6 +39,10 @@ def trace(fn: Any, *specs: Any) -> Graph:
     ------
     PlaceholderError
         If `fn` asks a placeholder for its value, as ``if x > 0`` does.
+    GeneratorError
+        If `fn` draws random numbers itself and not by ``tg.random``.
+    TypeError
+        If `fn` changes parameters, or gives anything but tensors.
 
     Examples
     --------

@@ -25,9 +25,8 @@ from numba.extending import intrinsic
 
 from .cache import anchor, fingerprint, kept
 
-__all__ = ["HEAD", "HOST", "MOST_OPERANDS", "MOST_REPEATS", "REACHED", "SCRATCH", "machine", "profiler"]
+__all__ = ["HOST", "MOST_OPERANDS", "MOST_REPEATS", "REACHED", "SCRATCH", "machine", "profiler"]
 
-HEAD = 5  # numbers before the operands
 HOST = 0  # the address of an instruction that is left to Python
 MOST_OPERANDS = MOST_REPEATS = 16
 

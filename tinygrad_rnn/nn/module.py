@@ -273,9 +273,11 @@ def _entries(path: str, container: Any) -> Iterator[tuple[str, Any]]:
 def _check_nameable(path: str, value: Any) -> None:
     objects = isinstance(value, np.ndarray) and value.dtype.hasobject
     inside = value.flat if objects else value if isinstance(value, set | frozenset) else ()
-    if isinstance(value, _ITERATORS) or any(isinstance(v, Module | Tensor) for v in inside):
+    once = isinstance(value, _ITERATORS)
+    if once or any(isinstance(v, Module | Tensor) for v in inside):
+        whose = "which may hold parameters that" if once else "whose parameters"
         raise fail(
-            TypeError, f"Module: '{path}' is a {type(value).__name__}, whose parameters would be neither trained nor "
-            "saved", expected="modules and parameters as attributes, or in lists, tuples, deques and dicts",
+            TypeError, f"Module: '{path}' is a {type(value).__name__}, {whose} would be neither trained nor saved",
+            expected="modules and parameters as attributes, or in lists, tuples, deques and dicts",
             hint="make it a list, which has an order that names can be taken from",
         )  # fmt: skip

@@ -367,7 +367,7 @@ def _dressed(function: Any, op: Op, doc: str) -> Any:
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = doc
     names = ["x"] if op.kernels.arity == 1 else scalar_names(op.kernels.scalar, op.kernels.arity)
-    function.__signature__ = Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names])
+    function.__signature__ = Signature([Parameter(n, Parameter.POSITIONAL_ONLY) for n in names])
     function.op = op
     function.scalar = op.kernels.scalar
     return function

@@ -46,6 +46,14 @@ _NUMBERS = (Tensor, bool, int, float, list, tuple)
 
 
 def _round(x: Tensor, digits: int = 0) -> Tensor:
+    """Round to so many digits after the point; halves go to the even neighbour.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tg
+    >>> tg.tensor([1.26, 2.5]).round(1).tolist() == [1.3, 2.5], tg.tensor(2.5).round().item()
+    (False, 2.0)
+    """
     return e.round(x) if not digits else e.round(x * 10.0**digits) / 10.0**digits
 
 

@@ -35,7 +35,7 @@ def refusal(name: str, option: str = "", got: str = "", expected: str = "") -> T
 # Calls ----------------------------------------------------------------------------------------------------------------
 
 # Options that ask for what a recorded operation does not do: they may only say what it does anyway.
-_IDLE = {"out", "where", "order", "casting", "subok", "mode", "optimize", "initial", "correction", "prepend"}
+_IDLE = {"out", "where", "order", "casting", "subok", "mode", "optimize", "initial", "correction", "prepend", "mean"}
 _SAME = {"order": ("C", "K", "A"), "optimize": (True, False, "greedy", "optimal"), "subok": (True, False)}
 
 
@@ -130,6 +130,8 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> T
 def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue) -> Tensor:
     x = as_tensor(a)
     _refuse_given("diff", prepend=prepend, append=append)
+    if not isinstance(n, int | np.integer) or n < 0:
+        raise refusal("diff", "n", f"n={n!r}", "0 or more")
     k = shape.normalize_axes("diff", (axis,), x.ndim, x)[0]
     lead = (slice(None),) * k
     for _ in range(n):

@@ -165,7 +165,7 @@ CATEGORICAL = define(
 
 
 def _nonnegative_run(x: np.ndarray, what: str) -> np.ndarray:
-    _check_all(x >= 0, f"nonnegative: {what} must be at least 0", x)
+    _check_all(x >= 0, f"{what} must be at least 0", x)
     return x.copy()  # it would be a view of a parameter, which changes
 
 
@@ -277,13 +277,13 @@ def uniform(
     (True, True)
     """
     sizes, (low, high), dtype = _given("uniform", shape, generator, dtype, low=low, high=high)
-    width = _nonnegative(high - low, "high - low of uniform")
+    width = _nonnegative(high - low, "uniform: high - low")
     return _shifted(_noise(UNIFORM, sizes, generator, dtype), low, width)
 
 
 def _scaled(op: Op, shape: Any, loc: Any, scale: Any, generator: Any, dtype: Any) -> Tensor:
     sizes, (loc, scale), dtype = _given(op.name, shape, generator, dtype, loc=loc, scale=scale)
-    scale = _nonnegative(scale, f"the scale of {op.name}")
+    scale = _nonnegative(scale, f"{op.name}: scale")
     return _shifted(_noise(op, sizes, generator, dtype), loc, scale)
 
 
@@ -305,7 +305,7 @@ def _nonnegative(value: Any, what: str) -> Any:
     if isinstance(value, Tensor):
         return apply(NONNEGATIVE, (value,), {"what": what})
     if not value >= 0:
-        raise ValueError(f"{what.rpartition(' ')[2]}: {what} must be at least 0, got {value}")
+        raise ValueError(f"{what} must be at least 0, got {value}")
     return value
 
 

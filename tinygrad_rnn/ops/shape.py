@@ -534,14 +534,11 @@ PAD: Op = define(
     formula=r"\mathrm{{pad}}({0})",
     plain=True,
     takes=lambda x, *, widths, value: (
-        all(is_shape(pair) and len(pair) == 2 for pair in widths) and len(widths) == x.ndim and _is_number(value)
+        all(is_shape(pair) and len(pair) == 2 for pair in widths)
+        and len(widths) == x.ndim
+        and isinstance(value, int | float)
     ),
 )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
 
 
 def pad(x: Any, widths: Any, value: float = 0.0) -> Tensor:

@@ -145,7 +145,7 @@ class Checkpoints:
             raise fail(ValueError, f"fit: {self.last} is not the checkpoint of a training", hint="use another folder")
         with _damaged(self.last):
             notes = json.loads(metadata["training"])
-            version = notes.get("version", VERSION)  # the first files had none
+            version = notes["version"]
         if version != VERSION:
             raise fail(ValueError, f"fit: {self.last}", expected=f"version {VERSION}", got=f"version {version}")
         for name, kind in KINDS.items():
