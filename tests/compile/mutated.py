@@ -388,7 +388,7 @@ def _said(error: BaseException) -> str:
 
 def _slack(program: Any) -> list[np.ndarray]:
     """The bytes before and behind the arena, filled with a pattern."""
-    (workspace,) = program._free
+    (workspace,) = program._runner.free
     memory = workspace.arena.base
     skip = workspace.arena.ctypes.data - memory.ctypes.data
     parts = [memory[:skip], memory[skip + len(workspace.arena) :]]

@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.compile.groups import BIASES, CROSS_ENTROPY, OVER_TIME
-from tinygrad_rnn.compile.program import optimised
+from tinygrad_rnn.compile.optimise import optimised, schedule
 from tinygrad_rnn.compile.rewrite import GroupRule, P, Rewriter, Rule, number, rewrite
 from tinygrad_rnn.compile.rules import CLEAN, FOLD, GATHER, gradient_lines
-from tinygrad_rnn.compile.schedule import schedule
 from tinygrad_rnn.graph import Graph
 from tinygrad_rnn.ops.core import apply, registry
 
@@ -39,7 +38,7 @@ def lines() -> list[Rule]:
 
 
 def phases() -> list[tuple[str, list[Rule], list[GroupRule]]]:
-    """The phases of ``program.optimised``, so that some rules can be left out."""
+    """The phases of ``optimised``, so that some rules can be left out."""
     return [
         ("clean", CLEAN, OVER_TIME),
         ("gather", [*CLEAN, *GATHER], OVER_TIME),

@@ -16,7 +16,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import testing
-from tinygrad_rnn.compile import arena, emit, groups, lower, lowerings, program, rewrite, rules
+from tinygrad_rnn.compile import arena, emit, groups, lower, lowerings, optimise, program, rewrite, rules, run
 from tinygrad_rnn.grad import checkpoint as checkpointing
 from tinygrad_rnn.grad import sums
 from tinygrad_rnn.kernels.loops import address  # noqa: F401  (kernels are there before faults are)
@@ -168,13 +168,13 @@ def _arguments_of_the_first_call(patch: Patch) -> None:
 
 
 def _parameters_of_the_first_call(patch: Patch) -> None:
-    right = program.Workspace.refresh
+    right = run.Workspace.refresh
 
     def refresh(self: Any) -> None:
         if not hasattr(self, "refreshed"):
             self.refreshed = right(self)
 
-    patch.setattr(program.Workspace, "refresh", refresh)
+    patch.setattr(run.Workspace, "refresh", refresh)
 
 
 def _freed_too_early(patch: Patch) -> None:
@@ -208,7 +208,7 @@ def _next_slice(patch: Patch) -> None:
 def _bias_lost(patch: Patch) -> None:
     it = next(r for r in rules.GATHER if r.name == "bias before lookup")
     lost = rewrite.Rule(it.name, it.pattern, lambda node, rows, b: rows, it.condition)
-    patch.setattr(program, "GATHER", [lost if r is it else r for r in rules.GATHER])
+    patch.setattr(optimise, "GATHER", [lost if r is it else r for r in rules.GATHER])
 
 
 def _equal_by_op(patch: Patch) -> None:

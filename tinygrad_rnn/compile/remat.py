@@ -24,7 +24,6 @@ from .groups import taken_at
 from .homes import FREE, JOINS
 from .internal import CHANGING, CONTRACT, LOOKUP, SCATTER
 from .rewrite import Rewriter
-from .schedule import keys
 
 __all__ = ["by_position", "by_time", "recompute", "split_sums", "times_within"]
 
@@ -60,7 +59,7 @@ def times_within(rewriter: Rewriter, ranges: Sequence[tuple[int, int]]) -> dict[
 
 def recompute(rewriter: Rewriter, segment: Segment) -> None:
     """Let backward nodes use values that are computed again."""
-    when = keys(rewriter)
+    when = rewriter.ranks()
     members = _runs(rewriter, segment, when)
     kept = _kept(rewriter, members)
     starts: dict[Any, float] = {}

@@ -198,6 +198,17 @@ class Rewriter:
         """Where in the program a node was recorded, or the one that it replaces."""
         return self.rank.get(t.serial, t.serial)
 
+    def ranks(self) -> dict[int, float]:
+        """Where each node is computed: after its inputs, at the place of what it replaces, else as early as it can."""
+        found: dict[int, float] = {}
+        for t in self.nodes:
+            own = self.rank.get(t.serial)
+            earliest = max([found[i.serial] for i in t.inputs], default=0.0)
+            if own is None:
+                own = earliest if t.inputs else 0.0
+            found[t.serial] = max(own, earliest)
+        return found
+
     def key(self, t: Tensor) -> Any:
         """Equal for nodes of equal value; None for what must be computed each time, and for large constants."""
         if t.serial in self.keys:
