@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import elementwise as ew
+from ..ops.broadcasting import stretched
 from ..ops.core import apply, registry
 from ..ops.index import SLICE
 from ..ops.reduce import sum as reduce_sum
@@ -119,7 +120,7 @@ def _smaller(node: Tensor) -> Tensor | None:
     cores = [t.inputs[0] if t.op is BROADCAST else t for t in node.inputs]
     if all(a is b for a, b in zip(cores, node.inputs, strict=True)):
         return None
-    shape = ew.stretched(*(t.shape for t in cores))
+    shape = stretched(*(t.shape for t in cores))
     if prod(shape) >= node.size:
         return None
     return broadcast_to(apply(node.op, tuple(cores), node.params), node.shape)
@@ -312,7 +313,7 @@ def fused_line(op: Op, i: int) -> Op:
         return kernels[arrays[-1].dtype](*arrays)
 
     def shape(*specs: Spec) -> Spec:
-        return Spec(ew.stretched(*(s.shape for s in specs)), specs[-1].dtype)
+        return Spec(stretched(*(s.shape for s in specs)), specs[-1].dtype)
 
     return Op(
         f"{op.name}_vjp{i}", run, shape, "it is made by the compiler", None, f"{op.name}'", f"{op.name}'", kernels
