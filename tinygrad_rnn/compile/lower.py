@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..kernels import indexing
+from ..kernels.families import compiles
 from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..ops.linalg import MATMUL
@@ -201,7 +201,7 @@ class Lowering:
         if source.storage is target.storage and (source.offset, source.strides) == (target.offset, target.strides):
             return
         views = [vw.broadcast(source, target.shape), target]
-        if numba.config.DISABLE_JIT:
+        if not compiles():
             self.emitter.emit_host(node, "copy", views, lambda arrays: np.copyto(arrays[1], arrays[0]))
         else:
             self.emitter.elementwise(node, "copy", indexing.copy(source.dtype.itemsize).address, views)
@@ -233,7 +233,7 @@ class Lowering:
             return self.leaf(t)
         if t.op in LOWERED_CHANGES:
             return self.change(t)
-        if numba.config.DISABLE_JIT:
+        if not compiles():
             return self.host(t)
         begun = len(self.emitter.instructions)
         view = self.native(t)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..effects import Update
 from ..errors import GradientError, anomaly, fail
+from ..kernels.families import compiles
 from ..kernels.machine import REACHED, SCRATCH, machine, profiler
 from ..kernels.native import FAULT, environment
 from ..scope import current
@@ -250,7 +250,7 @@ class Workspace:
         """Carry out all instructions; `reached` says how far it came."""
         try:
             self.refresh()
-            if watched or numba.config.DISABLE_JIT:
+            if watched or not compiles():
                 self._one_by_one(watched)
                 return
             run, at, end = machine(), 0, len(self.table.instructions)
@@ -266,7 +266,7 @@ class Workspace:
 
     def _one_by_one(self, watched: bool) -> None:
         """Instruction by instruction, each result examined if need be."""
-        run = None if numba.config.DISABLE_JIT else machine()
+        run = machine() if compiles() else None
         for at, i in enumerate(self.table.instructions):
             if run is None or i.address == 0 or run(*self.addresses, at, at + 1) == at:
                 self._by_hand(i)
@@ -280,7 +280,7 @@ class Workspace:
         self.refresh()
         at, end = 0, len(self.table.instructions)
         while at < end:
-            if not numba.config.DISABLE_JIT:
+            if compiles():
                 at = profiler()(*self.addresses, at, end, times.ctypes.data)
             if at < end:
                 began = time.perf_counter_ns()

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from inspect import CO_VARARGS, Parameter, Signature
 from types import FunctionType
 from typing import Any
@@ -18,6 +18,7 @@ from numba.core.errors import NumbaError
 from ..calls import wrong_call
 from ..errors import DTypeError, fail
 from ..kernels.cache import fingerprint
+from ..kernels.families import Job, family
 from ..kernels.frontend import arguments_read
 from ..kernels.loops import elementwise_loop, specialise
 from ..tensor import DEFAULT_FLOAT, Op, Spec, Tensor, record
@@ -34,6 +35,7 @@ from .core import (
     promoted,
     refusal,
     register,
+    registry,
 )
 
 __all__ = ["bits", "comparison", "declare", "elementwise", "predicate"]
@@ -415,3 +417,11 @@ def _supported(name: str, integers: Callable[..., Any]) -> Callable[..., Any]:
             ) from None  # fmt: skip
 
     return run
+
+
+@family
+def _for_warmup(dtype: np.dtype) -> Iterator[Job]:
+    for op in registry.values():
+        if op.kernels is not None:
+            yield partial(op.kernels.__getitem__, dtype)
+            yield from [partial(op.kernels.rule, i, dtype) for i in range(len(op.vjp) if type(op.vjp) is tuple else 0)]
