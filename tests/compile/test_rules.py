@@ -690,6 +690,17 @@ def test_what_is_not_redundant_stays(function, spec):
     assert fired(function, spec) == set()
 
 
+@needs_jit
+def test_a_gradient_line_is_of_one_dtype():
+    """What is compared may be of another dtype than what is chosen, and a kernel reads all of its own."""
+    x, g = np.array([-1.0, 2.0, 0.0], F32), np.array([1.0, 2.0, 3.0])
+    compiled = tg.compile(lambda x, g: tg.where(x <= 0, 0, g))
+    assert compiled(x, g).tolist() == [0.0, 2.0, 0.0]
+    assert compiled.program(x, g).log == []
+    assert compiled(x.astype(F64), g).tolist() == [0.0, 2.0, 0.0]
+    assert compiled.program(x.astype(F64), g).kernels == ["relu_vjp0"]
+
+
 @pytest.mark.parametrize(
     ("function", "specs", "rule"),
     [

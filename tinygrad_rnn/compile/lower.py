@@ -144,8 +144,6 @@ class Lowering:
             if t.op not in FREE:
                 return t.serial not in self.aliases and self._parts_needed_once(t)
             t = t.inputs[0]
-            if len(self.users[t.serial]) > 1 and not self._apart(t):
-                return False
 
     def _parts_needed_once(self, t: Tensor) -> bool:
         """Whether nobody else needs what lies inside a join, nor inside the joins that it consists of."""
@@ -178,7 +176,7 @@ class Lowering:
         for i in candidates:
             view = self.views[i.serial]
             same = i.shape == t.shape and i.dtype == t.dtype and view.storage.slot == 0 and 0 not in view.strides
-            if same and view.size and self.overwritable(i) and sum(i is j for j in t.inputs) == 1:
+            if same and view.size and self.overwritable(i):
                 return view
         return None
 
