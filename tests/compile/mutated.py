@@ -27,7 +27,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tests.compile.mutated_programs import OPERATIONS, PATTERN, Subject, subjects
 from tinygrad_rnn.compile.arguments import Hole
-from tinygrad_rnn.compile.internal import INTERNAL
+from tinygrad_rnn.compile.compiler_ops import INTERNAL
 from tinygrad_rnn.effects import Update
 from tinygrad_rnn.graph import Graph, compute
 from tinygrad_rnn.ops.core import registry

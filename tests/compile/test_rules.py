@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compile.groups import BIASES, CROSS_ENTROPY, OVER_TIME
+from tinygrad_rnn.compile.batching import BIASES, CROSS_ENTROPY, OVER_TIME
 from tinygrad_rnn.compile.optimise import optimised, schedule
 from tinygrad_rnn.compile.rewrite import GroupRule, P, Rewriter, Rule, number, rewrite
 from tinygrad_rnn.compile.rules import CLEAN, FOLD, GATHER, gradient_lines

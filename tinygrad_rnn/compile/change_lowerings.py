@@ -12,7 +12,7 @@ from ..kernels.families import compiles
 from ..kernels.loops import address
 from ..tensor import Tensor
 from . import views as vw
-from .internal import ASSIGN, CHECK, SEQUENCE, UPDATE
+from .compiler_ops import ASSIGN, CHECK, SEQUENCE, UPDATE
 from .lower import LOWERED_CHANGES, Lowering
 from .views import View
 

@@ -22,11 +22,11 @@ from ..ops.linalg import MATMUL
 from ..ops.shape import STACK
 from ..tensor import Op, Tensor
 from . import views as vw
+from .batching import taken_at
 from .bindings import Bindings
+from .compiler_ops import ASSIGN, MATMUL_ADD, UPDATE
 from .emit import Emitter
-from .groups import taken_at
-from .homes import FREE, JOINS, Home, Rows, homes
-from .internal import ASSIGN, MATMUL_ADD, UPDATE
+from .placement import FREE, JOINS, Contiguous, Home, homes
 from .views import Storage, View
 
 __all__ = ["Lowering"]
@@ -117,7 +117,7 @@ class Lowering:
         parent = home.parent
         key = id(parent)
         if key not in self.places:
-            if isinstance(parent, Rows):
+            if isinstance(parent, Contiguous):
                 like = parent.like
                 self.places[key] = self.emitter.room((parent.count, *like.shape), like.dtype, self.label(like))
             else:

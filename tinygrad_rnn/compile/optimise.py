@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..tensor import Tensor, now
+from ..tensor import Tensor, next_serial
 from . import remat
-from .groups import BIASES, CROSS_ENTROPY, OVER_TIME
-from .internal import RANGE_CHECK
+from .batching import BIASES, CROSS_ENTROPY, OVER_TIME
+from .compiler_ops import RANGE_CHECK
 from .rewrite import Rewriter, rewrite
 from .rules import CLEAN, FOLD, GATHER, gradient_lines
 
@@ -47,5 +47,5 @@ def schedule(rewriter: Rewriter) -> list[Tensor]:
     nodes = sorted(rewriter.nodes, key=lambda t: rank[t.serial])
     for t in nodes:
         if t.inputs:
-            t.serial = now()
+            t.serial = next_serial()
     return nodes

@@ -13,16 +13,16 @@ from ..errors import PlaceholderError, fail
 from ..graph import Graph, fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..scope import current
-from ..tensor import Tensor, describe, remade
+from ..tensor import Tensor, describe, with_inputs
 from . import change_lowerings, lowerings  # noqa: F401  (they enter how ops become instructions)
-from .arena import plan
 from .arguments import Call
 from .bindings import Bindings
 from .capture import Recording, computed
+from .compiler_ops import CHANGES, RANGE_CHECK
 from .deserialize import Generators, recording_from_json
 from .emit import Emitter
-from .internal import CHANGES, RANGE_CHECK
 from .lower import Lowering
+from .memory_plan import plan
 from .optimise import optimised, schedule
 from .report import Memory, Profile, listing_of, memory_of, profile_of
 from .rewrite import Firing
@@ -74,7 +74,7 @@ class Program:
         self.graph = Graph(recording.shown, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
         last = [] if recording.last is None else [recording.last]
-        ranges = [remade(t, t.inputs) for t in recording.ranges if t.op is RANGE_CHECK]
+        ranges = [with_inputs(t, t.inputs) for t in recording.ranges if t.op is RANGE_CHECK]
         roots = [*recording.roots, *last, *drawn, *ranges]
         rewriter = optimised(roots, self.graph.nodes, recording.segments, memory)
         self.log: list[Firing] = rewriter.log

@@ -22,9 +22,9 @@ from ..graph import reach
 from ..ops import index, linalg, neural  # noqa: F401  (patterns name their ops)
 from ..ops.core import registry
 from ..ops.shape import BROADCAST
-from ..tensor import Op, Tensor, describe, leaf, remade
+from ..tensor import Op, Tensor, describe, leaf, with_inputs
 from .capture import inside
-from .internal import INTERNAL
+from .compiler_ops import INTERNAL
 
 __all__ = ["Firing", "GroupRule", "P", "Rewriter", "Rule", "number", "rewrite"]
 
@@ -241,7 +241,7 @@ class Rewriter:
 
 
 def _copy(t: Tensor, inputs: list[Tensor]) -> Tensor:
-    new = remade(t, tuple(inputs))
+    new = with_inputs(t, tuple(inputs))
     new.data = t.data
     return new
 

@@ -14,11 +14,11 @@ from ..kernels.families import compiles
 from ..kernels.machine import REACHED, SCRATCH, machine, profiler
 from ..kernels.native import FAULT, environment
 from ..scope import current
-from ..tensor import GRADIENT, Spec, Tensor, describe, leaf, located, now
-from .arena import ALIGNMENT
+from ..tensor import GRADIENT, Spec, Tensor, describe, leaf, located, next_serial
 from .bindings import Bindings, Held, Numbers, OptimizerState, usable
 from .capture import Recording
 from .emit import Instruction
+from .memory_plan import ALIGNMENT
 from .turns import Turns
 from .views import View
 
@@ -96,7 +96,7 @@ class Runner:
         """Mark what was changed by the instructions that were carried out, and count the steps of optimisers."""
         for end, optimizer, tensors, indices in self._steps:
             if end <= reached:
-                at = now()
+                at = next_serial()
                 for t in tensors:
                     t.assigned = at
                 if optimizer is not None:

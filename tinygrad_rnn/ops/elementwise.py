@@ -30,12 +30,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-def passes(g: Any, *_: Any) -> Any:
+def identity_rule(g: Any, *_: Any) -> Any:
     """The gradient line of an input that the gradient passes through unchanged."""
     return g
 
 
-def vanishes(g: Any, *_: Any) -> Any:
+def zero_rule(g: Any, *_: Any) -> Any:
     """The gradient line of a piecewise constant operation: zero, not absent."""
     return g * 0
 
@@ -66,12 +66,12 @@ def _is_level(a: Any, b: Any) -> Any:
 # Arithmetic -----------------------------------------------------------------------------------------------------------
 
 add: Any = declare(
-    "add", lambda a, b: a + b, (passes, passes),
+    "add", lambda a, b: a + b, (identity_rule, identity_rule),
     "Sum.", "[1.0, 2.0], 3.0 -> [4.0, 5.0]",
     arity=2, integers=np.add, formula="{0} + {1}", symbol="+",
 )
 subtract: Any = declare(
-    "subtract", lambda a, b: a - b, (passes, lambda g, y, a, b: -g),
+    "subtract", lambda a, b: a - b, (identity_rule, lambda g, y, a, b: -g),
     "Difference.", "[1.0, 2.0], 3.0 -> [-2.0, -1.0]",
     arity=2, integers=np.subtract, formula="{0} - {1}", symbol="−",
 )
@@ -95,12 +95,12 @@ power: Any = declare(
     arity=2, integers=np.power, formula="{0}^{{{1}}}", symbol="pow",
 )
 floor_divide: Any = declare(
-    "floor_divide", lambda a, b: a // b, (vanishes, vanishes),
+    "floor_divide", lambda a, b: a // b, (zero_rule, zero_rule),
     "Quotient rounded down; its gradient is zero.", "[7.0, -7.0], 2.0 -> [3.0, -4.0]",
     arity=2, integers=np.floor_divide, formula=r"\lfloor {0} / {1} \rfloor", symbol="//",
 )
 mod: Any = declare(
-    "mod", lambda a, b: a % b, (passes, lambda g, y, a, b: -g * (a // b)),
+    "mod", lambda a, b: a % b, (identity_rule, lambda g, y, a, b: -g * (a // b)),
     "Remainder with the sign of the divisor.", "[7.0, -7.0], 4.0 -> [3.0, 1.0]",
     arity=2, integers=np.mod, formula=r"{0} \bmod {1}", symbol="mod",
 )
@@ -115,7 +115,7 @@ abs: Any = declare(
     integers=np.abs, formula=r"\lvert {0} \rvert", symbol="|·|",
 )
 sign: Any = declare(
-    "sign", lambda x: where(x > 0, 1, where(x < 0, -1, x)), (vanishes,),
+    "sign", lambda x: where(x > 0, 1, where(x < 0, -1, x)), (zero_rule,),
     "-1, 0 or 1; its gradient is zero.", "[3.0, -2.0, 0.0] -> [1.0, -1.0, 0.0]",
     integers=np.sign, formula=r"\mathrm{{sign}}({0})",
 )
@@ -239,7 +239,7 @@ minimum: Any = declare(
 )
 where: Any = declare(
     "where", lambda c, a, b: a if c else b,
-    (lambda g, y, c, a, b: vanishes(g), lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
+    (lambda g, y, c, a, b: zero_rule(g), lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
     "The second argument where the first is true, else the third.", "[True, False], 1.0, [3.0, 4.0] -> [1.0, 4.0]",
     arity=3, condition=True, integers=np.where, formula=r"({0} \;?\; {1} : {2})",
 )
@@ -256,17 +256,17 @@ clip_op: Any = declare(
 # Rounding (the gradient is zero) --------------------------------------------------------------------------------------
 
 floor: Any = declare(
-    "floor", lambda x: np.floor(x), (vanishes,),
+    "floor", lambda x: np.floor(x), (zero_rule,),
     "Round down; the gradient is zero.", "[1.5, -1.5] -> [1.0, -2.0]",
     integers=np.copy, formula=r"\lfloor {0} \rfloor",
 )
 ceil: Any = declare(
-    "ceil", lambda x: np.ceil(x), (vanishes,),
+    "ceil", lambda x: np.ceil(x), (zero_rule,),
     "Round up; the gradient is zero.", "[1.5, -1.5] -> [2.0, -1.0]",
     integers=np.copy, formula=r"\lceil {0} \rceil",
 )
 round: Any = declare(
-    "round", lambda x: np.rint(x), (vanishes,),
+    "round", lambda x: np.rint(x), (zero_rule,),
     "Round to the nearest integer, halves to even; the gradient is zero.", "[1.5, 2.5] -> [2.0, 2.0]",
     integers=np.copy, formula=r"\mathrm{{round}}({0})",
 )

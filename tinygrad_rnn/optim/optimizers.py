@@ -21,7 +21,7 @@ from ..nn.loading import fitted, read_state
 from ..nn.module import Module
 from ..scope import current
 from ..settings import check_number, check_switch
-from ..tensor import Spec, Tensor, describe, leaf, now
+from ..tensor import Spec, Tensor, describe, leaf, next_serial
 from .schedules import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -72,7 +72,7 @@ class Optimizer:
         self.weight_decay = check_number(f"{name}: weight_decay", weight_decay, 0)
         self.step_count = 0
         self.update_counts = [0] * len(self.parameters)
-        self.serial = now()  # tells whether it was made before a function was recorded
+        self.serial = next_serial()  # tells whether it was made before a function was recorded
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
 
     @property
