@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compile.internal import INTERNAL
+from tinygrad_rnn.compile.compiler_ops import INTERNAL
 from tinygrad_rnn.ops.core import registry
 from tinygrad_rnn.ops.named import by_op, op_named, ops_named
 

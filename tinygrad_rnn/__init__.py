@@ -55,7 +55,6 @@ from .ops.elementwise import (
     clip,
     cos,
     divide,
-    elementwise,
     elu,
     equal,
     erf,
@@ -99,6 +98,7 @@ from .ops.elementwise import (
     tanh,
     where,
 )
+from .ops.elementwise_op import elementwise
 from .ops.index import (
     gather,
     masked_fill,

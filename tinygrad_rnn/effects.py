@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import GradientError
 from .scope import Place, current, user_source
-from .tensor import PLACEHOLDER, Tensor, leaf, now
+from .tensor import PLACEHOLDER, Tensor, leaf, next_serial
 
 __all__ = ["Assignment", "Change", "Check", "Effects", "NotFinite", "Update"]
 
@@ -178,7 +178,7 @@ class Effects:
 
     def note(self, *whats: Update | Assignment | Check) -> None:
         """Note changes that are made together, after all that has been recorded so far."""
-        serial, place, source = now(), current().place, user_source()
+        serial, place, source = next_serial(), current().place, user_source()
         for what in whats:
             self.changes.append(Change(what, serial, place, source))
             if not isinstance(what, Check):

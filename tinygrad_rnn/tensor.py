@@ -162,7 +162,7 @@ _serial = count(1)
 _new = object.__new__
 
 
-def now() -> int:
+def next_serial() -> int:
     """A serial number between those of the tensors that there are and those to come."""
     return next(_serial)
 
@@ -510,7 +510,7 @@ class Tensor:
     def replace_data(self, array: np.ndarray) -> None:
         """Take `array`, which the caller gives away, as the new value of this leaf."""
         self.data = array
-        self.assigned = now()
+        self.assigned = next_serial()
 
     def __copy__(self) -> Tensor:
         if self.is_leaf or self._requires_grad:
@@ -599,7 +599,7 @@ def leaf(data: Any, op: Op = CONSTANT, *, name: str | None = None, requires_grad
 _NO_PARAMS: dict[str, Any] = {}
 
 
-def instead(t: Tensor, op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = _NO_PARAMS) -> Tensor:
+def replacement_for(t: Tensor, op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any] = _NO_PARAMS) -> Tensor:
     """An operation in place of `t`, with a result of the same shape and type, without a value."""
     new = _new(Tensor)
     new.data = t.spec
@@ -610,9 +610,9 @@ def instead(t: Tensor, op: Op, inputs: tuple[Tensor, ...], params: dict[str, Any
     return new
 
 
-def remade(t: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+def with_inputs(t: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
     """The same operation on other inputs of the same shapes, without a value; what it came from is kept."""
-    new = instead(t, t.op, inputs, t.params)
+    new = replacement_for(t, t.op, inputs, t.params)
     new.name = t.name
     return new
 

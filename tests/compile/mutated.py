@@ -26,7 +26,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tests.compile.mutated_programs import OPERATIONS, PATTERN, Subject, subjects
-from tinygrad_rnn.compile.internal import INTERNAL
+from tinygrad_rnn.compile.compiler_ops import INTERNAL
 from tinygrad_rnn.effects import Update
 from tinygrad_rnn.graph import Graph
 from tinygrad_rnn.graph.evaluate import compute
@@ -389,7 +389,7 @@ def _said(error: BaseException) -> str:
 
 def _slack(program: Any) -> list[np.ndarray]:
     """The bytes before and behind the arena, filled with a pattern."""
-    (workspace,) = program._free
+    (workspace,) = program._runner.free
     memory = workspace.arena.base
     skip = workspace.arena.ctypes.data - memory.ctypes.data
     parts = [memory[:skip], memory[skip + len(workspace.arena) :]]

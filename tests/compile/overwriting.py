@@ -87,7 +87,7 @@ class _Marks:
 def overwritten(program: Any, low: Noted) -> list[str]:
     """What is read, or returned, after something else was written over it."""
     marks, views, held, wrong = _Marks(program), {}, {}, []
-    for k, view in enumerate(program._table.inputs):
+    for k, view in enumerate(program._runner.table.inputs):
         marks.write(view, -2 - k)
 
     def look(t: Tensor, user: str) -> None:

@@ -798,6 +798,26 @@ def test_profile_changes_nothing():
     assert "by scope" in str(profile)
 
 
+def test_profile_puts_back_generators_whose_numbers_nobody_needs():
+    generator = np.random.default_rng(0)
+    program = tg.compile(lambda x: (tg.random.normal((3,), generator=generator), x * 2)[1]).program(X)
+    before = generator.bit_generator.state
+    program.profile(X, repeats=2)
+    assert generator.bit_generator.state == before
+
+
+@needs_machine
+def test_a_run_that_fails_before_it_begins_does_not_count_what_a_profile_did():
+    _, optimizer, step = trained()
+    step(BIG)
+    step.programs[0].profile(BIG, repeats=1)
+    count, w = optimizer.step_count, optimizer.parameters[0]
+    w.data = np.ones(np.add(w.shape, 1), w.dtype)
+    with pytest.raises(tg.ShapeError, match="has changed its shape"):
+        step(BIG)
+    assert optimizer.step_count == count
+
+
 @needs_machine
 def test_profile_takes_arguments_as_the_function_does():
     run = tg.compile(lambda pair, d: pair[0] + d["x"])

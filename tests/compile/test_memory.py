@@ -381,7 +381,7 @@ def planned(kind, steps, memory=None, hidden=32, model=one_layer, **options):
 
 def working(program):
     """The arena without the arguments, which are as long as the sequence."""
-    return program.arena_bytes - sum(v.size * v.dtype.itemsize for v in program._table.inputs)
+    return program.arena_bytes - sum(v.size * v.dtype.itemsize for v in program._runner.table.inputs)
 
 
 @compiled_only

@@ -73,7 +73,7 @@ def test_a_byte_written_outside_is_found(known, monkeypatch, place):
     subject = known["elman"]
 
     def written(program, *args, **kwargs):
-        memory = subject._memories[0] if place == "array" else program._free[0].arena.base
+        memory = subject._memories[0] if place == "array" else program._runner.free[0].arena.base
         memory[-1] += 1
 
     monkeypatch.setattr(tg.Program, "__call__", written)

@@ -81,7 +81,7 @@ def loaded(subject, memory=None):
 def test_kernels_touch_what_is_verified(name, memory):
     subject, rng = SUBJECTS[name], np.random.default_rng(0)
     program = loaded(subject, memory)
-    (workspace,) = program._free
+    (workspace,) = program._runner.free
     workspace.stage([mutated._values(t.spec, rng) for t in program.recording.placeholders])
     workspace.refresh()
     for at, i in enumerate(program.instructions):
@@ -99,7 +99,7 @@ def test_every_kind_of_kernel_is_looked_at():
 def test_a_kernel_that_touches_more_is_found():
     """An instruction whose steps say less than what its kernel is told."""
     program = loaded(SUBJECTS["forward"])
-    (workspace,) = program._free
+    (workspace,) = program._runner.free
     workspace.stage([np.ones((3, 4)), np.zeros(3, np.int64)])
     workspace.refresh()
     at, i = next((at, i) for at, i in enumerate(program.instructions) if i.name == "softmax")

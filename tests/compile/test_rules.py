@@ -19,11 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.compile.groups import BIASES, CROSS_ENTROPY, OVER_TIME
-from tinygrad_rnn.compile.program import optimised
+from tinygrad_rnn.compile.batching import BIASES, CROSS_ENTROPY, OVER_TIME
+from tinygrad_rnn.compile.optimise import optimised, schedule
 from tinygrad_rnn.compile.rewrite import GroupRule, P, Rewriter, Rule, number, rewrite
 from tinygrad_rnn.compile.rules import CLEAN, FOLD, GATHER, gradient_lines
-from tinygrad_rnn.compile.schedule import schedule
 from tinygrad_rnn.graph import Graph
 from tinygrad_rnn.ops.core import apply, registry
 
@@ -39,7 +38,7 @@ def lines() -> list[Rule]:
 
 
 def phases() -> list[tuple[str, list[Rule], list[GroupRule]]]:
-    """The phases of ``program.optimised``, so that some rules can be left out."""
+    """The phases of ``optimised``, so that some rules can be left out."""
     return [
         ("clean", CLEAN, OVER_TIME),
         ("gather", [*CLEAN, *GATHER], OVER_TIME),
@@ -689,6 +688,17 @@ def test_what_is_not_neutral_stays(function, spec):
 )
 def test_what_is_not_redundant_stays(function, spec):
     assert fired(function, spec) == set()
+
+
+@needs_jit
+def test_a_gradient_line_is_of_one_dtype():
+    """What is compared may be of another dtype than what is chosen, and a kernel reads all of its own."""
+    x, g = np.array([-1.0, 2.0, 0.0], F32), np.array([1.0, 2.0, 3.0])
+    compiled = tg.compile(lambda x, g: tg.where(x <= 0, 0, g))
+    assert compiled(x, g).tolist() == [0.0, 2.0, 0.0]
+    assert compiled.program(x, g).log == []
+    assert compiled(x.astype(F64), g).tolist() == [0.0, 2.0, 0.0]
+    assert compiled.program(x.astype(F64), g).kernels == ["relu_vjp0"]
 
 
 @pytest.mark.parametrize(

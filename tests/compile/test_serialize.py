@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tests.compile.test_random_graphs import KINKED, SMOOTH, found, inputs_of, programs, total
-from tinygrad_rnn.compile.internal import INTERNAL
+from tinygrad_rnn.compile.compiler_ops import INTERNAL
 from tinygrad_rnn.compile.lower import LOWERINGS
 from tinygrad_rnn.ops.core import registry
 

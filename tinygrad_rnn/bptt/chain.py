@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import GradientError, ShapeError, fail
 from ..grad.reverse import nodes_between
 from ..tensor import Tensor, describe
-from .rows import Rows, Sums, spread
+from .rows import Cotangents, Rows, pull_back
 from .states import States
 
 __all__ = ["Chain", "between", "pulled", "stretches"]
@@ -65,17 +65,17 @@ def pulled(outputs: tuple[Tensor, ...], seeds: list[np.ndarray], targets: tuple[
     """Rows of cotangents of `targets`, each varied with the others held; those of `outputs` are `seeds`."""
     wanted = {t.serial for t in targets}
     nodes, active = nodes_between(list(outputs), wanted)
-    sums, found = Sums(), {}
+    sums, found = Cotangents(), {}
     for t, seed in zip(outputs, seeds, strict=True):
         if t.serial in active:
             sums.add(t, Rows(0, seed.reshape(len(seed), *t.shape)))
     for serial in sorted(active, reverse=True):
         node = nodes[serial]
-        g = sums.take(node)
+        g = sums.pop(node)
         if g is not None and serial in wanted:
             found[serial] = g.values
         elif g is not None:
-            for i, part in spread(node, g.values, [i for i, t in enumerate(node.inputs) if t.serial in active]):
+            for i, part in pull_back(node, g.values, [i for i, t in enumerate(node.inputs) if t.serial in active]):
                 sums.add(node.inputs[i], Rows(0, part))
     count = len(seeds[0])
     return [found[t.serial] if t.serial in found else np.zeros((count, *t.shape), t.dtype) for t in targets]

@@ -19,8 +19,8 @@ from ..graph.walk import dependent, reach
 from ..ops.elementwise import divide, multiply
 from ..ops.named import ops_named
 from ..tensor import CONSTANT, LITERAL, Tensor
-from .rows import Factors, Rows, Sums, spread, total
-from .slices import spread_pieces
+from .rows import Cotangents, Factors, Rows, pull_back, total
+from .slices import pull_back_pieces
 
 __all__ = ["Entries"]
 
@@ -137,8 +137,8 @@ class Entries:
 class _Walk:
     def __init__(self, entries: Entries, entered: Entered, visit: Visit | None, window: tuple[int, int]) -> None:
         self.entries, self.entered, self.visit, self.window = entries, entered, visit, window
-        self.flowing = Sums()
-        self.entering: dict[int | None, Sums] = {}
+        self.flowing = Cotangents()
+        self.entering: dict[int | None, Cotangents] = {}
         self.unplaced = len(entries.columns)  # the row of what comes from the loss and has not met a time step yet
 
     def run(self) -> None:
@@ -148,11 +148,11 @@ class _Walk:
         self._finish(None)
         for serial in sorted(entries.body, reverse=True):
             node = entries.nodes[serial]
-            g = self.flowing.take(node)
+            g = self.flowing.pop(node)
             if g is not None:
                 if self.visit is not None:
                     self.visit(node, g)
-                self._spread(node, g)
+                self._pull_back(node, g)
             if serial in done:
                 self._finish(done[serial])
 
@@ -167,11 +167,11 @@ class _Walk:
             if loss.serial in entries.roots:
                 self._enter(None, loss, rows)
 
-    def _spread(self, node: Tensor, g: Rows) -> None:
+    def _pull_back(self, node: Tensor, g: Rows) -> None:
         """Pass cotangents on within the body, and from a time step into the roots."""
         entries = self.entries
         wanted = [i for i, t in enumerate(node.inputs) if t.serial in entries.body or self._crosses(node, t)]
-        for i, part in spread(node, g.values, wanted):
+        for i, part in pull_back(node, g.values, wanted):
             t, rows = node.inputs[i], Rows(g.start, part)
             if self._crosses(node, t):
                 self._enter(node.time, t, rows)
@@ -187,7 +187,7 @@ class _Walk:
 
     def _enter(self, time: int | None, t: Tensor, rows: Rows) -> None:
         for kept in self._settled(rows, time):
-            self.entering.setdefault(time, Sums()).add(t, kept)
+            self.entering.setdefault(time, Cotangents()).add(t, kept)
 
     def _settled(self, rows: Rows, time: int | None) -> list[Rows]:
         """What came from a single loss and had met no time step comes from `time`."""
@@ -213,7 +213,7 @@ class _Walk:
             if node.serial in entries.wanted:
                 self.entered(time, node, pieces)
             wanted = [i for i, t in enumerate(node.inputs) if t.serial in entries.roots]
-            for i, rows in spread_pieces(node, pieces, wanted) if wanted else ():
+            for i, rows in pull_back_pieces(node, pieces, wanted) if wanted else ():
                 t = node.inputs[i]
                 if t.serial not in sums.parts:
                     heappush(waiting, -t.serial)

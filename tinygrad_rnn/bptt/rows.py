@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..grad.sums import through
+from ..grad.cotangents import through
 from ..kernels.sums import add_up
-from ..ops.elementwise import passes, vanishes
+from ..ops.elementwise import identity_rule, zero_rule
 from ..ops.index import Placed, add_at
 from ..ops.linalg import Product
 from ..ops.named import by_op
@@ -23,7 +23,7 @@ from ..ops.shape import reduced_shape
 from ..scope import no_grad
 from ..tensor import Op, Tensor, leaf
 
-__all__ = ["Factors", "Places", "Rows", "Sums", "spread", "total"]
+__all__ = ["Cotangents", "Factors", "Places", "Rows", "pull_back", "total"]
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Rows(NamedTuple):
                 self.values.add_to(into, first - self.start, last - self.start)
 
 
-class Sums:
+class Cotangents:
     """Rows that flow into nodes, by serial number; added up when a node's turn comes."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Sums:
         """What flowed into `t`, as it came."""
         return self.parts.pop(t.serial, [])
 
-    def take(self, t: Tensor) -> Rows | None:
+    def pop(self, t: Tensor) -> Rows | None:
         """What flowed into `t`, added up; None if nothing did."""
         pieces = self.pieces(t)
         return total(t, pieces) if pieces else None
@@ -109,12 +109,12 @@ def total(t: Tensor, pieces: list[Rows], window: tuple[int, int] | None = None) 
 # Rules ----------------------------------------------------------------------------------------------------------------
 
 
-def spread(node: Tensor, g: np.ndarray, wanted: list[int]) -> list[tuple[int, Any]]:
+def pull_back(node: Tensor, g: np.ndarray, wanted: list[int]) -> list[tuple[int, Any]]:
     """What inputs `wanted` of `node` get for its cotangents `g` (count, *shape), in a form that Rows take."""
     rule = BATCHED.get(node.op)
     with np.errstate(all="ignore"):
         if node.op.kernels is not None and type(node.op.vjp) is tuple:
-            return [(i, _elementwise(node, i, g)) for i in wanted if node.op.vjp[i] is not vanishes]
+            return [(i, _elementwise(node, i, g)) for i in wanted if node.op.vjp[i] is not zero_rule]
         if rule is None:
             return _one_by_one(node, g, wanted)
         parts = [(i, rule(i, g, node, *node.inputs, **node.params)) for i in wanted]
@@ -124,7 +124,7 @@ def spread(node: Tensor, g: np.ndarray, wanted: list[int]) -> list[tuple[int, An
 def _elementwise(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
     """The Jacobian of an elementwise operation is diagonal: its gradient rule at ones, times any cotangent."""
     rule: Any = node.op.vjp[i]  # type: ignore[index]
-    return folded(g if rule is passes else g * slope(node, i, g.dtype), node.inputs[i].shape)
+    return folded(g if rule is identity_rule else g * slope(node, i, g.dtype), node.inputs[i].shape)
 
 
 def slope(node: Tensor, i: int, dtype: np.dtype) -> np.ndarray:

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.elementwise import passes, vanishes
+from ..ops.elementwise import identity_rule, zero_rule
 from ..ops.named import by_op
 from ..tensor import Op, Tensor
-from .rows import Factors, Places, Rows, folded, gathered, slope, spread, times, total
+from .rows import Factors, Places, Rows, folded, gathered, pull_back, slope, times, total
 
-__all__ = ["spread_pieces"]
+__all__ = ["pull_back_pieces"]
 
 
-def spread_pieces(node: Tensor, pieces: list[Rows], wanted: list[int]) -> Iterator[tuple[int, Rows]]:
+def pull_back_pieces(node: Tensor, pieces: list[Rows], wanted: list[int]) -> Iterator[tuple[int, Rows]]:
     """What inputs `wanted` of `node` get for `pieces` of its cotangents: slices by themselves where that can be."""
     rule = _rule(node)
     cuts = [p for p in pieces if rule is not None and type(p.values) is Places]
@@ -33,7 +33,7 @@ def spread_pieces(node: Tensor, pieces: list[Rows], wanted: list[int]) -> Iterat
         pieces = [p for p in pieces if p is not piece]
     if pieces:
         whole = total(node, pieces)
-        yield from ((i, Rows(whole.start, part)) for i, part in spread(node, whole.values, wanted))
+        yield from ((i, Rows(whole.start, part)) for i, part in pull_back(node, whole.values, wanted))
 
 
 Rule = Callable[[int, Places, Tensor], Any]
@@ -47,9 +47,9 @@ def _rule(node: Tensor) -> Rule | None:
 
 def _elementwise(i: int, places: Places, node: Tensor) -> Any:
     t, rule, g = node.inputs[i], node.op.vjp[i], places.g  # type: ignore[index]
-    if rule is vanishes:
+    if rule is zero_rule:
         return np.zeros((len(g), *t.shape), g.dtype)
-    if rule is not passes:
+    if rule is not identity_rule:
         g = g * slope(node, i, g.dtype)[places.index]
     if t.shape == node.shape:
         return Places(places.index, g)

@@ -17,9 +17,21 @@ from ..graph.walk import reach
 from ..ops.core import apply, cast
 from ..ops.shape import BROADCAST
 from ..scope import Place, State, current, enter, using
-from ..tensor import CONSTANT, GRADIENT, LITERAL, PARAMETER, PLACEHOLDER, Spec, Tensor, describe, leaf, now, remade
+from ..tensor import (
+    CONSTANT,
+    GRADIENT,
+    LITERAL,
+    PARAMETER,
+    PLACEHOLDER,
+    Spec,
+    Tensor,
+    describe,
+    leaf,
+    next_serial,
+    with_inputs,
+)
 from .arguments import Call
-from .internal import ASSIGN, CHANGES, CHECK, SEQUENCE
+from .compiler_ops import ASSIGN, CHANGES, CHECK, SEQUENCE
 
 __all__ = ["Recording", "capture", "inside"]
 
@@ -120,7 +132,7 @@ def capture(
         If it changes what it makes itself, a parameter or the state of an optimiser: on the next call that would go on
         from where it was, while the function would make it anew.
     """
-    start = min((t.serial for t in placeholders), default=now())
+    start = min((t.serial for t in placeholders), default=next_serial())
     effects = Effects(start, meet=meet)
     with using(lambda s: replace(s, tracing=effects)):
         results = fn(placeholders)
@@ -282,7 +294,7 @@ class _Copying:
             return copy
         inputs = tuple([self.now(i) for i in t.inputs])
         known = type(t.data) is np.ndarray and all(type(i.data) is np.ndarray for i in inputs)
-        return inside(t, lambda: constant(t.data, t.name)) if known else remade(t, inputs)
+        return inside(t, lambda: constant(t.data, t.name)) if known else with_inputs(t, inputs)
 
     def change(self, changes: list[Change]) -> None:
         """Changes that are made together: each comes after all that goes into any of them, and after those before."""

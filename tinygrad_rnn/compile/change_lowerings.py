@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..effects import Update
 from ..kernels import indexing
+from ..kernels.families import compiles
 from ..kernels.loops import address
 from ..tensor import Tensor
 from . import views as vw
-from .internal import ASSIGN, CHECK, SEQUENCE, UPDATE
+from .compiler_ops import ASSIGN, CHECK, SEQUENCE, UPDATE
 from .lower import LOWERED_CHANGES, Lowering
 from .views import View
 
@@ -47,7 +47,7 @@ def _check(low: Lowering, t: Tensor) -> View:
         if not np.isfinite(arrays[0]).all():
             raise fault(arrays[0])
 
-    if numba.config.DISABLE_JIT:
+    if not compiles():
         low.emitter.emit_host(t, "check_finite", [flat], look)
     elif flat.size:
         loop = indexing.check_finite(flat.dtype)
@@ -77,7 +77,7 @@ def _update(low: Lowering, t: Tensor) -> View:
         out = tuple(arrays[-writes:])
         kernel(*arrays[:-writes], out=out if writes > 1 else out[0])
 
-    if numba.config.DISABLE_JIT:
+    if not compiles():
         low.emitter.emit_host(t, name, views, host)
     else:
         low.emitter.elementwise(t, name, address(kernel), views, writes=writes)

@@ -18,7 +18,7 @@ from ..ops.core import registry
 from ..scope import Place
 from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Op, Spec, Tensor, leaf
 from .capture import Recording
-from .internal import ASSIGN, CHANGES, CHANGING, CHECK, RANGE_CHECK, SEQUENCE, UPDATE
+from .compiler_ops import ASSIGN, CHANGES, CHANGING, CHECK, RANGE_CHECK, SEQUENCE, UPDATE
 from .parts import (
     DTYPES,
     array_of,

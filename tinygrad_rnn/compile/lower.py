@@ -12,22 +12,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..graph.walk import users
 from ..kernels import indexing
+from ..kernels.families import compiles
 from ..kernels.loops import address
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..ops.linalg import MATMUL
 from ..ops.shape import STACK
 from ..tensor import Op, Tensor
 from . import views as vw
+from .batching import taken_at
 from .bindings import Bindings
+from .compiler_ops import ASSIGN, MATMUL_ADD, UPDATE
 from .emit import Emitter
-from .groups import taken_at
-from .homes import FREE, JOINS, Home, Rows, homes
-from .internal import ASSIGN, MATMUL_ADD, UPDATE
+from .placement import FREE, JOINS, Contiguous, Home, homes
 from .views import Storage, View
 
 __all__ = ["Lowering"]
@@ -115,7 +115,7 @@ class Lowering:
         parent = home.parent
         key = id(parent)
         if key not in self.places:
-            if isinstance(parent, Rows):
+            if isinstance(parent, Contiguous):
                 like = parent.like
                 self.places[key] = self.emitter.room((parent.count, *like.shape), like.dtype, self.label(like))
             else:
@@ -142,8 +142,6 @@ class Lowering:
             if t.op not in FREE:
                 return t.serial not in self.aliases and self._parts_needed_once(t)
             t = t.inputs[0]
-            if len(self.users[t.serial]) > 1 and not self._apart(t):
-                return False
 
     def _parts_needed_once(self, t: Tensor) -> bool:
         """Whether nobody else needs what lies inside a join, nor inside the joins that it consists of."""
@@ -176,7 +174,7 @@ class Lowering:
         for i in candidates:
             view = self.views[i.serial]
             same = i.shape == t.shape and i.dtype == t.dtype and view.storage.slot == 0 and 0 not in view.strides
-            if same and view.size and self.overwritable(i) and sum(i is j for j in t.inputs) == 1:
+            if same and view.size and self.overwritable(i):
                 return view
         return None
 
@@ -199,7 +197,7 @@ class Lowering:
         if source.storage is target.storage and (source.offset, source.strides) == (target.offset, target.strides):
             return
         views = [vw.broadcast(source, target.shape), target]
-        if numba.config.DISABLE_JIT:
+        if not compiles():
             self.emitter.emit_host(node, "copy", views, lambda arrays: np.copyto(arrays[1], arrays[0]))
         else:
             self.emitter.elementwise(node, "copy", indexing.copy(source.dtype.itemsize).address, views)
@@ -231,7 +229,7 @@ class Lowering:
             return self.leaf(t)
         if t.op in LOWERED_CHANGES:
             return self.change(t)
-        if numba.config.DISABLE_JIT:
+        if not compiles():
             return self.host(t)
         begun = len(self.emitter.instructions)
         view = self.native(t)

@@ -24,8 +24,7 @@ from ..ops.neural import CROSS_ENTROPY, LOG_SOFTMAX, NORMALIZE, SOFTMAX
 from ..ops.shape import BROADCAST, CONCATENATE, PAD, RESHAPE, STACK, TRANSPOSE
 from ..tensor import DETACH, Tensor
 from . import views as vw
-from .emit import walk
-from .internal import (
+from .compiler_ops import (
     CONTRACT,
     CROSS_ENTROPY_SURPLUS,
     LOOKUP,
@@ -33,6 +32,7 @@ from .internal import (
     RANGE_CHECK,
     SCATTER,
 )
+from .emit import walk
 from .lower import Lowering, lowers
 from .views import View
 

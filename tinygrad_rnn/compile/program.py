@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..calls import as_it_is
-from ..effects import Update
-from ..errors import GradientError, PlaceholderError, fail
+from ..errors import PlaceholderError, fail
 from ..graph import Graph
 from ..graph.evaluate import fitting
 from ..kernels.machine import MOST_OPERANDS, MOST_REPEATS
 from ..scope import current
-from ..tensor import GRADIENT, Tensor, describe, leaf, now, remade
-from . import change_lowerings, lowerings, remat  # noqa: F401  (the first two enter how ops become instructions)
-from .arena import plan
+from ..tensor import Tensor, describe, with_inputs
+from . import change_lowerings, lowerings  # noqa: F401  (they enter how ops become instructions)
 from .arguments import Call
 from .bindings import Bindings
 from .capture import Recording, computed
+from .compiler_ops import CHANGES, RANGE_CHECK
 from .deserialize import Generators, recording_from_json
 from .emit import Emitter
-from .groups import BIASES, CROSS_ENTROPY, OVER_TIME
-from .internal import CHANGES, RANGE_CHECK
 from .lower import Lowering
+from .memory_plan import plan
+from .optimise import optimised, schedule
 from .report import Memory, Profile, listing_of, memory_of, profile_of
-from .rewrite import Firing, Rewriter, rewrite
-from .rules import CLEAN, FOLD, GATHER, gradient_lines
-from .run import Table, Workspace
-from .schedule import schedule
+from .rewrite import Firing
+from .run import Runner, Table
 from .serialize import recording_to_json
 from .turns import Turns
 from .views import View
@@ -39,50 +35,11 @@ from .views import View
 __all__ = ["Memory", "Profile", "Program"]
 
 
-def optimised(
-    roots: Sequence[Tensor],
-    nodes: Sequence[Tensor] = (),
-    segments: Sequence[tuple[int, int]] = (),
-    memory: str | None = None,
-) -> Rewriter:
-    """The graph after all phases of rewriting; `nodes` are those that are known to be needed, in order."""
-    rewriter = Rewriter(roots, nodes)
-    for t in rewriter.nodes:
-        if t.op is RANGE_CHECK:
-            rewriter.rank[t.serial] = 0  # as early as its indices are there
-    rewrite(rewriter, "clean", CLEAN, OVER_TIME)
-    rewrite(rewriter, "gather", GATHER, OVER_TIME, known=CLEAN)
-    rewrite(rewriter, "fuse", gradient_lines(), CROSS_ENTROPY)
-    if memory == "sqrt":
-        remat.split_sums(rewriter, remat.by_time(rewriter))
-    elif segments:
-        remat.split_sums(rewriter, remat.times_within(rewriter, segments))
-    rewrite(rewriter, "fold", FOLD, BIASES)
-    if segments:
-        remat.recompute(rewriter, remat.by_position(rewriter, segments))
-    if memory == "sqrt":
-        times = remat.by_time(rewriter)
-        remat.recompute(rewriter, lambda t: None if t.time is None else times[t.time])
-    return rewriter
-
-
 def _staged(emitter: Emitter, t: Tensor) -> View:
     """Room for an argument, into which it is copied before each run."""
     view = emitter.room(t.shape, t.dtype, t.name or "argument")
     emitter.touch(view, -1)
     return view
-
-
-def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, Any, list[Tensor], list[int]]]:
-    """After which instruction a step or an assignment is complete, of what optimiser, and what it changes."""
-    steps: dict[Any, tuple[int, Any, list[Tensor], list[int]]] = {}
-    for change, end in changed:
-        update = isinstance(change, Update)
-        key = (id(change.optimizer), change.step) if update else change
-        *_, tensors, indices = steps.get(key, (0, None, [], []))
-        indices = [*indices, change.index] if update else []
-        steps[key] = end, change.optimizer if update else None, [*tensors, change.parameter], indices
-    return list(steps.values())
 
 
 class Program:
@@ -114,14 +71,11 @@ class Program:
         began = time.perf_counter()
         self.recording = recording
         self.record_seconds = record_seconds
-        self._turns = turns or Turns()
-        self._has_effects = bool(recording.changes or recording.left or recording.cleared or recording.drawn)
-        self._restarted, self._watched = recording.restarted, recording.anomaly
         self._call = recording.call or Call.plain(len(recording.placeholders), recording.results)
         self.graph = Graph(recording.shown, recording.placeholders)
         drawn = recording.drawn  # also those that nobody needs: generators go on as they do in eager mode
         last = [] if recording.last is None else [recording.last]
-        ranges = [remade(t, t.inputs) for t in recording.ranges if t.op is RANGE_CHECK]
+        ranges = [with_inputs(t, t.inputs) for t in recording.ranges if t.op is RANGE_CHECK]
         roots = [*recording.roots, *last, *drawn, *ranges]
         rewriter = optimised(roots, self.graph.nodes, recording.segments, memory)
         self.log: list[Firing] = rewriter.log
@@ -129,12 +83,13 @@ class Program:
         results, rest = rewriter.roots[: len(recording.roots)], rewriter.roots[len(recording.roots) + len(last) :]
         changed = [computed(t) for t in nodes if t.op in CHANGES.values()]
         self.rewritten = Graph([*results, *changed, *rest], recording.placeholders)
-        self._build(nodes, rewriter.roots, results)
+        self._runner = self._built(nodes, rewriter.roots, results, turns or Turns())
         self.plan_seconds = time.perf_counter() - began
 
     # Making -----------------------------------------------------------------------------------------------------------
 
-    def _build(self, nodes: list[Tensor], roots: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+    def _built(self, nodes: list[Tensor], roots: Sequence[Tensor], results: Sequence[Tensor], turns: Turns) -> Runner:
+        """What runs it: the nodes as instructions, over storages that have their places in the arena."""
         bindings, emitter = Bindings(), Emitter()
         inputs = [_staged(emitter, t) for t in self.recording.placeholders]
         bound = self._bound(nodes, bindings)
@@ -143,12 +98,11 @@ class Program:
         low.run()
         self.instructions = emitter.instructions
         self._storages = emitter.storages
-        arena_bytes = plan(self._storages) if self._storages else 0
-        views = [low.view(t) for t in results]
-        self._table = Table(self.instructions, inputs, views, bindings, arena_bytes)
+        self.arena_bytes = plan(self._storages)
         self._verify()
-        self._steps = _steps(low.changed)
-        self._free = [Workspace(self._table)]
+        views = [low.view(t) for t in results]
+        table = Table(self.instructions, inputs, views, bindings, self.arena_bytes)
+        return Runner(self.recording, table, low.changed, turns)
 
     def _bound(self, nodes: Sequence[Tensor], bindings: Bindings) -> dict[int, View]:
         """Where the user's tensors lie: their memory is used as it is."""
@@ -217,7 +171,7 @@ class Program:
                 hint="call the function that it was recorded of",
             )  # fmt: skip
         call = self._call
-        self._check_gradients()
+        self._runner.check_gradients()
         return call.results(self.run_fitting(call.arrays(args, kwargs, self.recording.placeholders, "program")))
 
     def run(self, arrays: Iterable[Any]) -> list[np.ndarray]:
@@ -240,70 +194,17 @@ class Program:
         places, arrays = self.recording.placeholders, list(arrays)
         if len(arrays) != len(places):
             raise fail(TypeError, "program: arguments", expected=f"{len(places)} arrays", got=str(len(arrays)))
-        self._check_gradients()
+        self._runner.check_gradients()
         fitted = [fitting(t, a, "program") for t, a in zip(places, arrays, strict=True)]
         self._call.check_same(fitted, "program")
         return self.run_fitting(fitted)
 
-    def _check_gradients(self) -> None:
-        """Refuse to run where there are gradients from before and there were none when it was recorded, or none now."""
-        had = {t.serial for t in self.recording.carried.values()}
-        for t in self.recording.watched:
-            if (t.grad is not None) != (t.serial in had):
-                raise fail(
-                    GradientError, f"program: .grad of {describe(t)}",
-                    expected="one from before, as when it was recorded" if t.serial in had else
-                    "None, as when it was recorded", got="None" if t.grad is None else "a gradient",
-                    hint="forget it, or call backward() before; a compiled function has a program for each case",
-                )  # fmt: skip
-
     @as_it_is
     def run_fitting(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays that are known to be of the recorded shapes and types."""
-        if not self._has_effects:
-            return self._run(arrays)
-        with self._turns.lock:
-            return self._run(arrays)
+        return self._runner.run(arrays)
 
-    def _run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        workspace = self._workspace()
-        try:
-            workspace.stage(arrays)
-            for generator, state in self._restarted:
-                generator.bit_generator.state = state
-            workspace.run(self._watched or current().anomaly)
-            return self._finish(workspace)
-        finally:
-            if self._steps:
-                self._note_changes(workspace.reached)
-                workspace.reached = 0
-            self._free.append(workspace)
-
-    def _workspace(self) -> Workspace:
-        """Memory that no other run works in, be it of another thread or interrupted by this one."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Workspace(self._table)
-
-    def _finish(self, workspace: Workspace) -> list[np.ndarray]:
-        recording = self.recording
-        values = [output().copy() for output in workspace.outputs]
-        for p, value in zip(recording.left, values[recording.results :], strict=True):
-            p._grad = leaf(value, GRADIENT)
-        for p in recording.cleared:
-            p._grad = None
-        return values[: recording.results]
-
-    def _note_changes(self, reached: int) -> None:
-        """Mark what was changed by the instructions that were carried out, and count the steps of optimisers."""
-        for end, optimizer, tensors, indices in self._steps:
-            if end <= reached:
-                at = now()
-                for t in tensors:
-                    t.assigned = at
-                if optimizer is not None:
-                    optimizer.count(indices)
+    # Telling ----------------------------------------------------------------------------------------------------------
 
     def profile(self, /, *args: Any, repeats: int = 10, **kwargs: Any) -> Profile:
         """Where time goes, when the program is called with these arguments.
@@ -320,47 +221,8 @@ class Program:
         if not isinstance(repeats, int | np.integer) or repeats < 1:
             raise fail(ValueError, "profile: repeats", expected="1 or more", got=repr(repeats))
         arrays = self._call.arrays(args, kwargs, self.recording.placeholders, "profile")
-        self._check_gradients()
-        times = np.zeros(len(self.instructions), np.int64)
-        workspace = self._workspace()
-        try:
-            with self._turns.lock, self._put_back(workspace):
-                for _ in range(repeats):
-                    workspace.stage(arrays)
-                    workspace.time(times)
-        finally:
-            workspace.reached = 0  # the steps that it took are taken back
-            self._free.append(workspace)
-        return profile_of(self.instructions, times // repeats)
-
-    @contextmanager
-    def _put_back(self, workspace: Workspace) -> Iterator[None]:
-        """Undo what runs within the block change."""
-        workspace.refresh()
-        written = {id(t) for t in self.recording.written}
-        slots = [slot for t, slot in self._table.tensors if id(t) in written]
-        slots += [slot for *_, slot in self._table.states]
-        arrays = [workspace.held[slot] for slot in slots]
-        copies = [a.copy() for a in arrays]
-        renewed = [(t, t.data) for t, _ in self._table.renewed]
-        drawn = [t.params["generator"] for t in self.recording.drawn]
-        generators = {id(g): g for g in drawn}
-        states = [(g, g.bit_generator.state) for g in generators.values()]
-        try:
-            yield
-        finally:
-            for a, copy in zip(arrays, copies, strict=True):
-                a[...] = copy
-            for t, data in renewed:
-                t.data = data
-            for g, state in states:
-                g.bit_generator.state = state
-
-    # Looking at it ----------------------------------------------------------------------------------------------------
-
-    @property
-    def arena_bytes(self) -> int:
-        return self._table.arena_bytes
+        self._runner.check_gradients()
+        return profile_of(self._runner, arrays, repeats)
 
     @property
     def flops(self) -> int:
@@ -385,8 +247,7 @@ class Program:
     @property
     def memory(self) -> Memory:
         """How much memory the program takes, and what takes it."""
-        constants = sum(e.nbytes for e in self._table.entries if isinstance(e, np.ndarray))
-        return memory_of(self._storages, self.arena_bytes, constants)
+        return memory_of(self._storages, self._runner.table)
 
     def to_json(self, names: Any = None) -> str:
         """The program as text, from which :meth:`from_json` makes it again; nothing is executed by loading.

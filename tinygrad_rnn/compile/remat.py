@@ -20,13 +20,12 @@ from ..ops.elementwise import add
 from ..ops.index import INDEX, ONE_HOT
 from ..ops.linalg import MATMUL
 from ..ops.shape import CONCATENATE, STACK, stack
-from ..tensor import Tensor, remade
+from ..tensor import Tensor, with_inputs
+from .batching import taken_at
 from .capture import inside
-from .groups import taken_at
-from .homes import FREE, JOINS
-from .internal import CHANGING, CONTRACT, LOOKUP, SCATTER
+from .compiler_ops import CHANGING, CONTRACT, LOOKUP, SCATTER
+from .placement import FREE, JOINS
 from .rewrite import Rewriter
-from .schedule import keys
 
 __all__ = ["by_position", "by_time", "recompute", "split_sums", "times_within"]
 
@@ -67,7 +66,7 @@ def times_within(rewriter: Rewriter, ranges: Sequence[tuple[int, int]]) -> dict[
 
 def recompute(rewriter: Rewriter, segment: Segment) -> None:
     """Let backward nodes use values that are computed again."""
-    when = keys(rewriter)
+    when = rewriter.ranks()
     members = _runs(rewriter, segment, when)
     kept = _kept(rewriter, members)
     starts: dict[Any, float] = {}
@@ -80,11 +79,11 @@ def recompute(rewriter: Rewriter, segment: Segment) -> None:
     replaced: dict[int, Tensor] = {}
     for t in rewriter.nodes:
         if t.serial in members and t.serial not in kept and members[t.serial] in starts:
-            copy = copies[t.serial] = remade(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
+            copy = copies[t.serial] = with_inputs(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
             rewriter.rank[copy.serial] = starts[members[t.serial]] - 0.5
     for t in rewriter.nodes:
         if t.place.backward and any(i.serial in copies for i in t.inputs):
-            replaced[t.serial] = remade(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
+            replaced[t.serial] = with_inputs(t, tuple([copies.get(i.serial, i) for i in t.inputs]))
     roots = {t.serial for t in rewriter.roots}
     for t in rewriter.nodes if copies else ():
         own_room = t.serial in members and t.serial in kept - roots and t.ndim and t.op not in FREE | JOINS
@@ -95,7 +94,7 @@ def recompute(rewriter: Rewriter, segment: Segment) -> None:
 
 def _in_own_room(t: Tensor) -> Tensor:
     """A tensor written into a concatenation of it alone: not over an input, whose memory may be that of a segment."""
-    same = remade(t, t.inputs)
+    same = with_inputs(t, t.inputs)
     return inside(t, lambda: apply(CONCATENATE, (same,), {"axis": 0}))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..tensor import describe
 from .emit import Instruction
+from .run import Runner, Table, Workspace
 from .views import Storage, View
 
 __all__ = ["Memory", "Profile", "listing_of", "memory_of", "profile_of"]
@@ -66,16 +68,55 @@ class Profile:
         return "\n".join(lines)
 
 
-def memory_of(storages: Sequence[Storage], arena: int, constants: int) -> Memory:
+def memory_of(storages: Sequence[Storage], table: Table) -> Memory:
     used = [s for s in storages if s.first <= s.last]
     top = max(used, key=lambda s: s.offset + s.nbytes, default=None)
     alive = [s for s in used if top is not None and s.first <= top.first <= s.last]
     alive.sort(key=lambda s: -s.nbytes)
     largest = [(s.label, s.nbytes, s.first, s.last) for s in alive[:10]]
-    return Memory(arena, sum(s.nbytes for s in used), largest, constants)
+    constants = sum(e.nbytes for e in table.entries if isinstance(e, np.ndarray))
+    return Memory(table.arena_bytes, sum(s.nbytes for s in used), largest, constants)
 
 
-def profile_of(instructions: Sequence[Instruction], times: np.ndarray) -> Profile:
+def profile_of(runner: Runner, arrays: Sequence[np.ndarray], repeats: int) -> Profile:
+    """Run on these arrays with a clock, and put everything back that is changed by it."""
+    times = np.zeros(len(runner.table.instructions), np.int64)
+    workspace = runner.workspace()
+    try:
+        with runner.turns.lock, _put_back(runner, workspace):
+            for _ in range(repeats):
+                workspace.stage(arrays)
+                workspace.time(times)
+    finally:
+        workspace.reached = 0  # nothing of it is to be counted by the run that works here next
+        runner.free.append(workspace)
+    return _summed_up(runner.table.instructions, times // repeats)
+
+
+@contextmanager
+def _put_back(runner: Runner, workspace: Workspace) -> Iterator[None]:
+    """Undo what runs within the block change."""
+    workspace.refresh()
+    table, written = runner.table, {id(t) for t in runner.recording.written}
+    slots = [slot for t, slot in table.tensors if id(t) in written] + [slot for *_, slot in table.states]
+    arrays = [workspace.held[slot] for slot in slots]
+    copies = [a.copy() for a in arrays]
+    renewed = [(t, t.data) for t, _ in table.renewed]
+    used = [i.node.params.get("generator") for i in table.instructions]
+    generators = {id(g): g for g in used if g is not None}
+    states = [(g, g.bit_generator.state) for g in generators.values()]
+    try:
+        yield
+    finally:
+        for a, copy in zip(arrays, copies, strict=True):
+            a[...] = copy
+        for t, data in renewed:
+            t.data = data
+        for g, state in states:
+            g.bit_generator.state = state
+
+
+def _summed_up(instructions: Sequence[Instruction], times: np.ndarray) -> Profile:
     """Nanoseconds of each instruction, summed up by operation, scope and time step."""
     each = [max(int(ns) - _CLOCK_NS, 0) for ns in times]
     tables: list[dict[Any, int]] = [defaultdict(int), defaultdict(int), defaultdict(int)]

@@ -22,9 +22,9 @@ from ..graph.walk import in_order, reach
 from ..ops import index, linalg, neural  # noqa: F401  (patterns name their ops)
 from ..ops.core import registry
 from ..ops.shape import BROADCAST
-from ..tensor import Op, Tensor, describe, leaf, remade
+from ..tensor import Op, Tensor, describe, leaf, with_inputs
 from .capture import inside
-from .internal import INTERNAL
+from .compiler_ops import INTERNAL
 
 __all__ = ["Firing", "GroupRule", "P", "Rewriter", "Rule", "number", "rewrite"]
 
@@ -198,6 +198,17 @@ class Rewriter:
         """Where in the program a node was recorded, or the one that it replaces."""
         return self.rank.get(t.serial, t.serial)
 
+    def ranks(self) -> dict[int, float]:
+        """Where each node is computed: after its inputs, at the place of what it replaces, else as early as it can."""
+        found: dict[int, float] = {}
+        for t in self.nodes:
+            own = self.rank.get(t.serial)
+            earliest = max([found[i.serial] for i in t.inputs], default=0.0)
+            if own is None:
+                own = earliest if t.inputs else 0.0
+            found[t.serial] = max(own, earliest)
+        return found
+
     def key(self, t: Tensor) -> Any:
         """Equal for nodes of equal value; None for what must be computed each time, and for large constants."""
         if t.serial in self.keys:
@@ -230,7 +241,7 @@ class Rewriter:
 
 
 def _copy(t: Tensor, inputs: list[Tensor]) -> Tensor:
-    new = remade(t, tuple(inputs))
+    new = with_inputs(t, tuple(inputs))
     new.data = t.data
     return new
 

@@ -2,7 +2,7 @@
 
 ``CLEAN`` takes away what computes nothing. ``GATHER`` moves matrix products from looked-up rows to their tables.
 ``FOLD`` adds into products, and ``gradient_lines`` replaces recorded gradient lines by single kernels. Rules about many
-nodes at once, over time, are in ``groups.py``. None changes a value by more than rounding, and none hides a NaN or an
+nodes at once, over time, are in ``batching.py``. None changes a value by more than rounding, and none hides a NaN or an
 infinity that can be seen: no rule turns a product with zero into zero. Only rows of a table that nobody looks up are
 left out of account: a product of one-hot rows does not multiply them by zero, and a gradient by way of the table does.
 """
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from ..ops import elementwise as ew
+from ..ops.broadcasting import stretched
 from ..ops.core import apply, registry
 from ..ops.index import SLICE
 from ..ops.reduce import sum as reduce_sum
 from ..ops.shape import BROADCAST, broadcast_to, reshape, transpose
-from ..tensor import Op, Spec, Tensor, instead, leaf
-from .internal import LOOKUP, MATMUL_ADD, SCATTER
+from ..tensor import Op, Spec, Tensor, leaf, replacement_for
+from .compiler_ops import LOOKUP, MATMUL_ADD, SCATTER
 from .rewrite import Bindings, P, Rewriter, Rule, number
 
 __all__ = ["CLEAN", "FOLD", "GATHER", "gradient_lines"]
@@ -119,7 +120,7 @@ def _smaller(node: Tensor) -> Tensor | None:
     cores = [t.inputs[0] if t.op is BROADCAST else t for t in node.inputs]
     if all(a is b for a, b in zip(cores, node.inputs, strict=True)):
         return None
-    shape = ew.stretched(*(t.shape for t in cores))
+    shape = stretched(*(t.shape for t in cores))
     if prod(shape) >= node.size:
         return None
     return broadcast_to(apply(node.op, tuple(cores), node.params), node.shape)
@@ -171,7 +172,7 @@ def _bias_fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
 
 def _bias_first(node: Tensor, rows: Tensor, b: Tensor) -> Tensor:
     table, index = rows.inputs
-    return instead(node, LOOKUP, (table + b, index), rows.params)
+    return replacement_for(node, LOOKUP, (table + b, index), rows.params)
 
 
 def _slice_of_lookup(node: Tensor, rows: Tensor) -> Tensor | None:
@@ -179,7 +180,7 @@ def _slice_of_lookup(node: Tensor, rows: Tensor) -> Tensor | None:
     parts = _parts(node)
     if len(parts) > index.ndim or any(p is None or p is Ellipsis for p in parts):
         return None
-    return instead(node, LOOKUP, (table, apply(node.op, (index,), node.params)), rows.params)
+    return replacement_for(node, LOOKUP, (table, apply(node.op, (index,), node.params)), rows.params)
 
 
 def _scattered_product(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
@@ -208,6 +209,10 @@ def _is_bias(x: Tensor, b: Tensor) -> bool:
     return b.shape == x.shape[-1:] and x.ndim > 1
 
 
+def _with_bias_first(node: Tensor, x: Tensor, b: Tensor, product: Tensor, **_: Tensor) -> Tensor:
+    return replacement_for(node, node.op, (replacement_for(node, node.op, (x, b)), product))
+
+
 def _bias_inside(_: Rewriter, node: Tensor, b: Bindings) -> bool:
     return _is_bias(node, b["b"]) and b["x"].shape == node.shape == b["product"].shape
 
@@ -223,11 +228,7 @@ _TAKEN = P("slice", P("matmul", ...), bind="taken")
 
 GATHER = [
     *(
-        Rule(
-            "bias to what does not recur", P("add", P("add", *pair), "b"),
-            lambda node, x, b, product, **_: instead(node, node.op, (instead(node, node.op, (x, b)), product)),
-            _bias_inside,
-        )
+        Rule("bias to what does not recur", P("add", P("add", *pair), "b"), _with_bias_first, _bias_inside)
         for x in (P("lookup", ..., bind="x"), P("slice", P("matmul", ...), bind="x"))
         for pair in ((x, _PRODUCT), (_PRODUCT, x))
     ),
@@ -281,7 +282,7 @@ def _addend_fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
 
 
 def _matmul_add(node: Tensor, c: Tensor, x: Tensor, w: Tensor, product: Tensor) -> Tensor:
-    return instead(node, MATMUL_ADD, (c, x, w))
+    return replacement_for(node, MATMUL_ADD, (c, x, w))
 
 
 _ADDED_TO = P("matmul", "x", "w", bind="product")
@@ -312,7 +313,7 @@ def fused_line(op: Op, i: int) -> Op:
         return kernels[arrays[-1].dtype](*arrays)
 
     def shape(*specs: Spec) -> Spec:
-        return Spec(ew.stretched(*(s.shape for s in specs)), specs[-1].dtype)
+        return Spec(stretched(*(s.shape for s in specs)), specs[-1].dtype)
 
     return Op(
         f"{op.name}_vjp{i}", run, shape, "it is made by the compiler", None, f"{op.name}'", f"{op.name}'", kernels
@@ -333,7 +334,7 @@ def gradient_lines() -> list[Rule]:
 
 @cache  # recording a line takes longer than the small programs that need it
 def _line_rule(op: Op, i: int, line: Any, dtype: np.dtype) -> Rule | None:
-    if line in (ew.passes, ew.vanishes):
+    if line in (ew.identity_rule, ew.zero_rule):
         return None
     arity = op.kernels.arity
     names = ["g", "y", *(f"x{k}" for k in range(arity))]
@@ -346,7 +347,9 @@ def _line_rule(op: Op, i: int, line: Any, dtype: np.dtype) -> Rule | None:
 
     def replacement(node: Tensor, **bound: Tensor) -> Tensor | None:
         rule = op.kernels.rule(i, node.dtype)
-        return None if rule is None else instead(node, fused_line(*fused), tuple([bound[names[k]] for k in rule[1]]))
+        if rule is None:
+            return None
+        return replacement_for(node, fused_line(*fused), tuple([bound[names[k]] for k in rule[1]]))
 
     def fits(rewriter: Rewriter, node: Tensor, b: Bindings) -> bool:
         same = node.dtype == dtype and all(t.dtype == dtype for t in b.values())

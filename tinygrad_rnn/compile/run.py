@@ -1,4 +1,4 @@
-"""Running a program: one workspace for each run at a time, and what is done after the last instruction."""
+"""Running a program: a workspace for each run at a time, and what is done after the last instruction."""
 
 from __future__ import annotations
 
@@ -6,19 +6,113 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 
-from ..errors import anomaly
+from ..effects import Update
+from ..errors import GradientError, anomaly, fail
+from ..kernels.families import compiles
 from ..kernels.machine import REACHED, SCRATCH, machine, profiler
 from ..kernels.native import FAULT, environment
-from ..tensor import Spec, Tensor, describe, located
-from .arena import ALIGNMENT
+from ..scope import current
+from ..tensor import GRADIENT, Spec, Tensor, describe, leaf, located, next_serial
 from .bindings import Bindings, Held, Numbers, OptimizerState, usable
+from .capture import Recording
 from .emit import Instruction
+from .memory_plan import ALIGNMENT
+from .turns import Turns
 from .views import View
 
-__all__ = ["Table", "Workspace"]
+__all__ = ["Runner", "Table", "Workspace"]
+
+
+class Runner:
+    """Runs a program: any number of threads at a time, each in a workspace of its own; those with effects in turn.
+
+    Attributes
+    ----------
+    recording : Recording
+    table : Table
+    turns : Turns
+    free : list of Workspace
+        Those in which nobody works.
+    """
+
+    def __init__(self, recording: Recording, table: Table, changed: Sequence[tuple[Any, int]], turns: Turns) -> None:
+        self.recording, self.table, self.turns = recording, table, turns
+        self._has_effects = bool(recording.changes or recording.left or recording.cleared or recording.drawn)
+        self._steps = _steps(changed)
+        self.free = [Workspace(table)]
+
+    def check_gradients(self) -> None:
+        """Refuse to run where there are gradients from before and there were none when it was recorded, or none now."""
+        had = {t.serial for t in self.recording.carried.values()}
+        for t in self.recording.watched:
+            if (t.grad is not None) != (t.serial in had):
+                raise fail(
+                    GradientError, f"program: .grad of {describe(t)}",
+                    expected="one from before, as when it was recorded" if t.serial in had else
+                    "None, as when it was recorded", got="None" if t.grad is None else "a gradient",
+                    hint="forget it, or call backward() before; a compiled function has a program for each case",
+                )  # fmt: skip
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The results for arrays of the recorded shapes and types, and all changes made."""
+        if not self._has_effects:
+            return self._run(arrays)
+        with self.turns.lock:
+            return self._run(arrays)
+
+    def _run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        workspace = self.workspace()
+        try:
+            workspace.stage(arrays)
+            for generator, state in self.recording.restarted:
+                generator.bit_generator.state = state
+            workspace.run(self.recording.anomaly or current().anomaly)
+            return self._finish(workspace)
+        finally:
+            if self._steps:
+                self._note_changes(workspace.reached)
+                workspace.reached = 0
+            self.free.append(workspace)
+
+    def workspace(self) -> Workspace:
+        """Memory that no other run works in, be it of another thread or interrupted by this one."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return Workspace(self.table)
+
+    def _finish(self, workspace: Workspace) -> list[np.ndarray]:
+        recording = self.recording
+        values = [output().copy() for output in workspace.outputs]
+        for p, value in zip(recording.left, values[recording.results :], strict=True):
+            p._grad = leaf(value, GRADIENT)
+        for p in recording.cleared:
+            p._grad = None
+        return values[: recording.results]
+
+    def _note_changes(self, reached: int) -> None:
+        """Mark what was changed by the instructions that were carried out, and count the steps of optimisers."""
+        for end, optimizer, tensors, indices in self._steps:
+            if end <= reached:
+                at = next_serial()
+                for t in tensors:
+                    t.assigned = at
+                if optimizer is not None:
+                    optimizer.count(indices)
+
+
+def _steps(changed: Sequence[tuple[Any, int]]) -> list[tuple[int, Any, list[Tensor], list[int]]]:
+    """After which instruction a step or an assignment is complete, of what optimiser, and what it changes."""
+    steps: dict[Any, tuple[int, Any, list[Tensor], list[int]]] = {}
+    for change, end in changed:
+        update = isinstance(change, Update)
+        key = (id(change.optimizer), change.step) if update else change
+        *_, tensors, indices = steps.get(key, (0, None, [], []))
+        indices = [*indices, change.index] if update else []
+        steps[key] = end, change.optimizer if update else None, [*tensors, change.parameter], indices
+    return list(steps.values())
 
 
 class Table:
@@ -156,7 +250,7 @@ class Workspace:
         """Carry out all instructions; `reached` says how far it came."""
         try:
             self.refresh()
-            if watched or numba.config.DISABLE_JIT:
+            if watched or not compiles():
                 self._one_by_one(watched)
                 return
             run, at, end = machine(), 0, len(self.table.instructions)
@@ -172,7 +266,7 @@ class Workspace:
 
     def _one_by_one(self, watched: bool) -> None:
         """Instruction by instruction, each result examined if need be."""
-        run = None if numba.config.DISABLE_JIT else machine()
+        run = machine() if compiles() else None
         for at, i in enumerate(self.table.instructions):
             if run is None or i.address == 0 or run(*self.addresses, at, at + 1) == at:
                 self._by_hand(i)
@@ -186,7 +280,7 @@ class Workspace:
         self.refresh()
         at, end = 0, len(self.table.instructions)
         while at < end:
-            if not numba.config.DISABLE_JIT:
+            if compiles():
                 at = profiler()(*self.addresses, at, end, times.ctypes.data)
             if at < end:
                 began = time.perf_counter_ns()

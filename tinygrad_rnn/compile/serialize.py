@@ -18,7 +18,7 @@ from ..ops.core import registry
 from ..tensor import CONSTANT, LITERAL, PARAMETER, PLACEHOLDER, Op, Tensor
 from .arguments import Call, Other
 from .capture import Recording
-from .internal import CHANGES, CHANGING, RANGE_CHECK
+from .compiler_ops import CHANGES, CHANGING, RANGE_CHECK
 
 __all__ = ["LEAVES", "MOST_DEPTH", "RECORDED", "VERSION", "is_known", "kind_of", "named_tensors", "recording_to_json"]
 

@@ -1,2 +1,2 @@
-"""Differentiation: ``reverse`` (grad, backward, vjp) with its ``sums``, ``forward`` (jvp), ``second`` (Jacobians,
+"""Differentiation: ``reverse`` (grad, backward, vjp) with its ``cotangents``, ``forward`` (jvp), ``second`` (Jacobians,
 Hessians), ``checkpoint`` and ``anomaly``."""

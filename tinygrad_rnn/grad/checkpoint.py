@@ -18,7 +18,7 @@ from ..graph.walk import reach
 from ..ops.random import witnessed
 from ..ops.shape import concatenate, flatten, reshape
 from ..scope import Modes, current, modes_seen, noting, recording
-from ..tensor import Op, Spec, Tensor, describe, now, record
+from ..tensor import Op, Spec, Tensor, describe, next_serial, record
 from .forward import push_tangents
 from .reverse import pull
 
@@ -71,7 +71,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], around: list[Random]) -> Any:
-    start = now()
+    start = next_serial()
     with witnessed() as draws, _without_spawning(around), noting(modes_seen, Modes()) as modes:
         for generator in around:
             draws.note(generator)
@@ -79,7 +79,7 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], 
     outputs = _outputs(result)
     effects = current().tracing
     if effects is not None:
-        effects.segments.append((start, now()))
+        effects.segments.append((start, next_serial()))
         return result  # no values are spared yet, and those of parameters will be others on each call
     if any(t.is_symbolic for t in outputs):
         return result
@@ -91,7 +91,7 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], 
             return _outputs(fn(*args, **kwargs))
 
     def same() -> Tensor:
-        after = now()
+        after = next_serial()
         outputs = again()
         with recording():
             y = concatenate([flatten(t) for t in outputs])
@@ -104,11 +104,11 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], 
         return y
 
     def vjp(wanted: list[int], g: Tensor, y: Tensor, *_: Tensor) -> list[Tensor | None]:
-        after = now()
+        after = next_serial()
         return pull([same()], [g], [inputs[i] for i in wanted], current().recording, after)
 
     def jvp(i: int, tangent: Tensor, y: Tensor, *_: Tensor) -> Tensor:
-        after = now()
+        after = next_serial()
         return push_tangents([same()], {inputs[i].serial: tangent}, after)[0]
 
     def run(*arrays: np.ndarray) -> np.ndarray:

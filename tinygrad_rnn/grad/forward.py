@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import GradientError, ShapeError, fail
 from ..ops.core import apply, as_tensor
 from ..ops.create import zeros_like
-from ..ops.elementwise import add, vanishes
+from ..ops.elementwise import add, zero_rule
 from ..ops.shape import broadcast_to
 from ..scope import current, recording, using
 from ..tensor import Tensor, describe
@@ -103,6 +103,6 @@ def _moved(t: Tensor, tangents: dict[int, Tensor]) -> Tensor:
 
 def _diagonal(rule: Any, tangent: Tensor, node: Tensor) -> Tensor:
     """An elementwise op's Jacobian is diagonal, so its rule serves forwards as well."""
-    if rule is vanishes:
+    if rule is zero_rule:
         return zeros_like(node)
     return broadcast_to(rule(broadcast_to(tangent, node.shape), node, *node.inputs), node.shape)

@@ -1,7 +1,7 @@
 """Reverse mode: one walk over the recorded nodes, from the last to the first.
 
 Serial numbers are a topological order, so nothing recurses. Which nodes take part is found out first; what flows
-between them is kept in ``sums.py``.
+between them is kept in ``cotangents.py``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..ops.elementwise import add
 from ..ops.shape import reshape
 from ..scope import Place, State, current, enter, recording, user_source
 from ..settings import check_count
-from ..tensor import GRADIENT, Tensor, describe, leaf, now
-from .sums import ADD, Arrays, Tensors, Watched
+from ..tensor import GRADIENT, Tensor, describe, leaf, next_serial
+from .cotangents import ADD, Arrays, Tensors, Watched
 
 __all__ = ["backward", "grad", "value_and_grad", "vjp"]
 
@@ -230,7 +230,7 @@ def separated(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
     The derivative by one argument does not run through the history of another, since that came before; a tensor that is
     given twice goes in through nodes of its own.
     """
-    after, uses = now(), Counter(t.serial for t in tensors)
+    after, uses = next_serial(), Counter(t.serial for t in tensors)
     with recording():
         return [t if uses[t.serial] == 1 else reshape(t, t.shape) for t in tensors], after
 
@@ -399,13 +399,13 @@ def _walk(
                 node = nodes[serial]
                 if recorded:
                     enter(_inheriting(state, node))
-                g = sums.take(node)
+                g = sums.pop(node)
                 if g is None:
                     continue
                 if serial in targets:
                     found[serial] = g if recorded else leaf(g)
                 if node.inputs and serial > after:
-                    sums.spread(node, g, active)
+                    sums.pull_back(node, g, active)
     finally:
         enter(state)
     return found

@@ -22,6 +22,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .families import Job, family
 from .loops import pointer
 from .native import DGEMM, SGEMM, Loop, native
 
@@ -45,6 +46,11 @@ def gemm(dtype: Any, accumulate: bool) -> Loop:
 def gemm_scaled(dtype: Any) -> Loop:
     """The loop ``(m,k),(k,n),()->(m,n)`` that adds the product of A and B, times a number, to C."""
     return native("gemm_scaled", _add_scaled, T=dtype)
+
+
+@family
+def _for_warmup(dtype: Any) -> list[Job]:
+    return [partial(gemm, dtype, accumulate) for accumulate in (False, True)]
 
 
 T: Any = None  # stands for the element type, which `native` supplies

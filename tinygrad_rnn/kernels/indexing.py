@@ -6,13 +6,15 @@ a fault is noted there already, and returns. Negative indices count from the end
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numba import types
 
 from .compensated import FEW
+from .families import Job, family, once
 from .loops import free, itemsize, moved, parallel, pointer, scratch
 from .native import FAULT, LIMIT, POSITION, VALUE, Loop, native
 
@@ -110,6 +112,21 @@ def check_range() -> Loop:
     ``dims = [outer, limit, lowest]``, ``steps = [index_outer]``.
     """
     return native("check_range", _check_range)
+
+
+@once
+def _for_warmup() -> list[Job]:
+    return [check_range, *(partial(copy, size) for size in (1, 4, 8))]
+
+
+@family
+def _for_warmup_of(dtype: np.dtype) -> Iterator[Job]:
+    for loop in (gather_rows, scatter_add_rows, one_hot, check_finite):
+        yield partial(loop, dtype)
+    for other in map(np.dtype, (bool, np.int32, np.int64, np.float32, np.float64)):
+        if other != dtype:
+            yield partial(cast, other, dtype)
+            yield partial(cast, dtype, other)
 
 
 def note_fault(data, fault, position, value, limit):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from importlib import import_module
 from types import CodeType, FunctionType
 from typing import Any
@@ -29,11 +29,12 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic, lower_builtin, type_callable
 
 from .cache import anchor, fingerprint, global_names, kept
+from .families import compiles, family
 from .frontend import numbers_of
 
 __all__ = [
-    "SIGNATURE", "address", "compiled", "elementwise_loop", "free", "gathered", "itemsize", "moved", "parallel",
-    "place", "pointer", "row_loop", "scatter", "scratch", "specialise",
+    "SIGNATURE", "RowKernels", "address", "compiled", "elementwise_loop", "free", "gathered", "itemsize", "moved",
+    "parallel", "place", "pointer", "row_loop", "scatter", "scratch", "specialise",
 ]  # fmt: skip
 
 _ufuncs = import_module("numba.np.ufunc._internal")
@@ -182,7 +183,7 @@ def compiled(function: Any, dtype: np.dtype | None = None) -> Any:
         value = function.__globals__[name]
         names[name] = compiled(getattr(value, "scalar", value), dtype)
     clone = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
-    if numba.config.DISABLE_JIT:
+    if not compiles():
         return clone
     if dtype is None:
         return numba.njit(error_model="numpy")(clone)
@@ -225,7 +226,7 @@ def elementwise_loop(
     takes = range(len(ins)) if takes is None else takes
     code = getattr(getattr(scalar, "py_func", scalar), "__code__", None)
     arity = code.co_argcount if code else len(takes)
-    if numba.config.DISABLE_JIT:
+    if not compiles():
         return _PythonLoop(name, scalar, outs, takes, arity)
     kinds = [_kind(d) for d in ins + outs]
     arguments = [kinds[0]] * arity
@@ -246,10 +247,28 @@ def row_loop(name: str, function: Callable[..., Any], signature: str, ins: Seque
     `signature` is NumPy's, with at most one core dimension ``n``: ``"(n),()->(n)"``.
     """
     ins, outs = [np.dtype(d) for d in ins], [np.dtype(d) for d in outs]
-    if numba.config.DISABLE_JIT:
+    if not compiles():
         return _PythonRows(name, compiled(function), signature, outs)
     source = _row_source(signature, [d.itemsize for d in ins + outs])
     return _ufunc(name, source, {"f": compiled(function)}, ins, outs, signature, (compiled(function),))
+
+
+class RowKernels(dict):
+    """``kernels[dtype]``: the generalised ufunc of a row function for that float dtype, made when first asked for.
+
+    Letters of `dtypes` stand for the operands: ``f`` for the float dtype asked for, ``i`` for int64.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any], signature: str, dtypes: str = "") -> None:
+        super().__init__()
+        self.name, self.function, self.signature = name, function, signature
+        self.dtypes = dtypes or "f" * (signature.count(",") + 2)
+        family(lambda dtype: [partial(self.__getitem__, dtype)])
+
+    def __missing__(self, dtype: np.dtype) -> Any:
+        types = [np.dtype(np.int64) if letter == "i" else dtype for letter in self.dtypes]
+        self[dtype] = row_loop(self.name, self.function, self.signature, types[:-1], types[-1:])
+        return self[dtype]
 
 
 _ELEMENTWISE = """

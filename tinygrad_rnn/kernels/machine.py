@@ -24,6 +24,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .cache import anchor, fingerprint, kept
+from .families import Job, once
 
 __all__ = ["HOST", "MOST_OPERANDS", "MOST_REPEATS", "REACHED", "SCRATCH", "machine", "profiler"]
 
@@ -174,6 +175,11 @@ def profiler() -> Callable[..., int]:
     """The same for a profile: it is compiled when one is asked for."""
     now = _helper(_now, _INNER | {"_perf_counter": _perf_counter})
     return _jitted(_profile, _INNER | {"_run": machine(), "_now": now}, 8)
+
+
+@once
+def _for_warmup() -> list[Job]:
+    return [machine, profiler]
 
 
 def _helper(function: Callable[..., Any], names: dict[str, Any]) -> Any:

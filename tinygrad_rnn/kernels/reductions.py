@@ -8,7 +8,7 @@ sum of any length is below 8 units of rounding of the sum of magnitudes. NaN win
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 from typing import Any
 
@@ -18,6 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compensated import BLOCK, settled, two_sum
+from .families import Job, family
 from .loops import itemsize, moved, parallel, pointer
 from .native import Loop, native
 from .scalars import add, maximum, minimum
@@ -50,6 +51,11 @@ def reduce_first(kind: str, dtype: Any, accumulate: bool = False) -> Loop:
     ``dims = [outer, m, n]``, ``steps = [x_outer, out_outer, x_m, x_n, out_n]``.
     """
     return _loop(f"{kind}_first", _first, kind, dtype, accumulate)
+
+
+@family
+def _for_warmup(dtype: np.dtype) -> list[Job]:
+    return [partial(reduce, kind, dtype) for kind in _KINDS for reduce in (reduce_last, reduce_first)]
 
 
 def _loop(name: str, function: Any, kind: str, dtype: Any, accumulate: bool) -> Loop:

@@ -11,7 +11,7 @@ The losses at the end are loops for programs (``native.py``), which check their 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numba
@@ -19,6 +19,7 @@ import numpy as np
 from numba import types
 
 from .compensated import BLOCK, settled, two_sum
+from .families import Job, family
 from .indexing import INDEX_OUT_OF_RANGE, note_fault
 from .loops import free, gathered, itemsize, moved, parallel, place, pointer, scatter, scratch
 from .native import Loop, native
@@ -267,6 +268,11 @@ def cross_entropy_surplus(dtype: Any) -> Loop:
     ``dims = [outer, n, k]``, ``steps = [x_outer, target_outer, out_outer, x_n, out_k]``. Targets are not negative.
     """
     return native("cross_entropy_surplus", _cross_entropy_surplus, T=dtype)
+
+
+@family
+def _for_warmup(dtype: np.dtype) -> list[Job]:
+    return [partial(checked_cross_entropy, dtype), partial(cross_entropy_surplus, dtype)]
 
 
 def _target(address, offset, n, position, data):

@@ -5,7 +5,7 @@ The caller has checked that every index lies within the first axis.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 from typing import Any
 
@@ -15,6 +15,7 @@ from numba import types
 
 from .cache import anchor, fingerprint, kept
 from .compensated import FEW
+from .families import Job, compiles, family
 
 __all__ = ["add_rows"]
 
@@ -53,7 +54,7 @@ def _add_rows(target, index, order, rows, total):
 @cache
 def loop(dtype: np.dtype) -> Any:
     """``loop(dtype)(target, index, order, rows, total)``: what :func:`add_rows` does, in an order by place."""
-    if numba.config.DISABLE_JIT:
+    if not compiles():
         return _add_rows
     # One signature for each name: of two processes that keep different ones under one name, Numba mixes up the files.
     name = f"add_rows_{dtype.kind}{dtype.itemsize}_{fingerprint(_add_rows)}"
@@ -63,3 +64,8 @@ def loop(dtype: np.dtype) -> Any:
     given = [types.Array(kind, n, "C", readonly=True) for kind, n in ((types.int64, 1), (types.int64, 1), (element, 2))]
     signature = types.void(element[:, ::1], *given, numba.from_dtype(_wide(dtype))[::1])
     return kept(lambda on_disk: numba.njit(signature, cache=on_disk, error_model="numpy")(function))
+
+
+@family
+def _for_warmup(dtype: np.dtype) -> list[Job]:
+    return [partial(loop, dtype)]

@@ -10,9 +10,9 @@ from importlib import import_module
 from math import prod
 from typing import Any
 
-import numba
 import numpy as np
 
+from .families import compiles
 from .reductions import reduce_first, reduce_last
 
 __all__ = ["add_up"]
@@ -31,7 +31,7 @@ def add_up(x: np.ndarray, axes: tuple[int, ...], keepdims: bool = False) -> Any:
     ordered, whole = x.flags.c_contiguous, x.ndim == len(axes)
     if count <= _FEW or x.dtype.kind != "f" or x.size <= (_PAIRWISE if whole and ordered else 0):
         return _reduce(x, axes, keepdims=keepdims)
-    if numba.config.DISABLE_JIT:
+    if not compiles():
         return _reduce(x, axes, np.longdouble, keepdims=keepdims).astype(x.dtype)
     if axes[-1] - axes[0] < len(axes) and ordered:  # one run of axes, as mostly
         before, behind = shape[: axes[0]], shape[axes[-1] + 1 :]

@@ -21,6 +21,7 @@ from ..kernels.compensated import FEW
 from ..kernels.scatter import add_rows
 from ..scope import current
 from ..tensor import DEFAULT_FLOAT, Spec, Tensor, describe, leaf
+from .broadcasting import stretched
 from .checks import checked, look, of_classes
 from .core import (
     apply,
@@ -34,7 +35,7 @@ from .core import (
     of_one_dtype,
     refused,
 )
-from .elementwise import stretched, where
+from .elementwise import where
 from .shape import normalize_axes, reshape
 
 __all__ = ["gather", "masked_fill", "one_hot", "take"]

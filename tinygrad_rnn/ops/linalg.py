@@ -13,8 +13,8 @@ import numpy as np
 from ..errors import ShapeError, fail
 from ..kernels.sums import add_up
 from ..tensor import Spec, Tensor
+from .broadcasting import broadcast_shape
 from .core import apply, define, of_one_dtype, promoted, quiet, refused, result_dtype
-from .elementwise import broadcast_shape
 from .shape import broadcast_to, expand_dims, flatten, reshape
 
 __all__ = ["einsum", "matmul", "outer"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, fail
 from ..kernels import rows
+from ..kernels.loops import RowKernels
 from ..scope import current
 from ..settings import check_count, check_number
 from ..tensor import Spec, Tensor, describe
@@ -30,7 +31,6 @@ from .elementwise import abs as absolute
 from .elementwise import exp, isinf, log, log1p, maximum, rsqrt, softplus, square, where
 from .random import bernoulli, check_generator
 from .reduce import mean, std, sum
-from .rowwise import RowKernels
 from .shape import broadcast_to, expand_dims, normalize_axes, reshape
 
 __all__ = [

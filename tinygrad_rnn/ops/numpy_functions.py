@@ -18,6 +18,7 @@ from ..errors import brief, fail
 from ..tensor import DEFAULT_FLOAT, Tensor
 from . import create, index, linalg, reduce, shape
 from . import elementwise as e
+from .broadcasting import broadcast_shape
 from .core import as_tensor, cast, promoted
 
 __all__ = ["FUNCTIONS", "UFUNCS", "called", "refusal"]
@@ -295,7 +296,7 @@ def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Tensor:
         x, axis = shape.flatten(x), 0
     k = shape.normalize_axes("take_along_axis", (axis,), x.ndim, x)[0]
     if indices.ndim == x.ndim:  # NumPy broadcasts the other axes of both
-        wide = e.broadcast_shape("take_along_axis", *((*t.shape[:k], 1, *t.shape[k + 1 :]) for t in (x, indices)))
+        wide = broadcast_shape("take_along_axis", *((*t.shape[:k], 1, *t.shape[k + 1 :]) for t in (x, indices)))
         x, indices = (shape.broadcast_to(t, (*wide[:k], t.shape[k], *wide[k + 1 :])) for t in (x, indices))
     return index.gather(x, indices, k)
 

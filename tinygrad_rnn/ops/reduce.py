@@ -13,12 +13,12 @@ import numpy as np
 
 from ..errors import ShapeError, fail
 from ..kernels import rows
+from ..kernels.loops import RowKernels
 from ..kernels.sums import add_up
 from ..tensor import Spec, Tensor
 from .core import apply, are_axes, are_floats, as_float, as_tensor, cast, define, is_axis, quiet
 from .elementwise import abs as absolute
 from .elementwise import add, divide, exp, multiply, negative, where
-from .rowwise import RowKernels
 from .shape import broadcast_to, flip, normalize_axes, reduced_shape, reshape
 
 __all__ = [

@@ -6,7 +6,7 @@ A parameter is given a new array at each step; the old one stays as it was for w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from ..calls import as_it_is
 from ..effects import Update
 from ..errors import GradientError, fail
 from ..kernels import updates
+from ..kernels.families import Job, family
 from ..kernels.loops import elementwise_loop, specialise
 from ..nn.loading import fitted, read_state
 from ..nn.module import Module
 from ..scope import current
 from ..settings import check_number, check_switch
-from ..tensor import Spec, Tensor, describe, now
+from ..tensor import Spec, Tensor, describe, leaf, next_serial
 from .schedules import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -71,7 +72,7 @@ class Optimizer:
         self.weight_decay = check_number(f"{name}: weight_decay", weight_decay, 0)
         self.step_count = 0
         self.update_counts = [0] * len(self.parameters)
-        self.serial = now()  # tells whether it was made before a function was recorded
+        self.serial = next_serial()  # tells whether it was made before a function was recorded
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
 
     @property
@@ -384,3 +385,10 @@ class AdamW(Adam):
 
     def _adam(self) -> Callable[..., Any]:
         return updates.adamw
+
+
+@family
+def _for_warmup(dtype: np.dtype) -> list[Job]:
+    p = [leaf(np.zeros(1, dtype), requires_grad=True)]
+    plain = [make(p, 0.1) for make in (SGD, RMSprop, Adagrad, Adam, AdamW)]
+    return [partial(o.kernel, dtype) for o in [*plain, SGD(p, 0.1, 0.9), SGD(p, 0.1, 0.9, nesterov=True)]]

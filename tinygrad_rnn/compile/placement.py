@@ -13,16 +13,16 @@ from typing import Any
 from ..ops.named import ops_named
 from ..ops.shape import STACK
 from ..tensor import Tensor
-from .internal import CONTRACT
+from .compiler_ops import CONTRACT
 
-__all__ = ["FREE", "Home", "Rows", "homes"]
+__all__ = ["FREE", "Contiguous", "Home", "homes"]
 
 FREE = ops_named("reshape", "transpose", "slice", "broadcast_to", "detach")  # views of their input
 JOINS = ops_named("stack", "concatenate")
 
 
 @dataclass(eq=False, slots=True)
-class Rows:
+class Contiguous:
     """Room for tensors of one shape, one after the other."""
 
     count: int
@@ -31,9 +31,9 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The place of a tensor inside another, or inside rows."""
+    """The place of a tensor inside another, or in a row of tensors."""
 
-    parent: Tensor | Rows
+    parent: Tensor | Contiguous
     index: Any
 
 
@@ -70,6 +70,6 @@ def _place_rows(operands: Sequence[Tensor], found: dict[int, Home]) -> None:
     shapes = {t.shape for t in operands}
     movable = list({t.serial: t for t in operands if _movable(t, found)}.values())
     if len(shapes) == 1 and len(movable) > 1:
-        rows = Rows(len(movable), movable[0])
+        block = Contiguous(len(movable), movable[0])
         for k, t in enumerate(movable):
-            found[t.serial] = Home(rows, k)
+            found[t.serial] = Home(block, k)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.compile import arena
-from tinygrad_rnn.compile.arena import ALIGNMENT, plan
+from tinygrad_rnn.compile import memory_plan
+from tinygrad_rnn.compile.memory_plan import ALIGNMENT, plan
 from tinygrad_rnn.compile.views import Storage
 
 
@@ -128,7 +128,7 @@ def test_twenty_thousand_storages(monkeypatch):
     counts: Counter[str] = Counter()
 
     def counting(name: str) -> Any:
-        original = getattr(arena._Gaps, name)
+        original = getattr(memory_plan._Gaps, name)
 
         def counted(self: Any, *args: int) -> Any:
             counts[name] += 1
@@ -137,7 +137,7 @@ def test_twenty_thousand_storages(monkeypatch):
         return counted
 
     for name in ("give", "_remove"):
-        monkeypatch.setattr(arena._Gaps, name, counting(name))
+        monkeypatch.setattr(memory_plan._Gaps, name, counting(name))
     storages = many(20_000)
     size = plan(storages)
     assert max(counts.values()) <= 5 * 20_000

@@ -20,9 +20,9 @@ from ..ops.neural import SURPLUS
 from ..ops.reduce import sum as reduce_sum
 from ..ops.shape import CONCATENATE, RESHAPE, STACK, TRANSPOSE, reshape, stack
 from ..scope import Place
-from ..tensor import Op, Spec, Tensor, instead
+from ..tensor import Op, Spec, Tensor, replacement_for
 from .capture import inside
-from .internal import CONTRACT, CROSS_ENTROPY_SURPLUS, LOOKUP
+from .compiler_ops import CONTRACT, CROSS_ENTROPY_SURPLUS, LOOKUP
 from .rewrite import GroupRule, Rewriter
 
 __all__ = ["BIASES", "CROSS_ENTROPY", "OVER_TIME", "STACKS", "taken_at"]
@@ -249,7 +249,7 @@ def _one_product(members: list[Tensor]) -> dict[int, Tensor]:
     at = last.place if alone else Place(last.scope, None, last.place.backward)  # it belongs to no step alone
     product = inside(last, lambda: stack([t.inputs[0] for t in members], axis) @ w, at)
     lead = (slice(None),) * axis
-    return {t.serial: instead(t, SLICE, (product,), {"index": (*lead, k)}) for k, t in enumerate(members)}
+    return {t.serial: replacement_for(t, SLICE, (product,), {"index": (*lead, k)}) for k, t in enumerate(members)}
 
 
 # Weight gradients -----------------------------------------------------------------------------------------------------

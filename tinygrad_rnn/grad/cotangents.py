@@ -17,7 +17,7 @@ from ..kernels.compensated import FEW
 from ..kernels.sums import add_up
 from ..ops import reduce, shape
 from ..ops.create import zeros_like
-from ..ops.elementwise import add, passes, vanishes
+from ..ops.elementwise import add, identity_rule, zero_rule
 from ..ops.index import Placed, add_at, assemble
 from ..ops.linalg import Product
 from ..tensor import Tensor, describe, leaf
@@ -27,7 +27,7 @@ __all__ = ["ADD", "Arrays", "Tensors", "Watched", "through"]
 
 def through(node: Tensor, i: int, rule: Any, g: np.ndarray) -> Any:
     """What input `i` of an elementwise operation gets for the cotangent `g`."""
-    if rule is vanishes:
+    if rule is zero_rule:
         return np.zeros(node.shape, g.dtype)
     fused = node.op.kernels.rule(i, g.dtype)
     if fused is None:
@@ -72,21 +72,21 @@ class Arrays:
         self.parts: dict[int, Parts] = {}  # of sums with many addends
         self.products: dict[int, list[Product]] = {}  # of weights; multiplied out together
 
-    def take(self, node: Tensor) -> np.ndarray | None:
+    def pop(self, node: Tensor) -> np.ndarray | None:
         serial = node.serial
         if serial in self.products:
             self._multiply_out(node)
         total = self.sums.pop(serial, None)
         return self.parts.pop(serial).total(total) if serial in self.parts else total
 
-    def spread(self, node: Tensor, g: np.ndarray, active: Any) -> None:
+    def pull_back(self, node: Tensor, g: np.ndarray, active: Any) -> None:
         op, inputs = node.op, node.inputs
         rules: Any = op.vjp
         if op.kernels is not None and type(rules) is tuple:
             for i, t in enumerate(inputs):
                 if t.serial in active:
                     rule = rules[i]
-                    self.add(t, g if rule is passes else through(node, i, rule, g))
+                    self.add(t, g if rule is identity_rule else through(node, i, rule, g))
             return
         given: tuple[Any, ...]
         if op.plain:  # the rules can do with arrays
@@ -163,15 +163,15 @@ class Watched(Arrays):
 
     source: Tensor | None = None  # whose rule is running
 
-    def take(self, node: Tensor) -> np.ndarray | None:
-        g = super().take(node)
+    def pop(self, node: Tensor) -> np.ndarray | None:
+        g = super().pop(node)
         if g is not None:
             self._examine(g, node, f"the gradients of {describe(node)} add up to")
         return g
 
-    def spread(self, node: Tensor, g: np.ndarray, active: Any) -> None:
+    def pull_back(self, node: Tensor, g: np.ndarray, active: Any) -> None:
         self.source = node
-        super().spread(node, g, active)
+        super().pull_back(node, g, active)
 
     def add(self, t: Tensor, part: Any) -> None:
         if type(part) is Product:
@@ -219,7 +219,7 @@ class Tensors:
         self.parts: dict[int, Parts] = {}  # of sums with many addends
         self.placed: dict[int, list[Placed]] = {}
 
-    def take(self, node: Tensor) -> Tensor | None:
+    def pop(self, node: Tensor) -> Tensor | None:
         total = self.sums.pop(node.serial, None)
         if node.serial in self.parts:
             total = self.parts.pop(node.serial).total(total)
@@ -229,13 +229,14 @@ class Tensors:
         assembled = assemble(placed, node.shape)
         return assembled if total is None else add(total, assembled)
 
-    def spread(self, node: Tensor, g: Tensor, active: Any) -> None:
+    def pull_back(self, node: Tensor, g: Tensor, active: Any) -> None:
         inputs = node.inputs
         rules: Any = node.op.vjp
         if type(rules) is tuple:
             for i, t in enumerate(inputs):
                 if t.serial in active:
-                    self.add(t, zeros_like(node) if rules[i] is vanishes else rules[i](g, node, *inputs, **node.params))
+                    rule = rules[i]
+                    self.add(t, zeros_like(node) if rule is zero_rule else rule(g, node, *inputs, **node.params))
             return
         wanted = [i for i, t in enumerate(inputs) if t.serial in active]
         for i, part in zip(wanted, rules(wanted, g, node, *inputs, **node.params), strict=True):
