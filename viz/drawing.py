@@ -16,13 +16,13 @@ from ..atomic import write_atomically
 from ..errors import fail
 from ..garbage import uncollected
 from ..graph import Graph
-from . import dot, mermaid, page, svg, tikz
-from .backends import rendered
-from .build import scene
 from .compare import pair
-from .layout import Layout, layout
-from .options import MAX_NODES, Options
-from .subject import Subject, subject
+from .layout.layout import Layout, layout
+from .read.options import MAX_NODES, Options
+from .read.subject import Subject, subject
+from .scene.build import scene
+from .write import dot, mermaid, page, svg, tikz
+from .write.backends import rendered
 
 __all__ = ["Drawing", "compare", "draw", "planned", "to_dot"]
 
