@@ -6,50 +6,53 @@ from collections import defaultdict
 
 from ..scene import theme
 from ..scene.scene import Box, Link
+from .coordinates import Coordinates
 from .order import Dummy
-from .route import Course, Grid, port_step
+from .route import Course, port_step
 from .space import Point
 
 __all__ = ["paths"]
 
 
-def paths(grid: Grid) -> list[list[Point]]:
+def paths(at: Coordinates) -> list[list[Point]]:
     """For each link its Bézier points and the tip of its arrow."""
-    ports = _ports(grid)
+    ports = _ports(at)
     return [
-        _direct(grid, link, port) if course is None else _along(grid, link, course, port)
-        for link, course, port in zip(grid.scene.links, grid.courses, ports)
+        _direct(at, link, port) if course is None else _along(at, link, course, port)
+        for link, course, port in zip(at.grid.scene.links, at.grid.courses, ports)
     ]
 
 
-def _ports(grid: Grid) -> list[float]:
+def _ports(at: Coordinates) -> list[float]:
     """Where along its lower (backward: upper) side each edge enters its target: in the order in which they come."""
     arriving: dict[Box, list[tuple[float, int]]] = defaultdict(list)
-    for n, (link, course) in enumerate(zip(grid.scene.links, grid.courses)):
+    links = at.grid.scene.links
+    for n, (link, course) in enumerate(zip(links, at.grid.courses)):
         if course is None or course.enter is not None:
-            x = grid.x_of(course.gutter, course.bus) if course and course.gutter else _last_x(grid, link, course)
+            x = at.x_of(course.gutter, course.bus) if course and course.gutter else _last_x(at, link, course)
             arriving[link.target].append((x, n))
-    ports = [link.target.x for link in grid.scene.links]
+    ports = [link.target.x for link in links]
     for entries in arriving.values():
         entries.sort()
-        box = grid.scene.links[entries[0][1]].target
+        box = links[entries[0][1]].target
         step = port_step(box, len(entries))
         for k, (_, n) in enumerate(entries):
             ports[n] += step * (k - (len(entries) - 1) / 2)
     return ports
 
 
-def _last_x(grid: Grid, link: Link, course: Course | None) -> float:
+def _last_x(at: Coordinates, link: Link, course: Course | None) -> float:
     if course is not None:
         return link.source.x
-    through = _dummies(grid, link)
-    return link.target.x + grid.offset[through[-1]] - grid.offset[link.target.key] if through else link.source.x
+    through, offset = _dummies(at, link), at.grid.offset
+    return link.target.x + offset[through[-1]] - offset[link.target.key] if through else link.source.x
 
 
-def _dummies(grid: Grid, link: Link) -> list[Dummy]:
-    a, b = grid.rows.row[link.source.key], grid.rows.row[link.target.key]
+def _dummies(at: Coordinates, link: Link) -> list[Dummy]:
+    rows = at.grid.rows
+    a, b = rows.row[link.source.key], rows.row[link.target.key]
     sign = 1 if b > a else -1
-    source = grid.rows.unit_of.get(link.source.key, link.source.key)
+    source = rows.unit_of.get(link.source.key, link.source.key)
     return [Dummy(source, r) for r in range(a + sign, b, sign)] if a != b else []
 
 
@@ -62,28 +65,29 @@ def _flat(a: Box, b: Box) -> list[Point]:
     return [*points, tip]
 
 
-def _direct(grid: Grid, link: Link, port: float) -> list[Point]:
+def _direct(at: Coordinates, link: Link, port: float) -> list[Point]:
     a, b = link.source, link.target
-    if grid.rows.row[a.key] == grid.rows.row[b.key]:
+    row, offset, heights = at.grid.rows.row, at.grid.offset, at.heights
+    if row[a.key] == row[b.key]:
         return _flat(a, b)
     up = -1 if a.backward else 1
     points = [(a.x, a.y + up * a.height / 2)]
-    _line(points, (a.x, a.y + up * grid.row_half[grid.rows.row[a.key]]))  # bend in the gap, clear of taller neighbours
-    for d in _dummies(grid, link):
-        x, half = a.x + grid.offset[d] - grid.offset[a.key], up * grid.row_half[d.row]
-        _bend(points, (x, grid.row_y[d.row] - half))
-        _line(points, (x, grid.row_y[d.row] + half))
+    _line(points, (a.x, a.y + up * heights.half[row[a.key]]))  # bend in the gap, clear of taller neighbours
+    for d in _dummies(at, link):
+        x, half = a.x + offset[d] - offset[a.key], up * heights.half[d.row]
+        _bend(points, (x, heights.row[d.row] - half))
+        _line(points, (x, heights.row[d.row] + half))
     tip = (port, b.y - up * b.height / 2)
-    _bend(points, (port, b.y - up * max(grid.row_half[grid.rows.row[b.key]], b.height / 2 + theme.ARROW)))
+    _bend(points, (port, b.y - up * max(heights.half[row[b.key]], b.height / 2 + theme.ARROW)))
     _line(points, (port, tip[1] - up * theme.ARROW))
     return [*points, tip]
 
 
-def _along(grid: Grid, link: Link, course: Course, port: float) -> list[Point]:
+def _along(at: Coordinates, link: Link, course: Course, port: float) -> list[Point]:
     a, b = link.source, link.target
-    leave = None if course.leave is None else grid.y_of(course.leave, course.bus)
-    enter = None if course.enter is None else grid.y_of(course.enter, course.back or course.bus)
-    x = None if course.gutter is None else grid.x_of(course.gutter, course.bus)
+    leave = None if course.leave is None else at.y_of(course.leave, course.bus)
+    enter = None if course.enter is None else at.y_of(course.enter, course.back or course.bus)
+    x = None if course.gutter is None else at.x_of(course.gutter, course.bus)
     if leave is None and x is not None:
         points = [(a.x + _side(x, a.x) * a.width / 2, a.y), (x, a.y)]
     else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..scene import theme
@@ -17,18 +17,19 @@ from ..scene.scene import Box, Link, Scene
 from .order import Dummy
 from .rows import GridRows
 
-__all__ = ["Course", "Grid", "port_step", "widths"]
+__all__ = ["SEVERAL", "Course", "Grid", "Gutter", "Lane", "Lanes", "grid_of", "port_step", "widths"]
 
 Key = Hashable
 Lane = tuple[int, bool, int]
+Lanes = Mapping[Lane, Mapping[int, list[Key]]]
 Gutter = tuple[str, Any]  # column, middle, band, phase, left or right; and at which column, or which of them
 
 _TRACKS = 10  # so many edges side by side in one gap or gutter; more share the last one
-_SEVERAL = ("band", "phase")  # gutters that have their tracks to themselves; all columns have the same
+SEVERAL = ("band", "phase")  # gutters that have their tracks to themselves; all columns have the same
 _LOOK = 6  # so many rows that hold something are looked at for a way straight through
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Course:
     """Gaps and gutter that an edge takes; a gap of None means that it leaves or enters at the side of the box."""
 
@@ -53,16 +54,64 @@ def port_step(box: Box, count: int) -> float:
     return min(12.0, 0.7 * box.width / max(count, 1))
 
 
+@dataclass(frozen=True, slots=True)
 class Grid:
-    """What rows, gaps and gutters hold, and where they are."""
+    """What rows, gaps and gutters hold; `coordinates` says where they are.
+
+    Attributes
+    ----------
+    lanes : dict
+        For each lane its rows, and for each row the keys and dummies from left to right.
+    offset : dict
+        For each of those the place of its middle in its lane.
+    width : dict
+        The room that a quantity needs in any column.
+    courses : list of Course or None
+        For each link of the scene the way that it takes; None if it runs within a lane, past the boxes.
+    tracks : dict
+        For each gap and gutter the numbers of the tracks in it.
+    """
+
+    scene: Scene
+    rows: GridRows
+    lanes: Mapping[Lane, Mapping[int, Sequence[Key]]]
+    offset: Mapping[Key, float]
+    width: Mapping[Key, float]
+    courses: Sequence[Course | None]
+    tracks: Mapping[tuple[str, Key], Mapping[Key, int]]
+
+    def count(self, kind: str, number: Key = 0) -> int:
+        """How many tracks a gap or gutter has."""
+        return len(self.tracks.get((kind, number), ()))
+
+    def gutter_width(self, kind: str, number: Key = 0) -> float:
+        """The room that a gutter needs."""
+        return theme.GUTTER + theme.TRACK * max(self.count(kind, number) - 1, 0)
+
+    def track(self, kind: str, number: Key, bus: Key) -> float:
+        """How far a track is from the first one."""
+        return theme.TRACK * self.tracks.get((kind, number), {}).get(bus, _TRACKS - 1)
+
+
+def grid_of(
+    scene: Scene, rows: GridRows, lanes: Lanes, direct: Collection[tuple[Key, Key]], offset: Mapping[Key, float]
+) -> Grid:
+    """Find a way for every edge; those of the pairs `direct` run within their lane."""
+    router = _Router(scene, rows, lanes, direct, offset)
+    courses = [router.course(link) for link in scene.links]
+    return Grid(scene, rows, lanes, offset, router.width, courses, dict(router.tracks))
+
+
+class _Router:
+    """Which way every edge goes, one after the other: later ones find what the earlier ones have taken."""
 
     def __init__(
         self,
         scene: Scene,
         rows: GridRows,
-        lanes: dict[Lane, dict[int, list[Key]]],
-        direct: set[tuple[Key, Key]],
-        offset: dict[Key, float],
+        lanes: Lanes,
+        direct: Collection[tuple[Key, Key]],
+        offset: Mapping[Key, float],
     ) -> None:
         self.scene, self.rows, self.lanes, self.direct, self.offset = scene, rows, lanes, direct, offset
         self.width = widths(scene)
@@ -81,24 +130,8 @@ class Grid:
             self.marks[box.column or 0, rows.row[box.key]].append(box)
         self.arriving = Counter(link.target for link in scene.links)
         self.side_of: dict[tuple[int, int], Key] = {}
-        self.courses = [self._course(link) for link in scene.links]
-        # Set by the layout once it is known how many edges run where.
-        self.row_y: dict[int, float] = {}
-        self.row_half: dict[int, float] = {}
-        self.gap_y: dict[int, float] = {}
-        self.band: dict[tuple[int, int], tuple[float, float, float]] = {}  # by region and phase
-        self.between: dict[int, float] = {}  # by phase, where the space before its columns begins
-        self.centre: dict[int, float] = {}  # by phase, the middle of its columns
-        self.gutter = 0.0
-        self.title_room: dict[int, float] = {}  # by phase, for titles of columns that edges leave no room for
-        self.start: list[float] = []  # the left ends of the columns, and one more
-        self.inner: list[float] = []  # the widths of the columns
-        self.middle: list[float] = []  # where the forward half of each column ends
-        self.far = (0.0, 0.0)
 
-    # Which way ------------------------------------------------------------------------------------------------------
-
-    def _course(self, link: Link) -> Course | None:
+    def course(self, link: Link) -> Course | None:
         a, b = link.source, link.target
         unit_of = self.rows.unit_of
         source, target = unit_of.get(a.key, a.key), unit_of.get(b.key, b.key)
@@ -116,7 +149,7 @@ class Grid:
             gutter = ("column", (b.column or 0) + (b.backward or link.leftward))
             course = self._enter_at_side(Course(leave, enter, gutter, bus), a, b)
             if course.enter == leave:
-                course.back = "back", bus
+                course = replace(course, back=("back", bus))
         elif a.beside is not None:
             front = self.initial[a.column, row[a.key]] is a
             gutter = ("column", max(a.column or 0, 0))
@@ -189,7 +222,7 @@ class Grid:
             return self._beside_lane(course, a, b)
         if a.column is not None and b.column is not None:
             if self._faces(a, gutter[1]) and self._owns_row(a, gutter[1], bus):
-                course.leave = None
+                course = replace(course, leave=None)
             return self._enter_at_side(course, a, b)
         return course
 
@@ -227,10 +260,8 @@ class Grid:
     def _beside_lane(self, course: Course, a: Box, b: Box) -> Course:
         """From a lane to that of the other direction beside it, through the sides of boxes where they are free."""
         if self._is_end(a, 0 if a.backward else -1):
-            course.leave = None
-        if self._is_end(b, 0 if b.backward else -1):
-            course.enter = None
-        return course
+            course = replace(course, leave=None)
+        return replace(course, enter=None) if self._is_end(b, 0 if b.backward else -1) else course
 
     def _regions(self, rows: range) -> list[int]:
         first = max(bisect_right(self._firsts, rows.start) - 1, 0)
@@ -252,7 +283,7 @@ class Grid:
 
     def _enter_at_side(self, course: Course, a: Box, b: Box) -> Course:
         if course.gutter and self._faces(b, course.gutter[1]) and self._owns_row(b, course.gutter[1], course.bus):
-            course.enter = None
+            return replace(course, enter=None)
         return course
 
     def _faces(self, box: Box, gutter: int) -> bool:
@@ -279,40 +310,12 @@ class Grid:
         channels = [("gap", gap) for gap in dict.fromkeys((course.leave, course.enter)) if gap is not None]
         if course.gutter:
             kind, number = course.gutter
-            channels.append((kind, number if kind in _SEVERAL else 0))
+            channels.append((kind, number if kind in SEVERAL else 0))
         for channel in channels:
             taken, delayed = self.tracks[channel], _is_delay(course.bus)
             for bus in (*_with_room(course.bus), *([course.back] if course.back else ())):
                 if len(taken) < _TRACKS or delayed:  # whose marks would lie in the way
                     taken.setdefault(bus, len(taken))
-
-    # Where that is --------------------------------------------------------------------------------------------------
-
-    def gutter_width(self, kind: str, number: Key = 0) -> float:
-        return theme.GUTTER + theme.TRACK * max(len(self.tracks[kind, number]) - 1, 0)
-
-    def _track(self, kind: str, number: Key, bus: Key) -> float:
-        taken = self.tracks[kind, number]
-        return theme.TRACK * taken.get(bus, _TRACKS - 1)
-
-    def y_of(self, gap: int, bus: Key) -> float:
-        return self.gap_y[gap] + self._track("gap", gap, bus)
-
-    def x_of(self, gutter: Gutter, bus: Key) -> float:
-        kind, column = gutter
-        run = theme.GUTTER / 2 + self._track(kind, column if kind in _SEVERAL else 0, bus)
-        if kind == "band":
-            return self.band[column][2] + run
-        if kind == "phase":
-            return self.between[column] + run
-        if kind == "left":
-            return self.far[0] - run
-        if kind == "right":
-            return self.far[1] + run
-        if kind == "middle":
-            return self.start[column] + self.middle[column] + run
-        return self.start[column] - self.gutter + run
-
 
 def _is_delay(bus: Key) -> bool:
     return isinstance(bus, tuple) and bus[0] == "delay"

@@ -37,9 +37,9 @@ def written(plan: Layout) -> str:
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> from tinygrad_rnn.viz import svg
-    >>> from tinygrad_rnn.viz.build import scene
-    >>> from tinygrad_rnn.viz.layout import layout
+    >>> from tinygrad_rnn.viz.write import svg
+    >>> from tinygrad_rnn.viz.scene.build import scene
+    >>> from tinygrad_rnn.viz.layout.layout import layout
     >>> y = tg.tanh(tg.tensor([1.0, 2.0], name="x")).named("y")
     >>> print(svg.written(layout(scene(tg.graph(y)))).splitlines()[1])
     <title>Graph of y</title>

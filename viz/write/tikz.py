@@ -51,9 +51,9 @@ def written(plan: Layout, *, bare: bool = False) -> str:
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> from tinygrad_rnn.viz import tikz
-    >>> from tinygrad_rnn.viz.build import scene
-    >>> from tinygrad_rnn.viz.layout import layout
+    >>> from tinygrad_rnn.viz.write import tikz
+    >>> from tinygrad_rnn.viz.scene.build import scene
+    >>> from tinygrad_rnn.viz.layout.layout import layout
     >>> y = tg.tanh(tg.tensor([1.0, 2.0], name="x")).named("y")
     >>> print(tikz.written(layout(scene(tg.graph(y))), bare=True).splitlines()[0])
     % needs \usepackage{amssymb,tikz} \usetikzlibrary{arrows.meta}

@@ -161,22 +161,3 @@ class TestErrors:
         lost = FailedOp("matmul", (tg.ones(2), tg.ones(3)), "no")
         boxes = scene(g, Options(), Overlay(failure=lost)).boxes
         assert [b.id for b in boxes if b.lines[:1] == ("matmul",)] == ["failed"]
-
-
-class TestOptions:
-    def test_show(self):
-        with pytest.raises(ValueError, match=r"cannot show 'colour'[\s\S]*shape, dtype"):
-            Options(show=frozenset({"colour"}))
-
-    def test_direction(self):
-        with pytest.raises(ValueError, match="no direction 'up'"):
-            Options(direction="up")
-
-    @pytest.mark.parametrize("steps", [3, (1,), (1, 2, 3)])
-    def test_steps(self, steps):
-        with pytest.raises(TypeError, match=r"draw: steps[\s\S]*first, last"):
-            Options(steps=steps)
-
-    def test_max_nodes(self):
-        with pytest.raises(ValueError, match=r"max_nodes[\s\S]*at least 1"):
-            Options(max_nodes=0)

