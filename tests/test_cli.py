@@ -9,6 +9,7 @@ import webbrowser
 from pathlib import Path
 
 import pytest
+from tinygrad_rnn.viz.scene.theme import DARK
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import viz
@@ -130,7 +131,7 @@ def test_options_reach_the_picture(run):
     assert "t2/" not in drawn(run, "lstm", "--steps", "6", "--only", "3-4")
     assert "t3/" in drawn(run, "lstm", "--steps", "6", "--only", "3")
     assert "∂W_h" in drawn(run, "lstm", "--direction", "both")
-    assert viz.theme.DARK.page in drawn(run, "lstm", "--theme", "dark")
+    assert DARK.page in drawn(run, "lstm", "--theme", "dark")
     assert "(1, 4)" not in drawn(run, "lstm", "--show", "none")
     assert "float32" in drawn(run, "lstm", "--show", "shape,dtype")
     assert drawn(run, "lstm", "--legend") != drawn(run, "lstm")

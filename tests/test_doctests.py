@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import tinygrad_rnn
+from tinygrad_rnn import viz
 
-MODULES = sorted(
-    m.name for m in pkgutil.walk_packages(tinygrad_rnn.__path__, "tinygrad_rnn.") if not m.name.endswith("__main__")
-)
+FOLDERS = {"tinygrad_rnn.": tinygrad_rnn.__path__, "tinygrad_rnn.viz.": viz.__path__}  # in the sources viz is elsewhere
+FOUND = {m.name for name, path in FOLDERS.items() for m in pkgutil.walk_packages(path, name)}
+MODULES = sorted(name for name in FOUND if not name.endswith("__main__"))
 README = Path(__file__).parent.parent / "README.md"
 
 

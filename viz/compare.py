@@ -10,12 +10,12 @@ from typing import Any
 from ..errors import fail
 from ..graph import Graph
 from ..tensor import LITERAL, Tensor
-from . import theme
-from .build import scene
-from .layout import Layout, layout
-from .options import Options, Overlay
-from .scene import Box
-from .subject import subject
+from .layout.layout import Layout, layout
+from .read.options import Options, Overlay
+from .read.subject import subject
+from .scene import theme
+from .scene.build import scene
+from .scene.scene import Box
 
 __all__ = ["pair"]
 

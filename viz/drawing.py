@@ -16,13 +16,13 @@ from ..atomic import write_atomically
 from ..errors import fail
 from ..garbage import uncollected
 from ..graph import Graph
-from . import dot, mermaid, page, svg, tikz
-from .backends import rendered
-from .build import scene
 from .compare import pair
-from .layout import Layout, layout
-from .options import MAX_NODES, Options
-from .subject import Subject, subject
+from .layout.layout import Layout, layout
+from .read.options import MAX_NODES, Options
+from .read.subject import Subject, subject
+from .scene.build import scene
+from .write import dot, mermaid, page, svg, tikz
+from .write.backends import rendered
 
 __all__ = ["Drawing", "compare", "draw", "planned", "to_dot"]
 
@@ -104,7 +104,7 @@ def draw(
     >>> tg.viz.draw(h, steps=(1, 2))
     <Drawing of 4 boxes, 3 edges, 2 time steps>
     >>> tg.viz.draw(tg.nn.LSTM(3, 4), tg.ones((1, 5, 3)), level="cell")
-    <Drawing of 13 boxes, 17 edges, 5 time steps>
+    <Drawing of 14 boxes, 21 edges, 5 time steps>
     """
     given = subject(x, inputs, direction=direction)
     options = Options(

@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from tinygrad_rnn.viz.page import written
+from tinygrad_rnn.viz.write.page import written
 
 import tinygrad_rnn as tg
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tinygrad_rnn.viz.page import written
+from tinygrad_rnn.viz.write.page import written
 
 import tinygrad_rnn as tg
 

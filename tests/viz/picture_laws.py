@@ -6,7 +6,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 import numpy as np
-from tinygrad_rnn.viz import theme
+from tinygrad_rnn.viz.scene import theme
 
 NEAR = 1.0  # a line may come so near to a frame or a letter
 

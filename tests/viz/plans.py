@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from tinygrad_rnn.viz import theme
-from tinygrad_rnn.viz.build import scene
-from tinygrad_rnn.viz.layout import Layout, layout
-from tinygrad_rnn.viz.options import Options
-from tinygrad_rnn.viz.scene import Box, Column, Link, Scene, Step
+from tinygrad_rnn.viz.layout.layout import Layout, layout
+from tinygrad_rnn.viz.read.columns import Span
+from tinygrad_rnn.viz.read.options import Options
+from tinygrad_rnn.viz.scene import theme
+from tinygrad_rnn.viz.scene.build import scene
+from tinygrad_rnn.viz.scene.scene import Box, Column, Link, Scene
 
 import tinygrad_rnn as tg
 
@@ -29,7 +30,7 @@ def by_hand(text="h", fill="#d9f0e6"):
     links = [Link(boxes[0], boxes[1], kind, theme.LIGHT.states[0].line, label=f"{text} {kind}") for kind in kinds]
     paths = [[(80, 56), (80, 80 + k), (80, 100 - k), (80, 122), (80, 128)] for k in range(5)]
     column = Column(0, 1, (40.0, 10.0, 260.0, 170.0), boxes, title=f"step {text}", title_at=(80.0, 159.0))
-    scene = Scene(boxes, links, [Step((0,), before=True, after=True)], theme.LIGHT, [])
+    scene = Scene(boxes, links, [Span((0,), before=True, after=True)], theme.LIGHT, [])
     return Layout(scene, [column], [], paths, (280.0, 180.0))
 
 

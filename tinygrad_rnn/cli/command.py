@@ -17,10 +17,10 @@ import numpy as np
 from .. import __version__, viz
 from ..atomic import write_atomically
 from ..tensor import Spec
-from ..viz.items import Level
-from ..viz.options import MAX_NODES, SHOW
-from ..viz.theme import PALETTES
-from ..viz.views import View
+from ..viz.read.columns import View
+from ..viz.read.levels import Level
+from ..viz.read.options import MAX_NODES, SHOW
+from ..viz.scene.theme import PALETTES
 from .catalogue import CATALOGUE
 from .problem import FAILURE, USAGE, Problem, of_error
 from .target import found
