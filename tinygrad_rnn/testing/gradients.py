@@ -19,7 +19,7 @@ from ..tensor import Tensor
 from .complexes import evaluate, is_analytic
 from .domains import FROM_RESULT
 from .numeric import TINY, Function, Slope, central, floats, largest_of, one_sided, size_of
-from .report import Culprit, GradientMismatch, InconclusiveError, KinkError, Place
+from .report import ArrayEntry, Culprit, GradientMismatch, InconclusiveError, KinkError
 
 __all__ = ["check_grad"]
 
@@ -400,8 +400,9 @@ class _Check:
                     jump = np.abs(a - b)
                     if (jump > 1e-3 * np.maximum(np.abs(a), np.abs(b)) + 1e-6).any():
                         at = np.unravel_index(int(np.argmax(jump)), jump.shape)
+                        entry = ArrayEntry(self.f.names[k], place)
                         raise KinkError(
-                            f"the function has a kink at {Place(self.f.names[k], place)} = {float(array[place])!r}: "
+                            f"the function has a kink at {entry} = {float(array[place])!r}: "
                             f"its slope is {a[at]:.6g} from the left and {b[at]:.6g} from the right\n"
                             "  hint:     move the point, as with strategies.arrays(away_from=...), or pass kinks='skip'"
                         )
@@ -411,7 +412,7 @@ class _Check:
             outputs = floats(self.f.fn(*inputs))
         raise GradientMismatch(
             what,
-            Place(of, place),
+            ArrayEntry(of, place),
             found,
             numeric,
             seed=self.seed,

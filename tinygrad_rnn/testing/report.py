@@ -14,7 +14,7 @@ from ..graph import Graph
 from ..tensor import DETACH, DETACHED, Tensor, describe
 from ..viz import draw
 
-__all__ = ["Culprit", "GradientMismatch", "InconclusiveError", "KinkError", "Place"]
+__all__ = ["ArrayEntry", "Culprit", "GradientMismatch", "InconclusiveError", "KinkError"]
 
 MOST_NODES = 400  # that a picture of a failure is drawn for
 
@@ -28,7 +28,7 @@ class KinkError(InconclusiveError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArrayEntry:
     """An entry of an argument or of an output."""
 
     name: str
@@ -57,7 +57,7 @@ class GradientMismatch(AssertionError):
     ----------
     check : str
         Which derivative: vjp, jvp, or hvp.
-    place : Place
+    place : ArrayEntry
         Argument (or output) and index.
     analytic, numeric, relative_error : float
     seed : int
@@ -72,7 +72,7 @@ class GradientMismatch(AssertionError):
     def __init__(
         self,
         check: str,
-        place: Place,
+        place: ArrayEntry,
         analytic: float,
         numeric: float,
         *,

@@ -240,12 +240,12 @@ def one_hot(indices: Value, classes: int, dtype: Any = FLOAT32) -> Value:
     return Value(indices.tape, np.eye(classes)[indices.array], np.dtype(dtype))
 
 
-class _At:
+class _Indexed:
     def __init__(self, x: Value, index: Any = ...) -> None:
         self._x, self._index = x, index
 
-    def __getitem__(self, index: Any) -> _At:
-        return _At(self._x, _plain(index))
+    def __getitem__(self, index: Any) -> _Indexed:
+        return _Indexed(self._x, _plain(index))
 
     def set(self, value: Any) -> Value:
         x, value = self._x, self._fitting(value)
@@ -447,7 +447,7 @@ def _operators() -> None:
     for name, f in one.items():
         setattr(Value, f"__{name}__", f)
     Value.T = property(transpose)  # type: ignore[attr-defined]
-    Value.at = property(_At)  # type: ignore[attr-defined]
+    Value.at = property(_Indexed)  # type: ignore[attr-defined]
 
 
 _operators()

@@ -32,7 +32,7 @@ class Tape:
 
     Examples
     --------
-    >>> from tinygrad_rnn.testing import oracle_ops
+    >>> from tinygrad_rnn.testing.fuzz import oracle_ops
     >>> tape = oracle_ops.Tape()
     >>> y = oracle_ops.relu(tape.value([-1.0, 0.25]))
     >>> y.array.tolist(), tape.distance
@@ -127,7 +127,7 @@ def gradient(outputs: Sequence[Value], cotangents: Sequence[Any], wrt: Sequence[
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing import oracle_ops
+    >>> from tinygrad_rnn.testing.fuzz import oracle_ops
     >>> x = oracle_ops.Tape().value([0.0, 1.0])
     >>> oracle_ops.gradient([x * x], [np.ones(2)], [x])[0].tolist()
     [0.0, 2.0]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from . import oracle_ops
-from .graph_program import Program
 from .oracle_ops import FLOAT32, Tape, Value
+from .program import GraphProgram
 
 __all__ = ["Measured", "Outcome", "directions_of", "evaluate"]
 
@@ -79,7 +79,7 @@ def directions_of(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.oracle import directions_of
+    >>> from tinygrad_rnn.testing.fuzz.oracle import directions_of
     >>> directions_of([np.zeros(2), np.zeros(1, int)])[0].round(2).tolist()
     [0.54, -0.42]
     """
@@ -87,21 +87,22 @@ def directions_of(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.cos(1.0 + k + np.arange(a.size)).reshape(a.shape).astype(a.dtype) for k, a in enumerate(floats)]
 
 
-def evaluate(program: Program | Callable[..., Any], arrays: Sequence[np.ndarray]) -> Outcome:
+def evaluate(program: GraphProgram | Callable[..., Any], arrays: Sequence[np.ndarray]) -> Outcome:
     """Values, gradient, slopes and second-order products of a program.
 
     Parameters
     ----------
-    program : Program
+    program : GraphProgram
     arrays : sequence of arrays
         Floats and integers, for its inputs.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.graph_program import Input, Program, Step
-    >>> from tinygrad_rnn.testing.oracle import evaluate
-    >>> outcome = evaluate(Program((Input(()),), (Step("scale", (0,), {"factor": 2.0}),), (1,)), [np.array(3.0)])
+    >>> from tinygrad_rnn.testing.fuzz.program import Input, GraphProgram, GraphStep
+    >>> from tinygrad_rnn.testing.fuzz.oracle import evaluate
+    >>> double = GraphProgram((Input(()),), (GraphStep("scale", (0,), {"factor": 2.0}),), (1,))
+    >>> outcome = evaluate(double, [np.array(3.0)])
     >>> outcome.values[0].array.tolist(), outcome.gradient[0].array.tolist()  # of 2 x, and of (2 x)^2
     (6.0, 24.0)
     """
@@ -127,7 +128,7 @@ def _measured(exact: np.ndarray, noisy: np.ndarray, dtype: np.dtype, eps: float,
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Evaluated:
     parts: list[list[np.ndarray]]
     dtypes: list[list[np.dtype]]
     floats: set[np.dtype]
@@ -135,7 +136,7 @@ class _Run:
     largest: list[float]
 
 
-def _run(program: Program | Callable[..., Any], arrays: Sequence[np.ndarray], tape: Tape) -> _Run:
+def _run(program: GraphProgram | Callable[..., Any], arrays: Sequence[np.ndarray], tape: Tape) -> _Evaluated:
     directions = iter(directions_of(arrays))
     inputs = [tape.value(_moved(a, directions), a.dtype) for a in arrays]
     outputs = _outputs(program, inputs)
@@ -150,7 +151,7 @@ def _run(program: Program | Callable[..., Any], arrays: Sequence[np.ndarray], ta
     floats = {FLOAT32} if any(v.dtype == FLOAT32 for v in tape.values) else {v.dtype for v in tape.values if v.is_float}
     forward = _sizes([v.array for v in tape.values if v.is_float])
     backward = _sizes([np.asarray(g) for g in tape.cotangents.values()])
-    return _Run(parts, dtypes, floats, tape.distance, [forward[0], backward[0], forward[1], backward[1]])
+    return _Evaluated(parts, dtypes, floats, tape.distance, [forward[0], backward[0], forward[1], backward[1]])
 
 
 def _sizes(arrays: list[np.ndarray]) -> tuple[float, float]:
@@ -159,8 +160,8 @@ def _sizes(arrays: list[np.ndarray]) -> tuple[float, float]:
     return np.abs(whole.real).max(initial=0), np.abs(whole.imag).max(initial=0) / STEP
 
 
-def _outputs(program: Program | Callable[..., Any], inputs: list[Value]) -> list[Value]:
-    if not isinstance(program, Program):
+def _outputs(program: GraphProgram | Callable[..., Any], inputs: list[Value]) -> list[Value]:
+    if not isinstance(program, GraphProgram):
         return list(program(*inputs))
     values = program.values(*inputs, form="oracle", module=oracle_ops)
     return [values[k] for k in program.outputs]
