@@ -16,9 +16,10 @@ from ..graph import Graph
 from ..ops.core import apply
 from ..ops.create import tensor
 from ..tensor import Tensor
-from .complexes import evaluate, is_analytic
+from . import complexes
+from .analytic import evaluate, is_analytic
 from .domains import FROM_RESULT
-from .numeric import TINY, Function, Slope, central, floats, largest_of, one_sided, size_of
+from .numeric import Function, Slope, central, floats, largest_of, one_sided, size_of
 from .report import ArrayEntry, Culprit, GradientMismatch, InconclusiveError, KinkError
 
 __all__ = ["check_grad"]
@@ -354,9 +355,10 @@ class _Check:
         def turn(directions: Sequence[np.ndarray]) -> Slope:
             values = {t.serial: a for t, a in zip(leaves, self.f.arrays, strict=True)}
             for k, v in zip(self.f.wrt, directions, strict=True):
-                values[leaves[k].serial] = self.f.arrays[k] + 1j * TINY * v
+                values[leaves[k].serial] = complexes.moved(self.f.arrays[k], v)
             computed = iter(evaluate(nodes, values, outputs))
-            slopes = [np.zeros(t.shape) if g is None else np.imag(next(computed)) / TINY for g, t in zip(found, wrt)]
+            change = lambda: complexes.derivative(next(computed))
+            slopes = [np.zeros(t.shape) if g is None else change() for g, t in zip(found, wrt)]
             return Slope(slopes, [np.zeros(s.shape) for s in slopes], "complex steps")
 
         return turn
