@@ -463,3 +463,7 @@ def test_other_names_are_given_to_new_tensors(sign):
     with np.errstate(all="ignore"):
         expected = IN_PLACE[sign](np.ones((2, 2)), y.numpy())
     np.testing.assert_array_equal(IN_PLACE[sign](h, y).numpy(), expected)
+
+
+def test_an_op_is_its_name_in_messages():
+    assert f"{tg.tanh.op} {tg.tanh.op!r}" == "tanh <op tanh>"

@@ -47,7 +47,7 @@ class Culprit:
     check: str
 
     def __str__(self) -> str:
-        return f"{self.node.op.name}, {self.check} by argument {self.argument}, at {self.node.source}"
+        return f"{self.node.op}, {self.check} by argument {self.argument}, at {self.node.source}"
 
 
 class GradientMismatch(AssertionError):
@@ -89,7 +89,7 @@ class GradientMismatch(AssertionError):
 
     @property
     def op(self) -> str | None:
-        return self.culprit.node.op.name if self.culprit is not None else None
+        return str(self.culprit.node.op) if self.culprit is not None else None
 
     @property
     def argument(self) -> int | None:
