@@ -48,8 +48,8 @@ def lifted(f: Callable[..., Any], slope: Callable[..., Any]) -> Callable[..., An
     >>> import numpy as np
     >>> from tinygrad_rnn.testing.complexes import lifted
     >>> square = lifted(np.square, lambda x: 2 * x)
-    >>> square(np.array(3 + 1e-20j)).item(), square(np.array(3.0)).item()
-    ((9+6e-20j), 9.0)
+    >>> square(np.array(3 + 0.25j)).item(), square(np.array(3.0)).item()
+    ((9+1.5j), 9.0)
     """
     return lambda x: f(x.real) + 1j * (x.imag * slope(x.real)) if x.dtype.kind == "c" else f(x)
 
