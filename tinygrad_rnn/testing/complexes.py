@@ -29,7 +29,7 @@ def moved(x: np.ndarray, direction: Any) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> from tinygrad_rnn.testing.complexes import derivative, moved
-    >>> derivative(np.exp(moved(np.array(1.0), 2.0))) == 2 * np.exp(1.0)
+    >>> bool(derivative(np.exp(moved(np.array(1.0), 2.0))) == 2 * np.exp(1.0))
     True
     """
     return x + 1j * STEP * direction
