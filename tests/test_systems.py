@@ -58,7 +58,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim
 from tinygrad_rnn.cli import main
 from tinygrad_rnn.testing import fuzz
-from tinygrad_rnn.testing.fuzz_stages import STAGES
+from tinygrad_rnn.testing.fuzz.stages import STAGES
 
 model = nn.LSTM(3, 4, generator=0)
 optimizer = optim.Adam(model.parameters(), 0.01)

@@ -471,3 +471,7 @@ def test_requires_grad_is_a_switch(value):
     with pytest.raises(TypeError, match="requires_grad must be True or False"):
         w.requires_grad = value
     assert w.requires_grad
+
+
+def test_an_op_is_its_name_in_messages():
+    assert f"{tg.tanh.op} {tg.tanh.op!r}" == "tanh <op tanh>"

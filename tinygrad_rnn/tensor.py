@@ -120,6 +120,9 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
+    def __str__(self) -> str:
+        return self.name  # in messages
+
     @property
     def label(self) -> str:
         return self.symbol or self.name
@@ -709,7 +712,7 @@ def context() -> str:
 def located(error: Exception, node: Tensor) -> Exception:
     """The error with its operation before it, and behind it the node and the line that recorded it."""
     text, first = str(error), str(error).partition(":")[0]
-    named = text if first.isidentifier() else f"{node.op.name}: {text}"
+    named = text if first.isidentifier() else f"{node.op}: {text}"
     return type(error)(f"{named}\n  node:     {describe(node)}\n  recorded at {node.source}")
 
 

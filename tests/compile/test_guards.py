@@ -552,11 +552,11 @@ def test_methods_that_are_called_count(monkeypatch):
 
 def test_a_loss_function_of_fit_is_followed(monkeypatch):
     """What the training loop compiles comes to the user's function through its own."""
-    from tinygrad_rnn.train.step import Step
+    from tinygrad_rnn.train.step import TrainingStep
 
     net = linear()
     optimizer = optim.SGD(net, lr=0.0)
-    step = Step(net, optimizer, lambda model, x: (model(x) * scale).sum(), None, True, 1, False)
+    step = TrainingStep(net, optimizer, lambda model, x: (model(x) * scale).sum(), None, True, 1, False)
     first, _ = step([{"x": X[None]}], None)
     monkeypatch.setattr("tests.compile.test_guards.scale", 4.0)
     second, _ = step([{"x": X[None]}], None)

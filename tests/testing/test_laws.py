@@ -99,6 +99,12 @@ def test_a_reference_must_agree_in_values_shape_and_number():
         laws.equals_reference(tg.exp, lambda x: (np.exp(x), x), [0.5, 1.0])
 
 
+def test_a_leak_says_which_tensor_lives_on():
+    kept = []
+    with pytest.raises(AssertionError, match=r"first tensor 'hidden' \(2,\) float64"):
+        laws.no_reference_leak(lambda x: kept.append(tg.tanh(x).named("hidden")) or kept[-1], np.array([0.5, -1.5]))
+
+
 # Cells ----------------------------------------------------------------------------------------------------------------
 
 

@@ -250,7 +250,7 @@ class Leaf(nn.Module):
         return self.cell.leaf(x)
 
 
-class Node(Leaf):
+class TreeNode(Leaf):
     """The state of a node from those of its children."""
 
     def forward(self, *children: Any) -> Any:
@@ -264,7 +264,7 @@ def _tree(kind: Callable[..., Any], most: int = 2) -> Callable[[int], Any]:
 
     def make(_: int) -> Tensor:
         cell = kind(FEATURES, HIDDEN, generator=0)
-        leaf, node = Leaf(cell), Node(cell)
+        leaf, node = Leaf(cell), TreeNode(cell)
         a, b, c, d = (leaf(x) for x in _each_step(4))
         root = node(node(a, b), c, d) if most == 3 else node(node(a, b), node(c, d))
         return root if isinstance(root, Tensor) else root[0]

@@ -407,7 +407,7 @@ class _Loader:
             return leaf(spec, PLACEHOLDER, name=fields["name"])
         t = self.nodes[position_of(fields["node"], f"{where}: 'node'", len(self.nodes))]
         if t.op is not PLACEHOLDER or t.spec != spec:
-            raise wrong(where, f"a placeholder {spec.shape} {spec.dtype}", f"{t.op.name} {t.shape} {t.dtype}")
+            raise wrong(where, f"a placeholder {spec.shape} {spec.dtype}", f"{t.op} {t.shape} {t.dtype}")
         return t
 
     def check_leaves(self, *roles: Any) -> None:

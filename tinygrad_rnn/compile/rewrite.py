@@ -58,7 +58,7 @@ class P:
         return self.some is None or any(i.op is self.some for i in inputs)
 
     def __repr__(self) -> str:
-        return f"{self.op.name}({', '.join(map(str, self.inputs))})"
+        return f"{self.op}({', '.join(map(str, self.inputs))})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ class _Writer:
             node["own"] = True
             if self.own.setdefault(t.op.name, t.op) is not t.op:
                 raise fail(
-                    ValueError, f"to_json: two operations of your own are called '{t.op.name}'",
+                    ValueError, f"to_json: two operations of your own are called '{t.op}'",
                     hint="give them names, as in tg.elementwise(function, name=...)",
                 )  # fmt: skip
 

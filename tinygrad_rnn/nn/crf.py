@@ -26,10 +26,10 @@ from .init import Seed, generator_of
 from .module import Module
 from .sequences import masked, sequence_mask
 
-__all__ = ["CRF", "Decoded"]
+__all__ = ["CRF", "TagSequences"]
 
 
-class Decoded(NamedTuple):
+class TagSequences(NamedTuple):
     """The best sequences of tags.
 
     Attributes
@@ -135,7 +135,7 @@ class CRF(Module):
             total = sum_of(self._log_partition(emissions, mask))
         return grad(total, emissions, create_graph=current().recording)
 
-    def decode(self, emissions: Any, *, lengths: Any = None, mask: Any = None, padding: int = -1) -> Decoded:
+    def decode(self, emissions: Any, *, lengths: Any = None, mask: Any = None, padding: int = -1) -> TagSequences:
         """The most probable tags by the algorithm of Viterbi (1967); of equally good ones, those with low numbers.
 
         Parameters
@@ -147,7 +147,7 @@ class CRF(Module):
 
         Returns
         -------
-        Decoded
+        TagSequences
             Tags (batch, time), and the score of each sequence.
 
         Examples
@@ -165,7 +165,7 @@ class CRF(Module):
         joint, came_from = self._best(scores, there)
         total = joint + self.end.numpy()
         tags = _walk_back(total.argmax(1), came_from, there, padding)
-        return Decoded(tensor(tags), tensor(np.where(there.any(1), total.max(1), 0).astype(total.dtype)))
+        return TagSequences(tensor(tags), tensor(np.where(there.any(1), total.max(1), 0).astype(total.dtype)))
 
     # Sums over all sequences ------------------------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ class OneToOne(Module):
         return x
 
 
-class _Reader(Module):
+class _RecurrentReader(Module):
     """Tokens or floats, read by recurrent layers."""
 
     def __init__(
@@ -156,7 +156,7 @@ class _Reader(Module):
         return self.drop(x) if self.drop.p else x
 
 
-class ManyToOne(_Reader):
+class ManyToOne(_RecurrentReader):
     """A sequence to one vector: the sentiment of a review, the class of a text.
 
     Parameters
@@ -214,7 +214,7 @@ class ManyToOne(_Reader):
             return argmax(self(xs, lengths=lengths, mask=mask), -1)
 
 
-class ManyToMany(_Reader):
+class ManyToMany(_RecurrentReader):
     """A sequence to one of equal length: a tag for each word, a value for each time.
 
     Parameters

@@ -20,7 +20,7 @@ def converted(t: Tensor, args: tuple[Expr, ...]) -> Expr:
 
 
 def _call(t: Tensor, args: tuple[Expr, ...]) -> Expr:
-    key = f"{t.op.name}({', '.join(f'{k}={v!r}' for k, v in t.params.items())})"
+    key = f"{t.op}({', '.join(f'{k}={v!r}' for k, v in t.params.items())})"
     return make("call", *args, shape=t.shape, params=Params(key, t.params, t.op))
 
 

@@ -161,7 +161,7 @@ def _keep_laws(name: str, fn: Any, parameters: Any, arrays: list[np.ndarray], se
 
 
 @dataclass
-class _Run:
+class _CellRun:
     """A cell, a batch of sequences, and a state to start from."""
 
     cell: Any
@@ -181,22 +181,22 @@ class _Run:
         return int(self.rng.integers(0, self.steps + 1)) if self.steps else 0
 
 
-def _split(r: _Run) -> None:
+def _split(r: _CellRun) -> None:
     cell_laws.split_point(r.cell, r.xs, r.state, at=r.at())
 
 
-def _pad(r: _Run) -> None:
+def _pad(r: _CellRun) -> None:
     lengths = r.rng.integers(0, r.steps + 1, len(r.xs))
     cell_laws.padding(r.cell, r.xs, lengths, r.state, parameters=r.parameters)
 
 
-def _permute_hidden(r: _Run) -> None:
+def _permute_hidden(r: _CellRun) -> None:
     if isinstance(r.cell, Module):
         width = leaves_of(r.state)[0].shape[-1]
         cell_laws.hidden_permutation(r.cell, r.xs, r.state, order=r.rng.permutation(width).tolist())
 
 
-CELL_LAWS: dict[str, Callable[[_Run], None]] = {
+CELL_LAWS: dict[str, Callable[[_CellRun], None]] = {
     "causality": lambda r: cell_laws.causality(r.cell, r.xs, r.state, at=r.at()),
     "time_shift": lambda r: cell_laws.time_shift(r.cell, r.xs, r.state),
     "split_point": _split,
@@ -260,7 +260,7 @@ def check_cell(
         it, features = made(sizes, seed % 997)
         start = _random_state((state or it.initial_state)(batch), rng)
         xs = rng.uniform(-2, 2, (batch, steps, features)).astype(leaves_of(start)[0].dtype)
-        run = _Run(it, xs, start, rng)
+        run = _CellRun(it, xs, start, rng)
         for law, keep in CELL_LAWS.items():
             if law not in skip:
                 with _named(f"{name}: {law}", [xs]):

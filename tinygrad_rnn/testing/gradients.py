@@ -16,10 +16,11 @@ from ..graph import Graph
 from ..ops.core import apply
 from ..ops.create import tensor
 from ..tensor import Tensor
-from .complexes import evaluate, is_analytic
+from . import complexes
+from .analytic import evaluate, is_analytic
 from .domains import FROM_RESULT
-from .numeric import TINY, Function, Slope, central, floats, largest_of, one_sided, size_of
-from .report import Culprit, GradientMismatch, InconclusiveError, KinkError, Place
+from .numeric import Function, Slope, central, floats, largest_of, one_sided, size_of
+from .report import ArrayEntry, Culprit, GradientMismatch, InconclusiveError, KinkError
 
 __all__ = ["check_grad"]
 
@@ -354,9 +355,10 @@ class _Check:
         def turn(directions: Sequence[np.ndarray]) -> Slope:
             values = {t.serial: a for t, a in zip(leaves, self.f.arrays, strict=True)}
             for k, v in zip(self.f.wrt, directions, strict=True):
-                values[leaves[k].serial] = self.f.arrays[k] + 1j * TINY * v
+                values[leaves[k].serial] = complexes.moved(self.f.arrays[k], v)
             computed = iter(evaluate(nodes, values, outputs))
-            slopes = [np.zeros(t.shape) if g is None else np.imag(next(computed)) / TINY for g, t in zip(found, wrt)]
+            change = lambda: complexes.derivative(next(computed))
+            slopes = [np.zeros(t.shape) if g is None else change() for g, t in zip(found, wrt)]
             return Slope(slopes, [np.zeros(s.shape) for s in slopes], "complex steps")
 
         return turn
@@ -400,8 +402,9 @@ class _Check:
                     jump = np.abs(a - b)
                     if (jump > 1e-3 * np.maximum(np.abs(a), np.abs(b)) + 1e-6).any():
                         at = np.unravel_index(int(np.argmax(jump)), jump.shape)
+                        entry = ArrayEntry(self.f.names[k], place)
                         raise KinkError(
-                            f"the function has a kink at {Place(self.f.names[k], place)} = {float(array[place])!r}: "
+                            f"the function has a kink at {entry} = {float(array[place])!r}: "
                             f"its slope is {a[at]:.6g} from the left and {b[at]:.6g} from the right\n"
                             "  hint:     move the point, as with strategies.arrays(away_from=...), or pass kinks='skip'"
                         )
@@ -411,7 +414,7 @@ class _Check:
             outputs = floats(self.f.fn(*inputs))
         raise GradientMismatch(
             what,
-            Place(of, place),
+            ArrayEntry(of, place),
             found,
             numeric,
             seed=self.seed,

@@ -171,7 +171,7 @@ def no_reference_leak(fn: Fn, *inputs: Any, parameters: Any = ()) -> None:
     gc.disable()
     try:
         outputs = _floats(fn(*tensors))
-        nodes = [(weakref.ref(t), t.op.name) for t in graph(outputs).nodes if t.inputs and t.serial not in kept]
+        nodes = [(weakref.ref(t), describe(t)) for t in graph(outputs).nodes if t.inputs and t.serial not in kept]
         del outputs
         alive = [name for ref, name in nodes if ref() is not None]
     finally:
@@ -180,7 +180,7 @@ def no_reference_leak(fn: Fn, *inputs: Any, parameters: Any = ()) -> None:
     if alive:
         raise AssertionError(
             f"no reference leak: {len(alive)} of {len(nodes)} recorded operations are alive after the results are "
-            f"gone, first {alive[0]!r}; do not keep tensors in attributes or global lists"
+            f"gone, first {alive[0]}; do not keep tensors in attributes or global lists"
         )
 
 

@@ -14,7 +14,7 @@ from ..graph import Graph
 from ..tensor import DETACH, DETACHED, Tensor, describe
 from ..viz import draw
 
-__all__ = ["Culprit", "GradientMismatch", "InconclusiveError", "KinkError", "Place"]
+__all__ = ["ArrayEntry", "Culprit", "GradientMismatch", "InconclusiveError", "KinkError"]
 
 MOST_NODES = 400  # that a picture of a failure is drawn for
 
@@ -28,7 +28,7 @@ class KinkError(InconclusiveError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArrayEntry:
     """An entry of an argument or of an output."""
 
     name: str
@@ -47,7 +47,7 @@ class Culprit:
     check: str
 
     def __str__(self) -> str:
-        return f"{self.node.op.name}, {self.check} by argument {self.argument}, at {self.node.source}"
+        return f"{self.node.op}, {self.check} by argument {self.argument}, at {self.node.source}"
 
 
 class GradientMismatch(AssertionError):
@@ -57,7 +57,7 @@ class GradientMismatch(AssertionError):
     ----------
     check : str
         Which derivative: vjp, jvp, or hvp.
-    place : Place
+    place : ArrayEntry
         Argument (or output) and index.
     analytic, numeric, relative_error : float
     seed : int
@@ -72,7 +72,7 @@ class GradientMismatch(AssertionError):
     def __init__(
         self,
         check: str,
-        place: Place,
+        place: ArrayEntry,
         analytic: float,
         numeric: float,
         *,
@@ -89,7 +89,7 @@ class GradientMismatch(AssertionError):
 
     @property
     def op(self) -> str | None:
-        return self.culprit.node.op.name if self.culprit is not None else None
+        return str(self.culprit.node.op) if self.culprit is not None else None
 
     @property
     def argument(self) -> int | None:

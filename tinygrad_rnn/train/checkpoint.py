@@ -21,14 +21,14 @@ from ..ops.create import tensor
 from ..optim import Optimizer
 from .history import History
 
-__all__ = ["Checkpoints", "Run"]
+__all__ = ["Checkpoints", "Progress"]
 
 VERSION = 1
 KINDS = {"epoch": int, "update": int, "stale": int, "history": dict, "batches": dict, "generators": dict}
 
 
 @dataclass
-class Run:
+class Progress:
     """Where a training is.
 
     Attributes
@@ -79,12 +79,12 @@ class Checkpoints:
         around = {f"around.{where}": g for where, g in found_around(model, *functions).items()}
         self._generators = _each_once({**generators_of(model), **given, **around})
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Progress) -> None:
         """Write the start of a training over what was there of another one."""
         self.save(run)
         self.best.unlink(missing_ok=True)
 
-    def save(self, run: Run) -> None:
+    def save(self, run: Progress) -> None:
         """Write all that the training depends on."""
         arrays = _under("model", self._model.state_dict()) | _under("optimizer", self._optimizer.state_dict())
         leaves = [] if run.state is None else leaves_of(run.state)
@@ -106,7 +106,7 @@ class Checkpoints:
         """Give the model the tensors that were the best."""
         self._model.load_state_dict(load(self.best))
 
-    def restore(self) -> Run | None:
+    def restore(self) -> Progress | None:
         """Go on from the last file, if there is one: model, optimiser, batches and generators as they were.
 
         Raises
@@ -137,7 +137,7 @@ class Checkpoints:
                 for name, generator in self._generators.items():
                     generator.bit_generator.state = notes["generators"][name]
                 state = self._state(file.part("state"))
-        return Run(notes["epoch"], notes["update"], state, notes["stale"], history)
+        return Progress(notes["epoch"], notes["update"], state, notes["stale"], history)
 
     def _notes(self, metadata: Mapping[str, str]) -> dict[str, Any]:
         """What is written beside the arrays, of the kinds that it must have."""

@@ -19,11 +19,11 @@ from ..errors import AnomalyError, fail
 from ..nn.module import Module
 from ..optim import Adam, Optimizer
 from ..settings import check_count, check_counts, check_switch
-from .checkpoint import Checkpoints, Run
+from .checkpoint import Checkpoints, Progress
 from .evaluation import Evaluator, Metric, training
 from .history import History
 from .interrupt import Interruptible
-from .step import Clip, LossFunction, Step, started_state
+from .step import Clip, LossFunction, TrainingStep, started_state
 
 __all__ = ["fit"]
 
@@ -149,7 +149,7 @@ def fit(
         raise fail(ValueError, "fit: metrics, keep_best and patience look at a validation set", hint="pass validation=")
     optimizer = Adam(model, 1e-3) if optimizer is None else optimizer
     trainer = _Trainer(
-        model, source, optimizer, Step(model, optimizer, loss, clip, compile, accumulate, strict), accumulate,
+        model, source, optimizer, TrainingStep(model, optimizer, loss, clip, compile, accumulate, strict), accumulate,
         evaluator=None if validation is None else Evaluator(model, loss, metrics, compile),
         validation=validation,
         judge=_Judge(monitor, mode, patience),
@@ -168,7 +168,7 @@ class _Trainer:
     model: Module
     batches: Any
     optimizer: Optimizer
-    step: Step
+    step: TrainingStep
     accumulate: int
     evaluator: Evaluator | None
     validation: Any
@@ -176,7 +176,7 @@ class _Trainer:
     every: int | None
     checkpoints: Checkpoints | None
     keep_best: bool
-    run: Run = field(default_factory=Run)
+    run: Progress = field(default_factory=Progress)
     best: dict[str, np.ndarray] | None = None
 
     def train(self, epochs: int, resume: bool, progress: bool) -> History:
@@ -295,14 +295,14 @@ class _Judge:
             best is None or self._sign * row[self.monitor] > self._sign * best[self.monitor]
         )
 
-    def tired(self, run: Run) -> bool:
+    def tired(self, run: Progress) -> bool:
         return self.patience is not None and run.stale >= self.patience
 
 
 class _Bar:
     """A progress bar; without one nothing is shown, and tqdm is not needed."""
 
-    def __init__(self, wanted: bool, total: int, run: Run) -> None:
+    def __init__(self, wanted: bool, total: int, run: Progress) -> None:
         self._wanted, self._total, self._start = wanted, total, run.update
         self._recent: deque[float] = deque(maxlen=50)
         self._bar: Any = None
@@ -318,7 +318,7 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
 
-    def show(self, run: Run, epochs: int) -> None:
+    def show(self, run: Progress, epochs: int) -> None:
         if self._bar is None:
             return
         self._recent.append(run.history.losses[-1])

@@ -16,7 +16,7 @@ from ..settings import check_number
 from ..tensor import Tensor
 from .reached import Reached
 
-__all__ = ["Clip", "LossFunction", "Step", "loss_and_state", "loss_of", "started_state"]
+__all__ = ["Clip", "LossFunction", "TrainingStep", "loss_and_state", "loss_of", "started_state"]
 
 LossFunction = Callable[..., Any]
 Clip = float | Callable[[Module], Any]
@@ -57,7 +57,7 @@ def started_state(model: Module, batch: Mapping[str, Any]) -> Any:
     return model.initial_state(len(next(iter(batch.values()))))
 
 
-class Step:
+class TrainingStep:
     """Updates a model by the gradient of the mean loss of one or several batches.
 
     Parameters

@@ -1,7 +1,7 @@
 """Strategies of differentiable programs: graphs of any operations, and recurrent models.
 
-What is drawn is data: a :class:`~tinygrad_rnn.testing.graph_program.Program` can be called, printed as code that runs,
-written as JSON, and run on the oracle.
+What is drawn is data: a :class:`~tinygrad_rnn.testing.fuzz.program.GraphProgram` can be called, printed as code that
+runs, written as JSON, and run on the oracle.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ...errors import fail
-from ..graph_choices import GRAPH_OPS, SMOOTH_OPS, draw_graph, draw_model
-from ..graph_program import Input, Program, Step
+from ..fuzz.draw import GRAPH_OPS, SMOOTH_OPS, draw_graph
+from ..fuzz.models import draw_model
+from ..fuzz.program import GraphProgram, GraphStep, Input
 from .arrays import check_choice, check_count, check_flag
 
-__all__ = ["Input", "Program", "Step", "graphs", "recurrent_models"]
+__all__ = ["GraphProgram", "GraphStep", "Input", "graphs", "recurrent_models"]
 
 FLOATS = ("float64", "float32")
 
@@ -42,7 +43,7 @@ def graphs(
     dtypes: Sequence[str] = FLOATS,
     empty: bool = True,
     blocks: bool = True,
-) -> st.SearchStrategy[Program]:
+) -> st.SearchStrategy[GraphProgram]:
     """Random programs over tensors, to differentiate and to compile.
 
     They share values, broadcast, slice, reverse, index, scatter, reduce, multiply, join and split, detach and
@@ -51,7 +52,7 @@ def graphs(
     Parameters
     ----------
     ops : sequence of str, optional
-        Names of operations in :data:`tinygrad_rnn.testing.graph_ops.OPS`. All by default.
+        Names of operations in :data:`tinygrad_rnn.testing.fuzz.table.OPS`. All by default.
     smooth : bool
         Leave out operations with kinks and steps; only where `ops` is not given.
     max_steps : int
@@ -77,7 +78,7 @@ def graphs(
     >>> from hypothesis import find
     >>> from tinygrad_rnn.testing.strategies.graphs import graphs
     >>> find(graphs(), lambda program: True).steps
-    (Step(op='tanh', operands=(0,), params={}, body=()),)
+    (GraphStep(op='tanh', operands=(0,), params={}, body=()),)
     """
     check_flag("graphs", "smooth", smooth)
     names = None if ops is None else check_choice("graphs", "ops", ops, GRAPH_OPS)
@@ -99,7 +100,7 @@ def recurrent_models(
     max_layers: int = 2,
     dtypes: Sequence[str] = FLOATS,
     tokens: bool | None = None,
-) -> st.SearchStrategy[Program]:
+) -> st.SearchStrategy[GraphProgram]:
     """Random recurrent models with inputs and a loss, as programs.
 
     Cells are plain, LSTM, GRU, with attention over past states, or random, and go on with random operations; there are
@@ -145,5 +146,5 @@ def recurrent_models(
 
 
 @st.composite
-def _drawn(draw: Callable[..., Any], make: Callable[..., Program], options: dict[str, Any]) -> Program:
+def _drawn(draw: Callable[..., Any], make: Callable[..., GraphProgram], options: dict[str, Any]) -> GraphProgram:
     return make(_Choices(draw), **options)

@@ -10,25 +10,29 @@ from typing import Any
 import numpy as np
 
 from . import oracle_ops
-from .fuzz_checks import Failure, check
-from .graph_program import Input, Program, Step, locals_of
+from .check import StageFailure, check
 from .oracle import evaluate
 from .oracle_ops import Tape
+from .program import GraphProgram, GraphStep, Input, locals_of
 
 __all__ = ["rebuilt", "shrunk", "size"]
 
-Node = Input | Step
+Node = Input | GraphStep
 
 
 def shrunk(
-    program: Program, failure: Failure, *, seconds: float = 30.0, fails: Callable[[Program], bool] | None = None
-) -> Program:
+    program: GraphProgram,
+    failure: StageFailure,
+    *,
+    seconds: float = 30.0,
+    fails: Callable[[GraphProgram], bool] | None = None,
+) -> GraphProgram:
     """The smallest program found that fails as `program` does.
 
     Parameters
     ----------
-    program : Program
-    failure : Failure
+    program : GraphProgram
+    failure : StageFailure
         Its stage, and the kind of what went wrong.
     seconds : float
         How long to look.
@@ -38,11 +42,11 @@ def shrunk(
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.fuzz_checks import Failure
-    >>> from tinygrad_rnn.testing.fuzz_shrink import shrunk
-    >>> from tinygrad_rnn.testing.graph_choices import NumpyChoices, draw_graph
+    >>> from tinygrad_rnn.testing.fuzz.check import StageFailure
+    >>> from tinygrad_rnn.testing.fuzz.shrink import shrunk
+    >>> from tinygrad_rnn.testing.fuzz.draw import NumpyChoices, draw_graph
     >>> program = draw_graph(NumpyChoices(np.random.default_rng(2)), ops=["tanh", "sin", "cos"], blocks=False)
-    >>> small = shrunk(program, Failure("", "", ""), fails=lambda p: len(p.steps) > 0)
+    >>> small = shrunk(program, StageFailure("", "", ""), fails=lambda p: len(p.steps) > 0)
     >>> len(program.steps) > 1, len(small.steps)
     (True, 1)
     """
@@ -60,12 +64,12 @@ def shrunk(
     return best
 
 
-def _same(program: Program, failure: Failure) -> bool:
+def _same(program: GraphProgram, failure: StageFailure) -> bool:
     again = check(program, [failure.stage])
     return again is not None and (again.stage, again.kind) == (failure.stage, failure.kind)
 
 
-def _holds(still: Callable[[Program], bool], program: Program) -> bool:
+def _holds(still: Callable[[GraphProgram], bool], program: GraphProgram) -> bool:
     """What the oracle cannot run, or cannot differentiate, is no program."""
     try:
         evaluate(program, program.arrays())
@@ -74,7 +78,7 @@ def _holds(still: Callable[[Program], bool], program: Program) -> bool:
     return still(program)
 
 
-def size(program: Program) -> tuple[int, ...]:
+def size(program: GraphProgram) -> tuple[int, ...]:
     """What is made smaller: steps first, then numbers, then details."""
     steps, inputs = list(program.walk()), program.inputs
     return (
@@ -88,44 +92,44 @@ def size(program: Program) -> tuple[int, ...]:
     )
 
 
-def _weight(step: Step) -> int:
+def _weight(step: GraphStep) -> int:
     """A loop weighs more than its turns one after the other, so that these take its place if they can."""
     if step.op != "loop":
         return 1
     return 2 + int(step.params["steps"]) * (len(step.body) + 1 + bool(step.params["past"]))
 
 
-def rebuilt(nodes: Sequence[Node], outputs: Sequence[int]) -> Program:
+def rebuilt(nodes: Sequence[Node], outputs: Sequence[int]) -> GraphProgram:
     """A program of those nodes that outputs need: inputs first, and numbered anew."""
     needed, waiting = set(), list(outputs)
     while waiting:
         k = waiting.pop()
         node = nodes[k]
-        if k not in needed and isinstance(node, Step):
+        if k not in needed and isinstance(node, GraphStep):
             waiting += node.operands
         needed.add(k)
     inputs = [k for k in sorted(needed) if isinstance(nodes[k], Input)]
-    steps = [k for k in sorted(needed) if isinstance(nodes[k], Step)]
+    steps = [k for k in sorted(needed) if isinstance(nodes[k], GraphStep)]
     place = {k: n for n, k in enumerate([*inputs, *steps])}
     moved = [replace(nodes[k], operands=tuple(place[n] for n in nodes[k].operands)) for k in steps]  # type: ignore
-    return Program(tuple(nodes[k] for k in inputs), tuple(moved), tuple(place[k] for k in outputs))  # type: ignore
+    return GraphProgram(tuple(nodes[k] for k in inputs), tuple(moved), tuple(place[k] for k in outputs))  # type: ignore
 
 
-def _shapes(program: Program) -> list[Any]:
+def _shapes(program: GraphProgram) -> list[Any]:
     with np.errstate(all="ignore"):
         tape = Tape()
         inputs = [tape.value(a) for a in program.arrays()]
         return program.values(*inputs, form="oracle", module=oracle_ops)
 
 
-def _smaller(program: Program) -> Iterator[Program]:
+def _smaller(program: GraphProgram) -> Iterator[GraphProgram]:
     nodes: list[Node] = [*program.inputs, *program.steps]
     count = len(program.inputs)
     for attempt in (_outputs, _cuts, _blocks, _sizes, _details):
         yield from attempt(program, nodes, count)
 
 
-def _outputs(program: Program, nodes: list[Node], count: int) -> Iterator[Program]:
+def _outputs(program: GraphProgram, nodes: list[Node], count: int) -> Iterator[GraphProgram]:
     """One output alone, early ones first; then one less."""
     values = _shapes(program)
     for k in range(count, len(nodes)):
@@ -136,7 +140,7 @@ def _outputs(program: Program, nodes: list[Node], count: int) -> Iterator[Progra
             yield rebuilt(nodes, [k for i, k in enumerate(program.outputs) if i != n])
 
 
-def _cuts(program: Program, nodes: list[Node], count: int) -> Iterator[Program]:
+def _cuts(program: GraphProgram, nodes: list[Node], count: int) -> Iterator[GraphProgram]:
     """An input in place of a step, or one of its operands."""
     values = _shapes(program)
     for k in reversed(range(count, len(nodes))):
@@ -147,19 +151,19 @@ def _cuts(program: Program, nodes: list[Node], count: int) -> Iterator[Program]:
             yield _instead(program, nodes, k, n)
 
 
-def _instead(program: Program, nodes: list[Node], k: int, n: int) -> Program:
+def _instead(program: GraphProgram, nodes: list[Node], k: int, n: int) -> GraphProgram:
     put = lambda m: n if m == k else m
-    steps = [replace(s, operands=tuple(map(put, s.operands))) if isinstance(s, Step) else s for s in nodes]
+    steps = [replace(s, operands=tuple(map(put, s.operands))) if isinstance(s, GraphStep) else s for s in nodes]
     return rebuilt(steps, [put(m) for m in program.outputs])
 
 
 # Blocks ---------------------------------------------------------------------------------------------------------------
 
 
-def _blocks(program: Program, nodes: list[Node], count: int) -> Iterator[Program]:
+def _blocks(program: GraphProgram, nodes: list[Node], count: int) -> Iterator[GraphProgram]:
     for k in range(count, len(nodes)):
         step = nodes[k]
-        assert isinstance(step, Step)
+        assert isinstance(step, GraphStep)
         for smaller in _smaller_blocks(step) if step.body else ():
             yield rebuilt([*nodes[:k], smaller, *nodes[k + 1 :]], program.outputs)
         if step.op == "loop":
@@ -168,43 +172,45 @@ def _blocks(program: Program, nodes: list[Node], count: int) -> Iterator[Program
             yield _opened(program, nodes, k, _inside(step, step.operands, k))
 
 
-def _opened(program: Program, nodes: list[Node], k: int, steps: Sequence[Step], states: Sequence[int] = ()) -> Program:
+def _opened(
+    program: GraphProgram, nodes: list[Node], k: int, steps: Sequence[GraphStep], states: Sequence[int] = ()
+) -> GraphProgram:
     """`steps`, of which the last gives the same, in place of a block, and numbers of the last states of a loop."""
     grown = len(steps) - 1
     named = {n: states[s.params["which"]] for n, s in enumerate(nodes)
-             if isinstance(s, Step) and s.op == "state" and s.operands == (k,)}  # fmt: skip
+             if isinstance(s, GraphStep) and s.op == "state" and s.operands == (k,)}  # fmt: skip
     later = lambda n: named[n] if n in named else n + grown if n >= k else n
-    rest = [replace(s, operands=tuple(map(later, s.operands))) for s in nodes[k + 1 :] if isinstance(s, Step)]
+    rest = [replace(s, operands=tuple(map(later, s.operands))) for s in nodes[k + 1 :] if isinstance(s, GraphStep)]
     return rebuilt([*nodes[:k], *steps, *rest], [later(n) for n in program.outputs])
 
 
-def _inside(step: Step, given: Sequence[int], start: int) -> list[Step]:
+def _inside(step: GraphStep, given: Sequence[int], start: int) -> list[GraphStep]:
     """The steps of a block, over values of the program; the first becomes number `start`."""
     place = lambda n: given[n] if n < len(given) else start + n - len(given)
     return [replace(s, operands=tuple(place(n) for n in s.operands)) for s in step.body]
 
 
-def _turns(step: Step, k: int) -> tuple[list[Step], list[int]]:
+def _turns(step: GraphStep, k: int) -> tuple[list[GraphStep], list[int]]:
     """The turns of a loop one after the other, and the stack of their states; then the numbers of the last states."""
-    p, made, states = step.params, list[Step](), list[int]()
+    p, made, states = step.params, list[GraphStep](), list[int]()
     count = len(p["carry"])
     own, weights = list(step.operands[:count]), step.operands[count + 1 :]
     turns = range(int(p["steps"]))
     for t in reversed(turns) if p["reverse"] else turns:
-        made.append(Step("time_slice", (step.operands[count],), {"index": (slice(None),) * p["axis"] + (t,)}))
+        made.append(GraphStep("time_slice", (step.operands[count],), {"index": (slice(None),) * p["axis"] + (t,)}))
         given = [*own, k + len(made) - 1]
         if p["past"]:
-            made.append(Step("stack", tuple(states or own[:1]), {"axis": 0}))
+            made.append(GraphStep("stack", tuple(states or own[:1]), {"axis": 0}))
             given.append(k + len(made) - 1)
         given += weights
         start = k + len(made)
         made += _inside(step, given, start)
         own = [given[n] if n < len(given) else start + n - len(given) for n in p["carry"]]
         states.append(own[0])
-    return [*made, Step("stack", tuple(states[::-1] if p["reverse"] else states), {"axis": p["axis"]})], own
+    return [*made, GraphStep("stack", tuple(states[::-1] if p["reverse"] else states), {"axis": p["axis"]})], own
 
 
-def _smaller_blocks(step: Step) -> Iterator[Step]:
+def _smaller_blocks(step: GraphStep) -> Iterator[GraphStep]:
     if step.op == "loop":
         for n in range(1, int(step.params["steps"])):
             yield replace(step, params={**step.params, "steps": n})
@@ -217,7 +223,7 @@ def _smaller_blocks(step: Step) -> Iterator[Step]:
     yield from _without_operands(step, first)
 
 
-def _without(step: Step, first: int, k: int, n: int) -> Step:
+def _without(step: GraphStep, first: int, k: int, n: int) -> GraphStep:
     """A block without its step k, whose value is that of number n instead."""
     gone = first + k
     put = lambda m: n if m == gone else m - (m > gone)
@@ -226,7 +232,7 @@ def _without(step: Step, first: int, k: int, n: int) -> Step:
     return replace(step, body=body, params={**step.params, **carry})
 
 
-def _without_operands(step: Step, first: int) -> Iterator[Step]:
+def _without_operands(step: GraphStep, first: int) -> Iterator[GraphStep]:
     """Weights that no step of the block takes are left away."""
     loop = step.op == "loop"
     shift = int(bool(step.params["past"])) if loop else 0
@@ -243,7 +249,7 @@ def _without_operands(step: Step, first: int) -> Iterator[Step]:
 # Sizes and details ----------------------------------------------------------------------------------------------------
 
 
-def _sizes(program: Program, nodes: list[Node], count: int) -> Iterator[Program]:
+def _sizes(program: GraphProgram, nodes: list[Node], count: int) -> Iterator[GraphProgram]:
     """One size everywhere at once, then axis by axis; then axes fewer."""
     sizes = sorted({n for x in program.inputs for n in x.shape if n > 1}, reverse=True)
     for n in sizes:
@@ -260,7 +266,7 @@ def _sizes(program: Program, nodes: list[Node], count: int) -> Iterator[Program]
             yield _resized(program, [*shapes[:i], (), *shapes[i + 1 :]], {})
 
 
-def _resized(program: Program, shapes: Sequence[tuple[int, ...]], changed: dict[int, int]) -> Program:
+def _resized(program: GraphProgram, shapes: Sequence[tuple[int, ...]], changed: dict[int, int]) -> GraphProgram:
     inputs = tuple(replace(x, shape=s) for x, s in zip(program.inputs, shapes))
     put = lambda step: (
         replace(step, params={**step.params, "shape": tuple(changed.get(n, n) for n in step.params["shape"])})
@@ -270,7 +276,7 @@ def _resized(program: Program, shapes: Sequence[tuple[int, ...]], changed: dict[
     return replace(program, inputs=inputs, steps=tuple(map(put, program.steps)))
 
 
-def _details(program: Program, nodes: list[Node], count: int) -> Iterator[Program]:
+def _details(program: GraphProgram, nodes: list[Node], count: int) -> Iterator[GraphProgram]:
     inputs = program.inputs
     yield replace(program, inputs=tuple(replace(x, layout="contiguous") for x in inputs))
     yield replace(program, inputs=tuple(replace(x, dtype=x.dtype.replace("32", "64")) for x in inputs))

@@ -22,15 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import write_atomically
-from ..errors import fail
-from .fuzz_checks import Case, Failure, applies, check, reproduction
-from .fuzz_report import Tally
-from .fuzz_shrink import shrunk
-from .fuzz_stages import PEERS, STAGES
-from .graph_choices import NumpyChoices, draw_graph, draw_model
-from .graph_program import Program
+from ...atomic import write_atomically
+from ...errors import fail
+from .check import Case, StageFailure, applies, check, reproduction
+from .draw import NumpyChoices, draw_graph
+from .models import draw_model
 from .peers import installed
+from .program import GraphProgram
+from .report import Tally
+from .shrink import shrunk
+from .stages import PEERS, STAGES
 
 __all__ = ["Finding", "Report", "fuzz", "in_processes", "main", "program_number", "replay"]
 
@@ -47,18 +48,18 @@ class Finding:
     ----------
     number : int
         Of the program, with which it can be made again.
-    original, program : Program
+    original, program : GraphProgram
         As it was drawn, and made smaller.
-    failure : Failure
+    failure : StageFailure
         Of the smaller one.
     code : str
         Python that runs and shows it.
     """
 
     number: int
-    original: Program
-    program: Program
-    failure: Failure
+    original: GraphProgram
+    program: GraphProgram
+    failure: StageFailure
     code: str
 
     def to_json(self) -> str:
@@ -76,7 +77,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
 
-def program_number(seed: int, number: int) -> Program:
+def program_number(seed: int, number: int) -> GraphProgram:
     """The program of that number of a run with that seed.
 
     Examples
@@ -203,7 +204,7 @@ def _merged(reports: Sequence[Report]) -> Report:
     return whole
 
 
-def _operations(program: Program) -> frozenset[str]:
+def _operations(program: GraphProgram) -> frozenset[str]:
     return frozenset(s.op for s in program.walk())
 
 
@@ -227,14 +228,14 @@ def _numbers(
         numbers.close()
 
 
-def _checked(program: Program, stages: Sequence[str], tally: Tally) -> Failure | None:
+def _checked(program: GraphProgram, stages: Sequence[str], tally: Tally) -> StageFailure | None:
     """Run the stages that are due, up to the first that fails."""
     began = time.perf_counter()
     case = Case(program)
     try:
         usable = case.usable()
     except Exception as error:  # a draw that makes no sense, or a fault of the oracle
-        return Failure("values", type(error).__name__, f"the oracle raised {error!r}")
+        return StageFailure("values", type(error).__name__, f"the oracle raised {error!r}")
     if not usable:
         tally.skip()
         return None
@@ -245,7 +246,7 @@ def _checked(program: Program, stages: Sequence[str], tally: Tally) -> Failure |
         start = time.perf_counter()
         try:
             case.run(stage)
-        except Failure as found:
+        except StageFailure as found:
             tally.failed[stage.name] += 1
             failure = found
             break
@@ -256,7 +257,7 @@ def _checked(program: Program, stages: Sequence[str], tally: Tally) -> Failure |
     return failure
 
 
-def _finding(number: int, program: Program, failure: Failure, seconds: float) -> Finding:
+def _finding(number: int, program: GraphProgram, failure: StageFailure, seconds: float) -> Finding:
     small = shrunk(program, failure, seconds=seconds)
     try:
         again = check(small, [failure.stage]) or failure
@@ -275,7 +276,7 @@ def _tell(finding: Finding, save: Path | None) -> None:
         write_atomically(save / f"{stem}.py", finding.code.encode("utf-8"))
 
 
-def replay(path: Path, *, original: bool = False) -> Failure | None:
+def replay(path: Path, *, original: bool = False) -> StageFailure | None:
     """Check a saved program again, by the stage that failed and by all others.
 
     Parameters
@@ -287,7 +288,7 @@ def replay(path: Path, *, original: bool = False) -> Failure | None:
     """
     read = json.loads(path.read_text(encoding="utf-8"))
     saved = read if "program" not in read else read["original" if original else "program"]
-    program = Program.from_json(json.dumps(saved))
+    program = GraphProgram.from_json(json.dumps(saved))
     first = [read["stage"]] if "stage" in read else []
     rest = [s for s in STAGES if (s not in PEERS or installed(s)) and applies(STAGES[s], program) and s not in first]
     return check(program, [*first, *rest])
@@ -319,7 +320,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(report.tally.table())
     print(f"{len(report.findings)} mismatches that differ, {report.tally.failed.total()} in all")
     return int(bool(report.findings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

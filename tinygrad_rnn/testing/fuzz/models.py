@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from .graph_choices import CELL_OPS, Builder, add_loop, add_state
-from .graph_program import Program, Step
+from .draw import Builder, add_loop, add_state
+from .program import GraphProgram, GraphStep
+from .table import Choices
 
-__all__ = ["Model"]
+__all__ = ["Model", "draw_model"]
 
 CELLS = ("plain", "lstm", "gru", "attention", "random")
+CELL_OPS = [
+    "tanh", "sigmoid", "multiply", "add", "matmul", "complement", "layer_norm", "softmax", "subtract", "concatenate",
+    "relu", "split", "rejoin", "scale", "detach", "where_greater", "slice", "lookup", "one_hot", "matmul_T", "double",
+    "divide", "T", "softplus", "mean", "sum", "reshape", "maximum", "detached_factor", "stack", "transpose",
+]  # fmt: skip
 
 
 class Model:
@@ -26,8 +33,8 @@ class Model:
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.graph_choices import Builder, NumpyChoices
-    >>> from tinygrad_rnn.testing.graph_models import Model
+    >>> from tinygrad_rnn.testing.fuzz.draw import Builder, NumpyChoices
+    >>> from tinygrad_rnn.testing.fuzz.models import Model
     >>> model = Model(Builder(NumpyChoices(np.random.default_rng(0)), ("float64",)), 3, 1, True)
     >>> model.program().inputs[0].dtype
     'int64'
@@ -47,7 +54,7 @@ class Model:
         self.cell = c.choice(CELLS)
         self.loss = c.choice(["classes", "squares", "states", "last", "some"])
 
-    def program(self) -> Program:
+    def program(self) -> GraphProgram:
         xs, targets = self._sequence(), self._targets()
         state, cell = self.b.input((self.batch, self.hidden)), self.b.input((self.batch, self.hidden))
         weights = [self._weights(self.tokens, self.words if self.tokens else self.features)]
@@ -108,12 +115,12 @@ class Model:
                 return made
         raise AssertionError("a cell of small numbers and no kinks was refused")
 
-    def _cell(self, kind: str, p: dict[str, int], first: int, tokens: bool) -> list[Step]:
+    def _cell(self, kind: str, p: dict[str, int], first: int, tokens: bool) -> list[GraphStep]:
         """The steps of a cell; a random one goes on from the input alone."""
-        steps: list[Step] = []
+        steps: list[GraphStep] = []
 
         def add(op: str, *operands: int, **params: object) -> int:
-            steps.append(Step(op, operands, params))
+            steps.append(GraphStep(op, operands, params))
             return first + len(steps) - 1
 
         x = add("lookup", p["E"], p["x"]) if tokens else p["x"]
@@ -151,3 +158,34 @@ class Model:
             b.add("cross_entropy_of", logits, targets)
         elif self.loss == "squares":
             b.add("square", logits)
+
+
+def draw_model(
+    c: Choices,
+    *,
+    max_time: int = 9,
+    max_layers: int = 2,
+    dtypes: Sequence[str] = ("float64", "float32"),
+    tokens: bool | None = None,
+) -> GraphProgram:
+    """A random recurrent model: cells with gates, attention over past states, one or two layers or directions, a loss.
+
+    Parameters
+    ----------
+    c : Choices
+    max_time, max_layers : int
+    dtypes : sequence of str
+        One of them for the whole model.
+    tokens : bool, optional
+        Whether indices go in rather than floats; either by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn.testing.fuzz.draw import NumpyChoices
+    >>> from tinygrad_rnn.testing.fuzz.models import draw_model
+    >>> program = draw_model(NumpyChoices(np.random.default_rng(0)), max_time=3)
+    >>> "loop" in [step.op for step in program.steps]
+    True
+    """
+    return Model(Builder(c, (c.choice(dtypes),)), max_time, max_layers, tokens).program()

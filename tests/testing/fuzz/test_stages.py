@@ -12,8 +12,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.compile import function as compiling
 from tinygrad_rnn.tensor import leaf
 from tinygrad_rnn.testing.fuzz import fuzz, program_number
-from tinygrad_rnn.testing.fuzz_checks import check
-from tinygrad_rnn.testing.fuzz_stages import STAGES
+from tinygrad_rnn.testing.fuzz.check import check
+from tinygrad_rnn.testing.fuzz.stages import STAGES
 
 
 def run(code):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .graph_ops import OPS
-from .graph_program import Program, Step, locals_of
+from .program import GraphProgram, GraphStep, locals_of
+from .table import OPS
 
 __all__ = ["Tally", "features_of", "layout_of", "pairs_of"]
 
@@ -22,7 +22,7 @@ def layout_of(array: np.ndarray) -> str:
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.fuzz_report import layout_of
+    >>> from tinygrad_rnn.testing.fuzz.report import layout_of
     >>> layout_of(np.ones((2, 2))), layout_of(np.ones((2, 3)).T), layout_of(np.ones(0))
     ('contiguous', 'view', 'empty')
     """
@@ -31,18 +31,18 @@ def layout_of(array: np.ndarray) -> str:
     return "contiguous" if array.flags.c_contiguous else "view"
 
 
-def pairs_of(program: Program) -> list[tuple[str, str]]:
+def pairs_of(program: GraphProgram) -> list[tuple[str, str]]:
     """Which operation feeds which, also inside of blocks.
 
     Examples
     --------
-    >>> from tinygrad_rnn.testing.fuzz_report import pairs_of
-    >>> from tinygrad_rnn.testing.graph_program import Input, Program, Step
-    >>> pairs_of(Program((Input(()),), (Step("tanh", (0,)), Step("sin", (1,))), (2,)))
+    >>> from tinygrad_rnn.testing.fuzz.report import pairs_of
+    >>> from tinygrad_rnn.testing.fuzz.program import Input, GraphProgram, GraphStep
+    >>> pairs_of(GraphProgram((Input(()),), (GraphStep("tanh", (0,)), GraphStep("sin", (1,))), (2,)))
     [('input', 'tanh'), ('tanh', 'sin')]
     """
     pairs: list[tuple[str, str]] = []
-    waiting: list[tuple[tuple[Step, ...], int]] = [(program.steps, len(program.inputs))]
+    waiting: list[tuple[tuple[GraphStep, ...], int]] = [(program.steps, len(program.inputs))]
     while waiting:
         steps, first = waiting.pop()
         for step in steps:
@@ -55,14 +55,15 @@ def pairs_of(program: Program) -> list[tuple[str, str]]:
 _VIEWS = ("T", "reshape", "transpose", "slice", "flip", "split", "flatten", "expand_dims", "time_slice", "squeeze")
 
 
-def features_of(program: Program) -> list[str]:
+def features_of(program: GraphProgram) -> list[str]:
     """What faults of compiled programs hang on, beside single operations.
 
     Examples
     --------
-    >>> from tinygrad_rnn.testing.fuzz_report import features_of
-    >>> from tinygrad_rnn.testing.graph_program import Input, Program, Step
-    >>> features_of(Program((Input((2,)),), (Step("tanh", (0,)), Step("stack", (1,), {"axis": 0})), (1, 2)))
+    >>> from tinygrad_rnn.testing.fuzz.report import features_of
+    >>> from tinygrad_rnn.testing.fuzz.program import Input, GraphProgram, GraphStep
+    >>> steps = GraphStep("tanh", (0,)), GraphStep("stack", (1,), {"axis": 0})
+    >>> features_of(GraphProgram((Input((2,)),), steps, (1, 2)))
     ['intermediate result', 'part of a join', 'stack of one']
     """
     first, outputs = len(program.inputs), set(program.outputs)
@@ -118,7 +119,7 @@ class Tally:
         self.programs += 1
         self.skipped += 1
 
-    def note(self, program: Program, case: Any, order: int, seconds: float) -> None:
+    def note(self, program: GraphProgram, case: Any, order: int, seconds: float) -> None:
         """Count a program that was checked with derivatives up to an order."""
         self.programs += 1
         self.steps += len(list(program.walk()))
@@ -132,7 +133,7 @@ class Tally:
                 for k in range(order + 1):
                     self.covered[step.op, operand.dtype.name, layout_of(operand.data), k] += 1
 
-    def _values(self, program: Program, case: Any) -> list[Any]:
+    def _values(self, program: GraphProgram, case: Any) -> list[Any]:
         """The engine's own arrays, since how they lie in memory is its affair."""
         try:
             return program.values(*case.variables["tensors"])

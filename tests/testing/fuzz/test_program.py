@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.errors import PlaceholderError
-from tinygrad_rnn.testing.graph_choices import LARGEST, LIMIT, NumpyChoices, draw_graph, draw_model
-from tinygrad_rnn.testing.graph_ops import OPS
-from tinygrad_rnn.testing.graph_program import LAYOUTS, Input, Program, Step
-from tinygrad_rnn.testing.oracle import evaluate
-from tinygrad_rnn.testing.peers import installed, jax_results
+from tinygrad_rnn.testing.fuzz.draw import LARGEST, LIMIT, NumpyChoices, draw_graph
+from tinygrad_rnn.testing.fuzz.models import draw_model
+from tinygrad_rnn.testing.fuzz.oracle import evaluate
+from tinygrad_rnn.testing.fuzz.peers import installed, jax_results
+from tinygrad_rnn.testing.fuzz.program import LAYOUTS, GraphProgram, GraphStep, Input
+from tinygrad_rnn.testing.fuzz.table import OPS
 from tinygrad_rnn.testing.strategies.graphs import graphs, recurrent_models
 
 PROGRAMS = st.one_of(graphs(), recurrent_models(max_time=3))
@@ -46,8 +47,8 @@ def test_values_are_those_of_the_oracle(program):
 
 @given(PROGRAMS)
 def test_json_goes_there_and_back(program):
-    assert Program.from_json(program.to_json()) == program
-    assert Program.from_json(program.to_json()).source() == program.source()
+    assert GraphProgram.from_json(program.to_json()) == program
+    assert GraphProgram.from_json(program.to_json()).source() == program.source()
 
 
 @given(PROGRAMS)
@@ -179,31 +180,32 @@ def test_arguments_are_checked_at_once(call, match):
     ],
 )  # fmt: skip
 def test_other_text_is_refused(change):
-    program = Program((Input((2,)),), (Step("scale", (0,), {"factor": 2.0}),), (1,))
+    program = GraphProgram((Input((2,)),), (GraphStep("scale", (0,), {"factor": 2.0}),), (1,))
     read = json.loads(program.to_json())
     change(read)
-    with pytest.raises(ValueError, match=r"Program|Step|Input"):
-        Program.from_json(json.dumps(read))
+    with pytest.raises(ValueError, match=r"GraphProgram|GraphStep|Input"):
+        GraphProgram.from_json(json.dumps(read))
 
 
 @pytest.mark.parametrize("text", ["1); raise SystemExit((1", "__import__('os').getcwd()"])
 def test_parameters_are_literals(text):
     """What a file says is never run: strings stay strings, and sizes are integers."""
-    program = Program((Input((2,)),), (Step("scale", (0,), {"factor": text}),), (1,))
+    program = GraphProgram((Input((2,)),), (GraphStep("scale", (0,), {"factor": text}),), (1,))
     assert repr(text) in program.source()
-    loop = Step("loop", (0, 0), {"steps": text, "axis": 0, "carry": (0,), "past": False, "reverse": False})
+    loop = GraphStep("loop", (0, 0), {"steps": text, "axis": 0, "carry": (0,), "past": False, "reverse": False})
     with pytest.raises(ValueError, match="invalid literal"):
-        Program((Input((2,)),), (loop,), (1,)).source()
+        GraphProgram((Input((2,)),), (loop,), (1,)).source()
 
 
 def test_parameters_must_be_plain():
     with pytest.raises(TypeError, match="cannot be written"):
-        Step("scale", (0,), {"factor": object()})
+        GraphStep("scale", (0,), {"factor": object()})
 
 
 @pytest.mark.skipif(not installed("jax"), reason="needs JAX")
 def test_jax_agrees():
-    program = Program((Input((2, 3)),), (Step("softmax", (0,), {"axis": -1}), Step("layer_norm", (1,))), (2,))
+    steps = GraphStep("softmax", (0,), {"axis": -1}), GraphStep("layer_norm", (1,))
+    program = GraphProgram((Input((2, 3)),), steps, (2,))
     outcome = evaluate(program, program.arrays())
     for y, m in zip(jax_results(program, program.arrays()), [*outcome.values, *outcome.gradient], strict=True):
         np.testing.assert_allclose(y, m.array, rtol=0, atol=100 * m.tolerance)

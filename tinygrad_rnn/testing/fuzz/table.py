@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["OPS", "Choices", "Op", "Operand"]
+__all__ = ["OPS", "Choices", "Operand", "Operation"]
 
 
 class Choices(Protocol):
@@ -38,7 +38,7 @@ _SAME = "same"
 
 
 @dataclass(frozen=True)
-class Op:
+class Operation:
     """An entry of the table.
 
     Parameters
@@ -55,7 +55,7 @@ class Op:
 
     Examples
     --------
-    >>> from tinygrad_rnn.testing.graph_ops import OPS
+    >>> from tinygrad_rnn.testing.fuzz.table import OPS
     >>> OPS["detach"].text("oracle"), OPS["detach"].text("jax")
     ('{a}.detach()', 'tg.detach({a})')
     """
@@ -345,141 +345,143 @@ def _layer_norm(c: Choices, values: Sequence[Any]) -> Drawn:
 
 _ENTRIES = [
     # smooth, of one number
-    *(Op(name, f"tg.{name}({{a}})", _unary()) for name in ("tanh", "sin", "cos", "sigmoid", "softplus", "erf", "gelu")),
-    Op("negative", "-{a}", _unary()),
-    Op("square", "{a} ** 2", _unary()),
-    Op("exp", "tg.exp(0.5 * {a})", _unary()),
-    Op("expm1", "tg.expm1({a} * 0.5)", _unary()),
-    Op("log", "tg.log({a} * {a} + 0.7)", _unary()),
-    Op("log1p", "tg.log1p({a} * {a})", _unary()),
-    Op("sqrt", "tg.sqrt({a} * {a} + 0.3)", _unary()),
-    Op("rsqrt", "tg.rsqrt({a} * {a} + 0.7)", _unary()),
-    Op("root", "(0.4 + {a} ** 2) ** 0.5", _unary()),
-    Op("power", "(1.3 + {a} * {a}) ** 1.7", _unary()),
-    Op("bell", "{a} / (1.5 + {a} * {a})", _unary()),
-    Op("reciprocal", "1.0 / (1.5 + {a} * {a})", _unary()),
-    Op("scale", "{a} * {factor}", _unary(factor=_factor)),
-    Op("shift", "{a} + {factor}", _unary(factor=_factor)),
-    Op("complement", "1 - {a}", _unary()),
-    Op("double", "{a} + {a}", _unary()),
+    *(Operation(name, f"tg.{name}({{a}})", _unary())
+      for name in ("tanh", "sin", "cos", "sigmoid", "softplus", "erf", "gelu")),
+    Operation("negative", "-{a}", _unary()),
+    Operation("square", "{a} ** 2", _unary()),
+    Operation("exp", "tg.exp(0.5 * {a})", _unary()),
+    Operation("expm1", "tg.expm1({a} * 0.5)", _unary()),
+    Operation("log", "tg.log({a} * {a} + 0.7)", _unary()),
+    Operation("log1p", "tg.log1p({a} * {a})", _unary()),
+    Operation("sqrt", "tg.sqrt({a} * {a} + 0.3)", _unary()),
+    Operation("rsqrt", "tg.rsqrt({a} * {a} + 0.7)", _unary()),
+    Operation("root", "(0.4 + {a} ** 2) ** 0.5", _unary()),
+    Operation("power", "(1.3 + {a} * {a}) ** 1.7", _unary()),
+    Operation("bell", "{a} / (1.5 + {a} * {a})", _unary()),
+    Operation("reciprocal", "1.0 / (1.5 + {a} * {a})", _unary()),
+    Operation("scale", "{a} * {factor}", _unary(factor=_factor)),
+    Operation("shift", "{a} + {factor}", _unary(factor=_factor)),
+    Operation("complement", "1 - {a}", _unary()),
+    Operation("double", "{a} + {a}", _unary()),
     # kinked or stepped
-    Op("relu", "tg.relu({a} - 0.1317)", _unary(), kinked=True),
-    Op("leaky_relu", "tg.leaky_relu({a} + 0.1317, 0.2)", _unary(), kinked=True),
-    Op("abs", "tg.abs({a} + 0.0713)", _unary(), kinked=True),
-    Op("elu", "tg.elu({a} - 0.0913)", _unary(), kinked=True),
-    Op("clip", "tg.clip({a}, -0.5317, 0.4717)", _unary(), kinked=True),
-    Op("sign", "tg.sign({a} - 0.1317) * {a}", _unary(), kinked=True),
-    Op("floor", "tg.floor({a} * 2.0 + 0.1317) + {a}", _unary(), kinked=True),
-    Op("ceil", "tg.ceil({a} * 2.0 + 0.1317) * {a}", _unary(), kinked=True),
-    Op("round", "tg.round({a} * 2.0 + 0.1317) + {a}", _unary(), kinked=True),
+    Operation("relu", "tg.relu({a} - 0.1317)", _unary(), kinked=True),
+    Operation("leaky_relu", "tg.leaky_relu({a} + 0.1317, 0.2)", _unary(), kinked=True),
+    Operation("abs", "tg.abs({a} + 0.0713)", _unary(), kinked=True),
+    Operation("elu", "tg.elu({a} - 0.0913)", _unary(), kinked=True),
+    Operation("clip", "tg.clip({a}, -0.5317, 0.4717)", _unary(), kinked=True),
+    Operation("sign", "tg.sign({a} - 0.1317) * {a}", _unary(), kinked=True),
+    Operation("floor", "tg.floor({a} * 2.0 + 0.1317) + {a}", _unary(), kinked=True),
+    Operation("ceil", "tg.ceil({a} * 2.0 + 0.1317) * {a}", _unary(), kinked=True),
+    Operation("round", "tg.round({a} * 2.0 + 0.1317) + {a}", _unary(), kinked=True),
     # of two numbers, with broadcasting
-    Op("add", "{a} + {b}", _binary()),
-    Op("subtract", "{a} - {b}", _binary()),
-    Op("multiply", "{a} * {b}", _binary()),
-    Op("divide", "{a} / (2 + {b} * {b})", _binary()),
-    Op("raised", "tg.power(1.2 + {a} * {a}, {b})", _binary()),
-    Op("maximum", "tg.maximum({a}, {b} + 0.1317)", _binary(), kinked=True),
-    Op("minimum", "tg.minimum({a} + 0.0713, {b})", _binary(), kinked=True),
-    Op("huber", "tg.huber_loss({a}, {b})", _binary(lambda a, b: a.shape == b.shape, _filled), kinked=True),
-    Op("mse", "tg.mse_loss({a}, {b})", _binary(lambda a, b: a.shape == b.shape, _filled)),
-    Op("bce", "tg.binary_cross_entropy_with_logits({a}, tg.sigmoid({b}))",
-       _binary(lambda a, b: a.shape == b.shape, _filled)),
+    Operation("add", "{a} + {b}", _binary()),
+    Operation("subtract", "{a} - {b}", _binary()),
+    Operation("multiply", "{a} * {b}", _binary()),
+    Operation("divide", "{a} / (2 + {b} * {b})", _binary()),
+    Operation("raised", "tg.power(1.2 + {a} * {a}, {b})", _binary()),
+    Operation("maximum", "tg.maximum({a}, {b} + 0.1317)", _binary(), kinked=True),
+    Operation("minimum", "tg.minimum({a} + 0.0713, {b})", _binary(), kinked=True),
+    Operation("huber", "tg.huber_loss({a}, {b})", _binary(lambda a, b: a.shape == b.shape, _filled), kinked=True),
+    Operation("mse", "tg.mse_loss({a}, {b})", _binary(lambda a, b: a.shape == b.shape, _filled)),
+    Operation("bce", "tg.binary_cross_entropy_with_logits({a}, tg.sigmoid({b}))",
+        _binary(lambda a, b: a.shape == b.shape, _filled)),
     # masks
-    Op("greater", "{a} > {b} + 0.1317", _binary(), kinked=True),
-    Op("positive", "{a} > 0.1317", _unary(), kinked=True),
-    Op("logical_not", "tg.logical_not({a})", _of_kind("b")),
-    Op("logical_and", "tg.logical_and({a}, {b})", _of_kind("b", 2)),
-    Op("where", "tg.where({a}, {b}, {c})", _masked()),
-    Op("masked_fill", "tg.masked_fill({a}, tg.tensor(np.array({mask}, bool)), 0.25)", _unary(mask=_mask)),
-    Op("where_constant", "tg.where(tg.tensor(np.array({mask}, bool)), {a}, 2 * {a})", _unary(mask=_mask)),
-    Op("where_greater", "tg.where({a} > 0.1317, {a}, {b})", _binary(), kinked=True),
-    Op("mask_times", "{a} * ({b} > 0.1317)", _binary(), kinked=True),
+    Operation("greater", "{a} > {b} + 0.1317", _binary(), kinked=True),
+    Operation("positive", "{a} > 0.1317", _unary(), kinked=True),
+    Operation("logical_not", "tg.logical_not({a})", _of_kind("b")),
+    Operation("logical_and", "tg.logical_and({a}, {b})", _of_kind("b", 2)),
+    Operation("where", "tg.where({a}, {b}, {c})", _masked()),
+    Operation("masked_fill", "tg.masked_fill({a}, tg.tensor(np.array({mask}, bool)), 0.25)", _unary(mask=_mask)),
+    Operation("where_constant", "tg.where(tg.tensor(np.array({mask}, bool)), {a}, 2 * {a})", _unary(mask=_mask)),
+    Operation("where_greater", "tg.where({a} > 0.1317, {a}, {b})", _binary(), kinked=True),
+    Operation("mask_times", "{a} * ({b} > 0.1317)", _binary(), kinked=True),
     # reductions
-    *(Op(n, f"tg.{n}({{a}}, {{axis}}, {{keepdims}})", _unary(**_reduce)) for n in ("sum", "prod")),
-    *(Op(n, f"tg.{n}({{a}}, {{axis}}, {{keepdims}})", _unary(_filled, **_reduce)) for n in
+    *(Operation(n, f"tg.{n}({{a}}, {{axis}}, {{keepdims}})", _unary(**_reduce)) for n in ("sum", "prod")),
+    *(Operation(n, f"tg.{n}({{a}}, {{axis}}, {{keepdims}})", _unary(_filled, **_reduce)) for n in
       ("mean", "var", "logsumexp")),
-    *(Op(n, f"tg.{n}({{a}}, {{axis}}, {{keepdims}})", _unary(_filled, **_reduce), kinked=True) for n in
+    *(Operation(n, f"tg.{n}({{a}}, {{axis}}, {{keepdims}})", _unary(_filled, **_reduce), kinked=True) for n in
       ("max", "min", "std")),
-    Op("norm", "tg.norm({a} + 0.3, 2, {axis}, {keepdims})", _unary(_filled, **_reduce), kinked=True),
-    Op("norm1", "tg.norm({a} + 0.0713, 1, {axis}, {keepdims})", _unary(_filled, **_reduce), kinked=True),
-    Op("cumsum", "tg.cumsum({a}, {axis})", _unary(_rows, axis=_axis_or_none)),
-    Op("argmax", "tg.argmax({a}, {axis})", _unary(_rows, axis=_axis_or_none), kinked=True),
+    Operation("norm", "tg.norm({a} + 0.3, 2, {axis}, {keepdims})", _unary(_filled, **_reduce), kinked=True),
+    Operation("norm1", "tg.norm({a} + 0.0713, 1, {axis}, {keepdims})", _unary(_filled, **_reduce), kinked=True),
+    Operation("cumsum", "tg.cumsum({a}, {axis})", _unary(_rows, axis=_axis_or_none)),
+    Operation("argmax", "tg.argmax({a}, {axis})", _unary(_rows, axis=_axis_or_none), kinked=True),
     # views and copies in another order
-    Op("transpose", "tg.transpose({a}, {axes})", _unary(axes=_order)),
-    Op("T", "{a}.T", _unary(), torch="tg.transpose({a}, None)"),
-    Op("swapaxes", "tg.swapaxes({a}, 0, -1)", _unary(lambda v: v.ndim > 1)),
-    Op("moveaxis", "tg.moveaxis({a}, 0, -1)", _unary(lambda v: v.ndim > 1)),
-    Op("reshape", "tg.reshape({a}, {shape})", _unary(shape=_shape)),
-    Op("flatten", "tg.flatten({a})", _unary()),
-    Op("expand_dims", "tg.expand_dims({a}, {axis})", _unary(axis=_new_axis)),
-    Op("squeeze", "tg.squeeze({a}, {axis})", _unary(lambda v: 1 in v.shape, axis=_squeezed)),
-    Op("broadcast_to", "tg.broadcast_to({a}, {shape})", _unary(shape=_wider)),
-    Op("tile", "tg.tile({a}, {reps})", _unary(lambda v: v.ndim > 0, reps=lambda c, v: c.choice([2, 1]))),
-    Op("repeat", "tg.repeat({a}, 2, {axis})", _unary(lambda v: v.ndim > 0, axis=_axis_or_none)),
-    Op("flip", "tg.flip({a}, {axis})", _unary(axis=_axis_or_none)),
-    Op("roll", "tg.roll({a}, {shift}, {axis})",
-       _unary(lambda v: v.ndim > 0, shift=lambda c, v: c.integer(-2, 2), axis=_axis_or_none)),
-    Op("pad", "tg.pad({a}, {widths})", _unary(lambda v: v.ndim > 0, widths=_pads)),
+    Operation("transpose", "tg.transpose({a}, {axes})", _unary(axes=_order)),
+    Operation("T", "{a}.T", _unary(), torch="tg.transpose({a}, None)"),
+    Operation("swapaxes", "tg.swapaxes({a}, 0, -1)", _unary(lambda v: v.ndim > 1)),
+    Operation("moveaxis", "tg.moveaxis({a}, 0, -1)", _unary(lambda v: v.ndim > 1)),
+    Operation("reshape", "tg.reshape({a}, {shape})", _unary(shape=_shape)),
+    Operation("flatten", "tg.flatten({a})", _unary()),
+    Operation("expand_dims", "tg.expand_dims({a}, {axis})", _unary(axis=_new_axis)),
+    Operation("squeeze", "tg.squeeze({a}, {axis})", _unary(lambda v: 1 in v.shape, axis=_squeezed)),
+    Operation("broadcast_to", "tg.broadcast_to({a}, {shape})", _unary(shape=_wider)),
+    Operation("tile", "tg.tile({a}, {reps})", _unary(lambda v: v.ndim > 0, reps=lambda c, v: c.choice([2, 1]))),
+    Operation("repeat", "tg.repeat({a}, 2, {axis})", _unary(lambda v: v.ndim > 0, axis=_axis_or_none)),
+    Operation("flip", "tg.flip({a}, {axis})", _unary(axis=_axis_or_none)),
+    Operation("roll", "tg.roll({a}, {shift}, {axis})",
+        _unary(lambda v: v.ndim > 0, shift=lambda c, v: c.integer(-2, 2), axis=_axis_or_none)),
+    Operation("pad", "tg.pad({a}, {widths})", _unary(lambda v: v.ndim > 0, widths=_pads)),
     # indexing
-    Op("slice", "{a}[{index}]", _unary(index=_index), torch="tg.getitem({a}, np.index_exp[{index}])"),
-    Op("pick", "{a}[{index}]", _unary(_rows, index=_arrays_index), torch="tg.getitem({a}, np.index_exp[{index}])"),
-    Op("lookup", "{a}[{b}]", _with_indices(lambda v, i: v.ndim > 0 and v.shape[0] >= i.bound)),
-    Op("take", "tg.take({a}, {b}, axis=-1)", _with_indices(lambda v, i: v.ndim > 0 and v.shape[-1] >= i.bound)),
-    Op("take_flat", "tg.take({a}, np.array({indices}))", _unary(_filled, indices=_taken)),
-    Op("gather", "tg.gather({a}, {index}, {axis})", _gather),
-    Op("one_hot", "tg.one_hot({b}, {a}.shape[0], {a}.dtype) @ {a}",
-       _with_indices(lambda v, i: v.ndim == 2 and v.shape[0] >= i.bound)),
-    Op("set", "{a}.at[{index}].set({a}[{index}] * 3)", _unary(_rows, index=_set_index),
-       torch="tg.put({a}, np.index_exp[{index}], 3)"),
-    Op("set_value", "{a}.at[{index}].set({b})", _binary(lambda a, b: b.ndim == 0, _rows, index=lambda c, a, b:
-       _set_index(c, a)), torch=None),
-    Op("add_at", "{a}.at[{index}].add({a}[{index}] * 0.5)", _unary(_rows, index=_arrays_index), torch=None),
-    Op("add_value", "{a}.at[{index}].add({b})", _binary(lambda a, b: b.ndim == 0, _rows, index=lambda c, a, b:
-       _arrays_index(c, a)), torch=None),
+    Operation("slice", "{a}[{index}]", _unary(index=_index), torch="tg.getitem({a}, np.index_exp[{index}])"),
+    Operation("pick", "{a}[{index}]", _unary(_rows, index=_arrays_index),
+        torch="tg.getitem({a}, np.index_exp[{index}])"),
+    Operation("lookup", "{a}[{b}]", _with_indices(lambda v, i: v.ndim > 0 and v.shape[0] >= i.bound)),
+    Operation("take", "tg.take({a}, {b}, axis=-1)", _with_indices(lambda v, i: v.ndim > 0 and v.shape[-1] >= i.bound)),
+    Operation("take_flat", "tg.take({a}, np.array({indices}))", _unary(_filled, indices=_taken)),
+    Operation("gather", "tg.gather({a}, {index}, {axis})", _gather),
+    Operation("one_hot", "tg.one_hot({b}, {a}.shape[0], {a}.dtype) @ {a}",
+        _with_indices(lambda v, i: v.ndim == 2 and v.shape[0] >= i.bound)),
+    Operation("set", "{a}.at[{index}].set({a}[{index}] * 3)", _unary(_rows, index=_set_index),
+        torch="tg.put({a}, np.index_exp[{index}], 3)"),
+    Operation("set_value", "{a}.at[{index}].set({b})", _binary(lambda a, b: b.ndim == 0, _rows, index=lambda c, a, b:
+        _set_index(c, a)), torch=None),
+    Operation("add_at", "{a}.at[{index}].add({a}[{index}] * 0.5)", _unary(_rows, index=_arrays_index), torch=None),
+    Operation("add_value", "{a}.at[{index}].add({b})", _binary(lambda a, b: b.ndim == 0, _rows, index=lambda c, a, b:
+        _arrays_index(c, a)), torch=None),
     # joins and parts
-    Op("stack", "tg.stack([{all}], {axis})", _several(lambda a, b: a.shape == b.shape, axis=_new_axis)),
-    Op("concatenate", "tg.concatenate([{all}], {axis})",
-       _several(lambda a, b: a.shape == b.shape, lambda v: v.ndim > 0, axis=_axis)),
-    Op("join", "tg.concatenate([tg.flatten({a}), tg.flatten({b})])", _binary(lambda a, b: True)),
-    Op("entries", "tg.stack([{a}[k] for k in range(len({a}))][::-1])", _unary(lambda v: v.ndim and v.shape[0])),
-    Op("split", "tg.split({a}, {sections}, {axis})[{part}]", _split),
-    Op("rejoin", "tg.concatenate(tg.split({a}, {sections}, {axis})[::-1], {axis})",
-       lambda c, values: (d := _split(c, values)) and (d[0], {k: v for k, v in d[1].items() if k != "part"})),
+    Operation("stack", "tg.stack([{all}], {axis})", _several(lambda a, b: a.shape == b.shape, axis=_new_axis)),
+    Operation("concatenate", "tg.concatenate([{all}], {axis})",
+        _several(lambda a, b: a.shape == b.shape, lambda v: v.ndim > 0, axis=_axis)),
+    Operation("join", "tg.concatenate([tg.flatten({a}), tg.flatten({b})])", _binary(lambda a, b: True)),
+    Operation("entries", "tg.stack([{a}[k] for k in range(len({a}))][::-1])", _unary(lambda v: v.ndim and v.shape[0])),
+    Operation("split", "tg.split({a}, {sections}, {axis})[{part}]", _split),
+    Operation("rejoin", "tg.concatenate(tg.split({a}, {sections}, {axis})[::-1], {axis})",
+        lambda c, values: (d := _split(c, values)) and (d[0], {k: v for k, v in d[1].items() if k != "part"})),
     # products
-    Op("matmul", "{a} @ {b}", _binary(_matmul_fits, lambda v: v.ndim > 0)),
-    Op("matmul_T", "{a} @ tg.swapaxes({b}, -1, -2)",
-       _binary(lambda a, b: b.ndim > 1 and b.shape[-1] == a.shape[-1] and _broadcast(a.shape[:-2], b.shape[:-2]),
+    Operation("matmul", "{a} @ {b}", _binary(_matmul_fits, lambda v: v.ndim > 0)),
+    Operation("matmul_T", "{a} @ tg.swapaxes({b}, -1, -2)",
+        _binary(lambda a, b: b.ndim > 1 and b.shape[-1] == a.shape[-1] and _broadcast(a.shape[:-2], b.shape[:-2]),
                lambda v: v.ndim > 0)),
-    Op("outer", "tg.outer({a}, {b})", _binary(lambda a, b: b.ndim == 1, lambda v: v.ndim == 1)),
-    Op("einsum", "tg.einsum({subscripts}, {a}, {b})", _einsum),
+    Operation("outer", "tg.outer({a}, {b})", _binary(lambda a, b: b.ndim == 1, lambda v: v.ndim == 1)),
+    Operation("einsum", "tg.einsum({subscripts}, {a}, {b})", _einsum),
     # neural
-    Op("softmax", "tg.softmax({a}, {axis})", _unary(_rows, axis=_axis)),
-    Op("log_softmax", "tg.log_softmax({a}, {axis})", _unary(_rows, axis=_axis)),
-    Op("layer_norm", "tg.layer_norm({a})", _unary(_rows)),
-    Op("layer_norm_affine", "tg.layer_norm({a}, {b}, {c})", _layer_norm),
-    Op("cross_entropy", "tg.cross_entropy({a}, {index}, reduction={reduction})",
-       _unary(_rows, index=_targets, reduction=_reduction)),
-    Op("cross_entropy_of", "tg.cross_entropy({a}, {b})",
-       _with_indices(lambda v, i: v.ndim > 0 and v.size and v.shape[-1] >= i.bound and v.shape[:-1] == i.shape)),
+    Operation("softmax", "tg.softmax({a}, {axis})", _unary(_rows, axis=_axis)),
+    Operation("log_softmax", "tg.log_softmax({a}, {axis})", _unary(_rows, axis=_axis)),
+    Operation("layer_norm", "tg.layer_norm({a})", _unary(_rows)),
+    Operation("layer_norm_affine", "tg.layer_norm({a}, {b}, {c})", _layer_norm),
+    Operation("cross_entropy", "tg.cross_entropy({a}, {index}, reduction={reduction})",
+        _unary(_rows, index=_targets, reduction=_reduction)),
+    Operation("cross_entropy_of", "tg.cross_entropy({a}, {b})",
+        _with_indices(lambda v, i: v.ndim > 0 and v.size and v.shape[-1] >= i.bound and v.shape[:-1] == i.shape)),
     # types and histories
-    Op("float32", "{a}.astype(np.float32)", _unary(), torch="tg.astype({a}, np.float32)"),
-    Op("float64", "{a}.astype(np.float64)", _unary(), torch="tg.astype({a}, np.float64)"),
-    Op("to_integer", "{a} * ({a} * 2.0 + 0.1317).astype(np.int64)", _unary(), kinked=True,
-       torch="{a} * tg.astype({a} * 2.0 + 0.1317, np.int64)"),
-    Op("detach", "{a}.detach()", _unary(), jax="tg.detach({a})"),
-    Op("detached_factor", "{a} * {b}.detach()", _binary(), jax="{a} * tg.detach({b})"),
+    Operation("float32", "{a}.astype(np.float32)", _unary(), torch="tg.astype({a}, np.float32)"),
+    Operation("float64", "{a}.astype(np.float64)", _unary(), torch="tg.astype({a}, np.float64)"),
+    Operation("to_integer", "{a} * ({a} * 2.0 + 0.1317).astype(np.int64)", _unary(), kinked=True,
+        torch="{a} * tg.astype({a} * 2.0 + 0.1317, np.int64)"),
+    Operation("detach", "{a}.detach()", _unary(), jax="tg.detach({a})"),
+    Operation("detached_factor", "{a} * {b}.detach()", _binary(), jax="{a} * tg.detach({b})"),
     # cells of recurrent networks
-    Op("affine", "{a} @ {b} + {c} @ {d} + {e}", None),
-    Op("lstm_state", "tg.sigmoid(tg.split({a}, 4, -1)[1]) * {b} + tg.sigmoid(tg.split({a}, 4, -1)[0])"
-       " * tg.tanh(tg.split({a}, 4, -1)[3])", None),
-    Op("lstm_output", "tg.sigmoid(tg.split({a}, 4, -1)[2]) * tg.tanh({b})", None),
-    Op("blend", "tg.sigmoid({a}) * {b} + (1 - tg.sigmoid({a})) * {c}", None),
-    Op("attend", "tg.einsum('tb,tbh->bh', tg.softmax(tg.sum({b} * {a}, -1), 0), {b})", None),
-    Op("state", "{a}_h{which}", None),  # a last state of a loop, which is a name of its own
-    Op("time_slice", "{a}[{index}]", None, torch="tg.getitem({a}, np.index_exp[{index}])"),
+    Operation("affine", "{a} @ {b} + {c} @ {d} + {e}", None),
+    Operation("lstm_state", "tg.sigmoid(tg.split({a}, 4, -1)[1]) * {b} + tg.sigmoid(tg.split({a}, 4, -1)[0])"
+        " * tg.tanh(tg.split({a}, 4, -1)[3])", None),
+    Operation("lstm_output", "tg.sigmoid(tg.split({a}, 4, -1)[2]) * tg.tanh({b})", None),
+    Operation("blend", "tg.sigmoid({a}) * {b} + (1 - tg.sigmoid({a})) * {c}", None),
+    Operation("attend", "tg.einsum('tb,tbh->bh', tg.softmax(tg.sum({b} * {a}, -1), 0), {b})", None),
+    Operation("state", "{a}_h{which}", None),  # a last state of a loop, which is a name of its own
+    Operation("time_slice", "{a}[{index}]", None, torch="tg.getitem({a}, np.index_exp[{index}])"),
     # with steps inside of them
-    Op("checkpoint", "", None),
-    Op("loop", "", None),
+    Operation("checkpoint", "", None),
+    Operation("loop", "", None),
 ]  # fmt: skip
 
-OPS: dict[str, Op] = {op.name: op for op in _ENTRIES}
+OPS: dict[str, Operation] = {op.name: op for op in _ENTRIES}

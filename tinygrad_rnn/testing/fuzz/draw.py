@@ -1,7 +1,7 @@
 """How programs are drawn: operations from the table, one after the other, each checked on the oracle before it is kept.
 
-All decisions go through :class:`~tinygrad_rnn.testing.graph_ops.Choices`, so Hypothesis can make and shrink them, and a
-generator of random numbers makes a hundred thousand programs without it.
+All decisions go through :class:`~tinygrad_rnn.testing.fuzz.table.Choices`, so Hypothesis can make and shrink them, and
+a generator of random numbers makes a hundred thousand programs without it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from . import oracle_ops
-from .graph_motifs import add_motif, touch
-from .graph_ops import OPS, Choices
-from .graph_program import LAYOUTS, Input, Program, Step, statements
+from .motifs import add_motif, touch
 from .oracle_ops import Tape, Value
+from .program import LAYOUTS, GraphProgram, GraphStep, Input, statements
+from .table import OPS, Choices
 
-__all__ = ["Builder", "NumpyChoices", "draw_graph", "draw_model"]
+__all__ = ["Builder", "NumpyChoices", "add_loop", "add_state", "draw_graph"]
 
 LIMIT = 48  # numbers that a value may hold
 MARGIN = 2e-3  # how far values stay from kinks, and float32 with them
@@ -38,7 +38,7 @@ class NumpyChoices:
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.graph_choices import NumpyChoices
+    >>> from tinygrad_rnn.testing.fuzz.draw import NumpyChoices
     >>> c = NumpyChoices(np.random.default_rng(0))
     >>> 0 <= c.integer(0, 3) <= 3, c.choice("aaa")
     (True, 'a')
@@ -76,7 +76,7 @@ class Builder:
         self.c, self.dtypes = c, dtypes
         self.tape = Tape()
         self.inputs: list[Input] = []
-        self.steps: list[Step] = []
+        self.steps: list[GraphStep] = []
         self.values: list[Value] = []
         self.names: list[str] = []
         self.first = 0
@@ -99,12 +99,12 @@ class Builder:
         self.names.append(f"x{len(self.inputs) - 1}")
         return len(self.values) - 1
 
-    def add(self, op: str, *operands: int, body: Sequence[Step] = (), **params: Any) -> int | None:
+    def add(self, op: str, *operands: int, body: Sequence[GraphStep] = (), **params: Any) -> int | None:
         """Add a step if its value is small, finite, and away from kinks; gives its number."""
-        step = Step(op, operands, params, tuple(body))
+        step = GraphStep(op, operands, params, tuple(body))
         return self._squashed(len(self.values) - 1) if self.added(step) else None
 
-    def added(self, step: Step) -> bool:
+    def added(self, step: GraphStep) -> bool:
         """Add a step as it is, or refuse it."""
         own = f"v{len(self.names)}"
         scope: dict[str, Any] = {"tg": oracle_ops, "np": np, **dict(zip(self.names, self.values)), **self.states}
@@ -180,7 +180,7 @@ class Builder:
 
     # The end ----------------------------------------------------------------------------------------------------------
 
-    def program(self, most: int = 3) -> Program:
+    def program(self, most: int = 3) -> GraphProgram:
         """The program: what no step takes comes out, and now and then something else, as what is taken on the way."""
         first = len(self.inputs)
         used = {k for s in self.steps for k in s.operands}
@@ -194,7 +194,7 @@ class Builder:
         kept = list(dict.fromkeys(kept))
         if not any(self.values[k].is_float for k in kept):  # there must be something to differentiate
             kept.append(next(k for k in reversed(range(len(self.values))) if self.values[k].is_float))
-        return Program(tuple(self.inputs), tuple(self.steps), tuple(kept))
+        return GraphProgram(tuple(self.inputs), tuple(self.steps), tuple(kept))
 
 
 FREQUENT = (
@@ -216,7 +216,7 @@ def draw_graph(
     dtypes: Sequence[str] = ("float64", "float32"),
     empty: bool = True,
     blocks: bool = True,
-) -> Program:
+) -> GraphProgram:
     """A random program of operations from the table.
 
     Parameters
@@ -235,7 +235,7 @@ def draw_graph(
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.graph_choices import NumpyChoices, draw_graph
+    >>> from tinygrad_rnn.testing.fuzz.draw import NumpyChoices, draw_graph
     >>> program = draw_graph(NumpyChoices(np.random.default_rng(0)), max_steps=3)
     >>> 1 <= len(program.steps)
     True
@@ -298,7 +298,7 @@ def add_loop(
     time_axis: int,
     past: bool,
     reverse: bool | None = None,
-    steps: Sequence[Step] | None = None,
+    steps: Sequence[GraphStep] | None = None,
 ) -> int | None:
     """A loop over time with a random body, whose last values of the right shape are the next states."""
     c, operands = builder.c, [*states, xs, *weights]
@@ -331,44 +331,3 @@ def _next_state(inside: Builder, state: Value, n: int) -> int | None:
     if not fitting:
         return inside.add("tanh", n)
     return fitting[-1 - min(n, len(fitting) - 1)]
-
-
-# Recurrent models -----------------------------------------------------------------------------------------------------
-
-CELL_OPS = [
-    "tanh", "sigmoid", "multiply", "add", "matmul", "complement", "layer_norm", "softmax", "subtract", "concatenate",
-    "relu", "split", "rejoin", "scale", "detach", "where_greater", "slice", "lookup", "one_hot", "matmul_T", "double",
-    "divide", "T", "softplus", "mean", "sum", "reshape", "maximum", "detached_factor", "stack", "transpose",
-]  # fmt: skip
-
-
-def draw_model(
-    c: Choices,
-    *,
-    max_time: int = 9,
-    max_layers: int = 2,
-    dtypes: Sequence[str] = ("float64", "float32"),
-    tokens: bool | None = None,
-) -> Program:
-    """A random recurrent model: cells with gates, attention over past states, one or two layers or directions, a loss.
-
-    Parameters
-    ----------
-    c : Choices
-    max_time, max_layers : int
-    dtypes : sequence of str
-        One of them for the whole model.
-    tokens : bool, optional
-        Whether indices go in rather than floats; either by default.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_rnn.testing.graph_choices import NumpyChoices, draw_model
-    >>> program = draw_model(NumpyChoices(np.random.default_rng(0)), max_time=3)
-    >>> "loop" in [step.op for step in program.steps]
-    True
-    """
-    from .graph_models import Model
-
-    return Model(Builder(c, (c.choice(dtypes),)), max_time, max_layers, tokens).program()

@@ -1,6 +1,6 @@
 """What a program should give: values and derivatives of first and second order, by plain NumPy in float64.
 
-One run with complex numbers gives all of it. The inputs are moved by 1e-30 times a direction along the imaginary axis,
+One run with complex numbers gives all of it. The inputs are moved by 1e-20 times a direction along the imaginary axis,
 and the imaginary parts of values and of the gradient are exact derivatives. A second run, in which every value and
 cotangent is off by 1e-8 or so, shows how much rounding errors grow: tolerances are measured, not guessed.
 """
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..complexes import derivative, moved
 from . import oracle_ops
-from .graph_program import Program
 from .oracle_ops import FLOAT32, Tape, Value
+from .program import GraphProgram
 
 __all__ = ["Measured", "Outcome", "directions_of", "evaluate"]
 
 NOISE = 1e-8
-STEP = 1e-30
 FACTOR = 256.0  # what an engine may be off by, in units of its eps and the measured growth
 SMALLER = 16.0  # the same in units of its eps and the largest value on the way, of which little may be left
 
@@ -79,7 +79,7 @@ def directions_of(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.oracle import directions_of
+    >>> from tinygrad_rnn.testing.fuzz.oracle import directions_of
     >>> directions_of([np.zeros(2), np.zeros(1, int)])[0].round(2).tolist()
     [0.54, -0.42]
     """
@@ -87,21 +87,22 @@ def directions_of(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.cos(1.0 + k + np.arange(a.size)).reshape(a.shape).astype(a.dtype) for k, a in enumerate(floats)]
 
 
-def evaluate(program: Program | Callable[..., Any], arrays: Sequence[np.ndarray]) -> Outcome:
+def evaluate(program: GraphProgram | Callable[..., Any], arrays: Sequence[np.ndarray]) -> Outcome:
     """Values, gradient, slopes and second-order products of a program.
 
     Parameters
     ----------
-    program : Program
+    program : GraphProgram
     arrays : sequence of arrays
         Floats and integers, for its inputs.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_rnn.testing.graph_program import Input, Program, Step
-    >>> from tinygrad_rnn.testing.oracle import evaluate
-    >>> outcome = evaluate(Program((Input(()),), (Step("scale", (0,), {"factor": 2.0}),), (1,)), [np.array(3.0)])
+    >>> from tinygrad_rnn.testing.fuzz.program import Input, GraphProgram, GraphStep
+    >>> from tinygrad_rnn.testing.fuzz.oracle import evaluate
+    >>> double = GraphProgram((Input(()),), (GraphStep("scale", (0,), {"factor": 2.0}),), (1,))
+    >>> outcome = evaluate(double, [np.array(3.0)])
     >>> outcome.values[0].array.tolist(), outcome.gradient[0].array.tolist()  # of 2 x, and of (2 x)^2
     (6.0, 24.0)
     """
@@ -127,7 +128,7 @@ def _measured(exact: np.ndarray, noisy: np.ndarray, dtype: np.dtype, eps: float,
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Evaluated:
     parts: list[list[np.ndarray]]
     dtypes: list[list[np.dtype]]
     floats: set[np.dtype]
@@ -135,36 +136,36 @@ class _Run:
     largest: list[float]
 
 
-def _run(program: Program | Callable[..., Any], arrays: Sequence[np.ndarray], tape: Tape) -> _Run:
+def _run(program: GraphProgram | Callable[..., Any], arrays: Sequence[np.ndarray], tape: Tape) -> _Evaluated:
     directions = iter(directions_of(arrays))
-    inputs = [tape.value(_moved(a, directions), a.dtype) for a in arrays]
+    inputs = [tape.value(_started(a, directions), a.dtype) for a in arrays]
     outputs = _outputs(program, inputs)
     wrt = [x for x in inputs if x.is_float]
     weighted = [(y, 2 * (1 + 0.1 * k) * y.array) for k, y in enumerate(outputs) if y.is_float]
     gradient = oracle_ops.gradient([y for y, _ in weighted], [g for _, g in weighted], wrt)
     values = [np.real(y.array) if y.is_float else y.array for y in outputs]
-    slopes = [np.imag(y.array) / STEP for y, _ in weighted]
-    parts = [values, [np.real(g) for g in gradient], slopes, [np.imag(g) / STEP for g in gradient]]
+    slopes = [derivative(y.array) for y, _ in weighted]
+    parts = [values, [np.real(g) for g in gradient], slopes, [derivative(g) for g in gradient]]
     own = [x.dtype for x in wrt]
     dtypes = [[y.dtype for y in outputs], own, [y.dtype for y, _ in weighted], own]
     floats = {FLOAT32} if any(v.dtype == FLOAT32 for v in tape.values) else {v.dtype for v in tape.values if v.is_float}
     forward = _sizes([v.array for v in tape.values if v.is_float])
     backward = _sizes([np.asarray(g) for g in tape.cotangents.values()])
-    return _Run(parts, dtypes, floats, tape.distance, [forward[0], backward[0], forward[1], backward[1]])
+    return _Evaluated(parts, dtypes, floats, tape.distance, [forward[0], backward[0], forward[1], backward[1]])
 
 
 def _sizes(arrays: list[np.ndarray]) -> tuple[float, float]:
     """The largest of all numbers, and the largest derivative among their imaginary parts."""
     whole = np.concatenate([a.reshape(-1) for a in arrays]) if arrays else np.zeros(0)
-    return np.abs(whole.real).max(initial=0), np.abs(whole.imag).max(initial=0) / STEP
+    return np.abs(whole.real).max(initial=0), np.abs(derivative(whole)).max(initial=0)
 
 
-def _outputs(program: Program | Callable[..., Any], inputs: list[Value]) -> list[Value]:
-    if not isinstance(program, Program):
+def _outputs(program: GraphProgram | Callable[..., Any], inputs: list[Value]) -> list[Value]:
+    if not isinstance(program, GraphProgram):
         return list(program(*inputs))
     values = program.values(*inputs, form="oracle", module=oracle_ops)
     return [values[k] for k in program.outputs]
 
 
-def _moved(array: np.ndarray, directions: Any) -> np.ndarray:
-    return array + 1j * STEP * next(directions) if array.dtype.kind == "f" else array
+def _started(array: np.ndarray, directions: Any) -> np.ndarray:
+    return moved(array, next(directions)) if array.dtype.kind == "f" else array

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import erf as _erf
 
+from .. import complexes
 from .oracle_values import (
     BOOL,
     FLOAT32,
@@ -21,7 +21,6 @@ from .oracle_values import (
     axes_of,
     elementwise,
     gradient,
-    lifted,
     picked,
     promoted,
     smooth,
@@ -32,8 +31,6 @@ from .oracle_values import (
 __all__ = ["Tape", "Value", "gradient"]
 
 # Elementwise ----------------------------------------------------------------------------------------------------------
-
-_ROOT_PI = np.sqrt(np.pi)
 
 
 def add(a: Any, b: Any) -> Value:
@@ -79,22 +76,18 @@ tanh = smooth(np.tanh, lambda x, y: 1 / np.cosh(x) ** 2)
 sin = smooth(np.sin, lambda x, y: np.cos(x))
 cos = smooth(np.cos, lambda x, y: -np.sin(x))
 exp = smooth(np.exp, lambda x, y: y)
-expm1 = smooth(lifted(np.expm1, np.exp), lambda x, y: np.exp(x))
+expm1 = smooth(complexes.expm1, lambda x, y: np.exp(x))
 log = smooth(np.log, lambda x, y: 1 / x)
-log1p = smooth(lifted(np.log1p, lambda x: 1 / (1 + x)), lambda x, y: 1 / (1 + x))
+log1p = smooth(complexes.log1p, lambda x, y: 1 / (1 + x))
 sqrt = smooth(np.sqrt, lambda x, y: 0.5 / y)
-rsqrt = smooth(lambda x: 1 / np.sqrt(x), lambda x, y: -0.5 * y / x)
-sigmoid = smooth(lambda x: 1 / (1 + np.exp(-x)), lambda x, y: np.exp(-x) * y**2)
-softplus = smooth(lambda x: np.log(1 + np.exp(x)), lambda x, y: 1 / (1 + np.exp(-x)))
-_bell = lambda x: 2 / _ROOT_PI * np.exp(-x * x)
-erf = smooth(lifted(_erf, _bell), lambda x, y: _bell(x))
+rsqrt = smooth(complexes.rsqrt, lambda x, y: -0.5 * y / x)
+sigmoid = smooth(complexes.sigmoid, lambda x, y: np.exp(-x) * y**2)
+softplus = smooth(complexes.softplus, lambda x, y: complexes.sigmoid(x))
+erf = smooth(complexes.erf, lambda x, y: complexes.bell(x))
 
 
 def gelu(x: Value) -> Value:
     return x * (erf(x * np.sqrt(0.5)) + 1) * 0.5
-
-
-_expm1 = lifted(np.expm1, np.exp)
 
 
 def _bent(f: Callable[..., Any], slope: Callable[..., Any], *kinks: float) -> Callable[[Any], Value]:
@@ -111,7 +104,7 @@ def _bent(f: Callable[..., Any], slope: Callable[..., Any], *kinks: float) -> Ca
 relu = _bent(lambda x: np.where(x.real > 0, x, 0), lambda x, y: (x.real > 0) * 1.0, 0)
 abs = _bent(lambda x: x * np.sign(x.real), lambda x, y: np.sign(x.real), 0)
 sign = _bent(lambda x: np.sign(x.real), lambda x, y: 0.0, 0)
-elu = _bent(lambda x: np.where(x.real > 0, x, _expm1(x)), lambda x, y: np.where(x.real > 0, 1, np.exp(x)), 0)
+elu = _bent(lambda x: np.where(x.real > 0, x, complexes.expm1(x)), lambda x, y: np.where(x.real > 0, 1, np.exp(x)), 0)
 
 
 def _stepped(f: Callable[..., Any], offset: float) -> Callable[[Any], Value]:
@@ -240,12 +233,12 @@ def one_hot(indices: Value, classes: int, dtype: Any = FLOAT32) -> Value:
     return Value(indices.tape, np.eye(classes)[indices.array], np.dtype(dtype))
 
 
-class _At:
+class _Indexed:
     def __init__(self, x: Value, index: Any = ...) -> None:
         self._x, self._index = x, index
 
-    def __getitem__(self, index: Any) -> _At:
-        return _At(self._x, _plain(index))
+    def __getitem__(self, index: Any) -> _Indexed:
+        return _Indexed(self._x, _plain(index))
 
     def set(self, value: Any) -> Value:
         x, value = self._x, self._fitting(value)
@@ -447,7 +440,7 @@ def _operators() -> None:
     for name, f in one.items():
         setattr(Value, f"__{name}__", f)
     Value.T = property(transpose)  # type: ignore[attr-defined]
-    Value.at = property(_At)  # type: ignore[attr-defined]
+    Value.at = property(_Indexed)  # type: ignore[attr-defined]
 
 
 _operators()

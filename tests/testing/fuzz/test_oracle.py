@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygrad_rnn.testing import oracle_ops
-from tinygrad_rnn.testing.graph_choices import NumpyChoices, draw_graph, draw_model
-from tinygrad_rnn.testing.graph_ops import OPS
-from tinygrad_rnn.testing.graph_program import Input, Program, Step
-from tinygrad_rnn.testing.oracle import directions_of, evaluate
+from tinygrad_rnn.testing.fuzz import oracle_ops
+from tinygrad_rnn.testing.fuzz.draw import NumpyChoices, draw_graph
+from tinygrad_rnn.testing.fuzz.models import draw_model
+from tinygrad_rnn.testing.fuzz.oracle import directions_of, evaluate
+from tinygrad_rnn.testing.fuzz.program import GraphProgram, GraphStep, Input
+from tinygrad_rnn.testing.fuzz.table import OPS
 from tinygrad_rnn.testing.strategies.graphs import graphs
 
 H = 1e-4
@@ -108,7 +109,7 @@ def test_slopes_are_those_of_the_values(seed):
 
 
 def test_detached_values_have_no_derivative():
-    program = Program((Input((3,), seed=1),), (Step("detached_factor", (0, 0)),), (1,))
+    program = GraphProgram((Input((3,), seed=1),), (GraphStep("detached_factor", (0, 0)),), (1,))
     (x,) = program.arrays()
     outcome = evaluate(program, [x])
     np.testing.assert_allclose(outcome.gradient[0].array, 2 * x * x * x)
@@ -126,7 +127,7 @@ def test_shared_values_take_linear_time():
 
 @pytest.mark.parametrize(("op", "x"), [("relu", 0.1317), ("abs", -0.0713), ("clip", -0.5317), ("positive", 0.1317)])
 def test_kinks_are_near(op, x):
-    program = Program((Input(()),), (Step(op, (0,)), Step("add", (0, 0))), (1, 2))
+    program = GraphProgram((Input(()),), (GraphStep(op, (0,)), GraphStep("add", (0, 0))), (1, 2))
     assert evaluate(program, [np.array(x)]).distance < 1e-15
     assert evaluate(program, [np.array(x + 0.01)]).distance == pytest.approx(0.01)
 
@@ -135,15 +136,15 @@ def test_tolerances_grow_with_what_is_lost():
     """Where a large number is taken off, what is left is known less well."""
 
     def bound(factor):
-        steps = Step("shift", (0,), {"factor": factor}), Step("shift", (1,), {"factor": -factor})
-        return evaluate(Program((Input(()),), steps, (2,)), [np.array(0.3)]).values[0].tolerance
+        steps = GraphStep("shift", (0,), {"factor": factor}), GraphStep("shift", (1,), {"factor": -factor})
+        return evaluate(GraphProgram((Input(()),), steps, (2,)), [np.array(0.3)]).values[0].tolerance
 
     assert bound(1e6) > 1e3 * bound(1.0)
 
 
 def test_float32_anywhere_widens_tolerances():
-    steps = (Step("float32", (0,)), Step("float64", (1,)))
-    program = Program((Input((2,)),), steps, (2,))
+    steps = (GraphStep("float32", (0,)), GraphStep("float64", (1,)))
+    program = GraphProgram((Input((2,)),), steps, (2,))
     outcome = evaluate(program, program.arrays())
     assert outcome.values[0].dtype == np.float64
     assert outcome.values[0].tolerance > 1e-7

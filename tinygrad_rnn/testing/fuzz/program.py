@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .graph_ops import OPS
+import tinygrad_rnn as tg
 
-__all__ = ["Input", "Program", "Step", "frozen", "render", "statements"]
+from .table import OPS
+
+__all__ = ["GraphProgram", "GraphStep", "Input", "frozen", "render", "statements"]
 
 VERSION = 1
 LAYOUTS = ("contiguous", "transposed", "reversed", "strided")
@@ -40,7 +42,7 @@ class Input:
 
     Examples
     --------
-    >>> from tinygrad_rnn.testing.graph_program import Input
+    >>> from tinygrad_rnn.testing.fuzz.program import Input
     >>> Input((2,), "int64", 0, high=1).array().tolist()
     [0, 0]
     """
@@ -75,31 +77,31 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Step:
+class GraphStep:
     """One operation: its name in the table, the numbers of the values it takes, parameters, and steps inside of it."""
 
     op: str
     operands: tuple[int, ...]
     params: dict[str, Any] = field(default_factory=dict)
-    body: tuple[Step, ...] = ()
+    body: tuple[GraphStep, ...] = ()
 
     def __post_init__(self) -> None:
         if self.op not in OPS:
-            raise ValueError(f"Step: there is no operation {self.op!r}")
+            raise ValueError(f"GraphStep: there is no operation {self.op!r}")
         object.__setattr__(self, "operands", tuple(int(k) for k in self.operands))
         object.__setattr__(self, "params", {str(k): frozen(v) for k, v in self.params.items()})
         if not all(k.isidentifier() for k in self.params):
-            raise ValueError(f"Step: parameters must have names, got {list(self.params)}")
+            raise ValueError(f"GraphStep: parameters must have names, got {list(self.params)}")
 
 
 @dataclass(frozen=True)
-class Program:
+class GraphProgram:
     """A function of arrays as data; called with tensors, it gives the list of its outputs.
 
     Parameters
     ----------
     inputs : tuple of Input
-    steps : tuple of Step
+    steps : tuple of GraphStep
         The inputs are the values 0, 1, ...; each step makes the next one, from values before it.
     outputs : tuple of int
         Numbers of the values that come out.
@@ -107,8 +109,8 @@ class Program:
     Examples
     --------
     >>> import tinygrad_rnn as tg
-    >>> from tinygrad_rnn.testing.graph_program import Input, Program, Step
-    >>> program = Program((Input((2,)),), (Step("tanh", (0,)), Step("multiply", (0, 1))), (2,))
+    >>> from tinygrad_rnn.testing.fuzz.program import Input, GraphProgram, GraphStep
+    >>> program = GraphProgram((Input((2,)),), (GraphStep("tanh", (0,)), GraphStep("multiply", (0, 1))), (2,))
     >>> [y.shape for y in program(*map(tg.tensor, program.arrays()))]
     [(2,)]
     >>> print(program.source())
@@ -128,18 +130,18 @@ class Program:
     """
 
     inputs: tuple[Input, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[GraphStep, ...]
     outputs: tuple[int, ...]
 
     def __post_init__(self) -> None:
         for k, step in enumerate(self.steps):
             if any(not 0 <= n < len(self.inputs) + k for n in step.operands):
-                raise ValueError(f"Program: step {k}, {step.op}, takes values that come after it")
+                raise ValueError(f"GraphProgram: step {k}, {step.op}, takes values that come after it")
         if any(not 0 <= n < len(self.inputs) + len(self.steps) for n in self.outputs):
-            raise ValueError("Program: an output is none of its values")
+            raise ValueError("GraphProgram: an output is none of its values")
 
     def __reduce__(self) -> Any:
-        return Program, (self.inputs, self.steps, self.outputs)  # what was compiled of it stays in its process
+        return GraphProgram, (self.inputs, self.steps, self.outputs)  # what was compiled of it stays in its process
 
     def __call__(self, *tensors: Any) -> list[Any]:
         values = self.values(*tensors)
@@ -147,9 +149,7 @@ class Program:
 
     def values(self, *tensors: Any, form: str = "tg", module: Any = None) -> list[Any]:
         """The inputs and the values of all steps, computed with the functions of `module`."""
-        if module is None:
-            import tinygrad_rnn as module
-        return self._function(form, module)(*tensors)
+        return self._function(form, tg if module is None else module)(*tensors)
 
     def arrays(self, shift: int = 0) -> list[np.ndarray]:
         """The inputs; others of the same kind for another `shift`."""
@@ -161,7 +161,7 @@ class Program:
         count = len(self.inputs)
         return [f"x{k}" for k in range(count)] + [f"v{count + k}" for k in range(len(self.steps))]
 
-    def walk(self) -> Iterator[Step]:
+    def walk(self) -> Iterator[GraphStep]:
         """All steps, also those inside of others."""
         waiting = list(self.steps)
         while waiting:
@@ -190,7 +190,7 @@ class Program:
         return json.dumps({"version": VERSION, **asdict(self)}, default=_written)
 
     @staticmethod
-    def from_json(text: str) -> Program:
+    def from_json(text: str) -> GraphProgram:
         """A program from its text; operations and types that are not known are refused, so nothing else can run.
 
         Raises
@@ -200,9 +200,9 @@ class Program:
         """
         read = json.loads(text)
         if not isinstance(read, dict) or read.get("version") != VERSION:
-            raise ValueError(f"Program.from_json: expected a program of version {VERSION}")
+            raise ValueError(f"GraphProgram.from_json: expected a program of version {VERSION}")
         inputs = tuple(Input(**{**x, "shape": tuple(x["shape"])}) for x in read["inputs"])
-        return Program(inputs, tuple(map(_step, read["steps"])), tuple(int(k) for k in read["outputs"]))
+        return GraphProgram(inputs, tuple(map(_step, read["steps"])), tuple(int(k) for k in read["outputs"]))
 
     @cached_property
     def _functions(self) -> dict[Any, Any]:
@@ -220,9 +220,9 @@ class Program:
         return self._functions[key]
 
 
-def _step(read: dict[str, Any]) -> Step:
+def _step(read: dict[str, Any]) -> GraphStep:
     params = {k: _read(v) for k, v in read["params"].items()}
-    return Step(read["op"], tuple(read["operands"]), params, tuple(map(_step, read["body"])))
+    return GraphStep(read["op"], tuple(read["operands"]), params, tuple(map(_step, read["body"])))
 
 
 def frozen(value: Any) -> Any:
@@ -233,7 +233,7 @@ def frozen(value: Any) -> Any:
         return value.item()
     if value is None or value is Ellipsis or isinstance(value, slice | bool | int | float | str):
         return value
-    raise TypeError(f"Step: a parameter of type {type(value).__name__} cannot be written")
+    raise TypeError(f"GraphStep: a parameter of type {type(value).__name__} cannot be written")
 
 
 def _written(value: Any) -> Any:
@@ -270,7 +270,7 @@ def _brackets(value: Any) -> str:
     return f"[{', '.join(_brackets(v) for v in value)}]" if isinstance(value, tuple) else repr(value)
 
 
-def statements(steps: Sequence[Step], names: Sequence[str], first: int, form: str = "tg") -> list[str]:
+def statements(steps: Sequence[GraphStep], names: Sequence[str], first: int, form: str = "tg") -> list[str]:
     """The lines that compute `steps`; step k makes the value ``names[first + k]``."""
     lines = []
     for k, step in enumerate(steps):
@@ -281,7 +281,7 @@ def statements(steps: Sequence[Step], names: Sequence[str], first: int, form: st
     return lines
 
 
-def expression(step: Step, operands: Sequence[str], form: str) -> str:
+def expression(step: GraphStep, operands: Sequence[str], form: str) -> str:
     text = OPS[step.op].text(form)
     if text is None:
         raise NotImplementedError(f"{step.op} has no form for {form}")
@@ -289,7 +289,7 @@ def expression(step: Step, operands: Sequence[str], form: str) -> str:
     return text.format(**dict(zip("abcde", operands)), all=", ".join(operands), **params)
 
 
-def _checkpoint(step: Step, own: str, operands: list[str], form: str) -> list[str]:
+def _checkpoint(step: GraphStep, own: str, operands: list[str], form: str) -> list[str]:
     arguments = [f"{own}_{k}" for k in range(len(operands))]
     names = [f"{own}_{k}" for k in range(len(operands) + len(step.body))]
     body = statements(step.body, names, len(operands), form)
@@ -298,7 +298,7 @@ def _checkpoint(step: Step, own: str, operands: list[str], form: str) -> list[st
     return [f"def {own}_block({', '.join(arguments)}):", *inside, call]
 
 
-def _loop(step: Step, own: str, operands: list[str], form: str) -> list[str]:
+def _loop(step: GraphStep, own: str, operands: list[str], form: str) -> list[str]:
     """A loop over time: states, the input of the step, all earlier states where they are wanted, and weights."""
     p, count = step.params, len(step.params["carry"])
     states = [f"{own}_h{k}" for k in range(count)]
@@ -321,7 +321,7 @@ def _loop(step: Step, own: str, operands: list[str], form: str) -> list[str]:
     ]
 
 
-def locals_of(step: Step) -> int:
+def locals_of(step: GraphStep) -> int:
     """How many values the steps inside of a step find: their numbers begin after these."""
     if step.op == "checkpoint":
         return len(step.operands)

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
-from .fuzz_stages import PEERS, PREAMBLE, STAGES, Stage
-from .graph_program import Input, Program
-from .oracle import Measured, Outcome, directions_of, evaluate
+import tinygrad_rnn as tg
 
-__all__ = ["STAGES", "Case", "Failure", "Stage", "check", "reproduction"]
+from ...tensor import Tensor
+from .oracle import Measured, Outcome, directions_of, evaluate
+from .program import GraphProgram, Input
+from .stages import PEERS, PREAMBLE, STAGES, Stage
+
+__all__ = ["STAGES", "Case", "Stage", "StageFailure", "check", "reproduction"]
 
 CLOSE = 1e-6  # to a point where a derivative jumps: nothing is compared
 LARGEST = 1e12  # beyond that squares of float32 overflow
@@ -24,7 +26,7 @@ PEER_FACTOR = 64.0  # their rounding is not ours to judge
 
 
 @dataclass
-class Failure(Exception):
+class StageFailure(Exception):
     """A stage that gave something else than expected, or raised.
 
     Attributes
@@ -46,7 +48,7 @@ class Failure(Exception):
 class Case:
     """A program, its arrays, and what they should give."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: GraphProgram) -> None:
         self.program = program
         self.arrays = program.arrays()
         self.directions = directions_of(self.arrays)
@@ -109,7 +111,7 @@ class Case:
 
         Raises
         ------
-        Failure
+        StageFailure
             If it raises, or gives something else than it should.
         """
         try:
@@ -119,7 +121,7 @@ class Case:
                 self._execute(stage)
                 expected = self.expected(stage)
         except Exception as error:
-            raise Failure(stage.name, type(error).__name__, f"{type(error).__name__}: {error}") from error
+            raise StageFailure(stage.name, type(error).__name__, f"{type(error).__name__}: {error}") from error
         if stage.twin or stage.expected:
             self._compare(stage, self.variables["found"], expected)
 
@@ -138,10 +140,8 @@ class Case:
         self.done.add(stage.name)
 
     def _start(self, **changed: Any) -> dict[str, Any]:
-        import tinygrad_rnn
-
         return {
-            "np": np, "tg": tinygrad_rnn, "program": self.program, "data": self.program, "arrays": self.arrays,
+            "np": np, "tg": tg, "program": self.program, "data": self.program, "arrays": self.arrays,
             "others": self.others, "directions": self.directions, "rate": self.rate,
             "kept": [a.copy() for a in self.arrays], **changed,
         }  # fmt: skip
@@ -182,19 +182,17 @@ class Case:
 
     def _compare(self, stage: Stage, found: Sequence[Any], expected: Sequence[Measured]) -> None:
         if len(found) != len(expected):
-            raise Failure(stage.name, "count", f"{len(found)} arrays, expected {len(expected)}")
+            raise StageFailure(stage.name, "count", f"{len(found)} arrays, expected {len(expected)}")
         for k, (y, m) in enumerate(zip(found, expected, strict=True)):
             if not m.finite:  # also the eager run has left the numbers that can be compared
                 continue
             kind, text = _difference(_array(y), m, PEER_FACTOR if stage.name in PEERS else 1.0)
             if kind:
-                raise Failure(stage.name, kind, f"array {k}: {text}")
+                raise StageFailure(stage.name, kind, f"array {k}: {text}")
 
 
 def _tensors(arrays: Sequence[np.ndarray]) -> list[Any]:
-    import tinygrad_rnn
-
-    return [tinygrad_rnn.tensor(a) for a in arrays]
+    return [tg.tensor(a) for a in arrays]
 
 
 def _array(y: Any) -> np.ndarray:
@@ -240,14 +238,14 @@ def _difference(found: np.ndarray, m: Measured, factor: float = 1.0) -> tuple[st
     return "value", f"off by {off:.3e} where {m.tolerance:.1e} is allowed; {both}"
 
 
-def check(program: Program, stages: Sequence[str]) -> Failure | None:
+def check(program: GraphProgram, stages: Sequence[str]) -> StageFailure | None:
     """The first failure of a program, if there is one; None also where it comes too near a kink to be judged.
 
     Examples
     --------
-    >>> from tinygrad_rnn.testing.fuzz_checks import check
-    >>> from tinygrad_rnn.testing.graph_program import Input, Program, Step
-    >>> check(Program((Input((2,)),), (Step("tanh", (0,)),), (1,)), ["values", "gradient"])
+    >>> from tinygrad_rnn.testing.fuzz.check import check
+    >>> from tinygrad_rnn.testing.fuzz.program import Input, GraphProgram, GraphStep
+    >>> check(GraphProgram((Input((2,)),), (GraphStep("tanh", (0,)),), (1,)), ["values", "gradient"])
     """
     case = Case(program)
     if not case.usable():
@@ -255,12 +253,12 @@ def check(program: Program, stages: Sequence[str]) -> Failure | None:
     for name in stages:
         try:
             case.run(STAGES[name])
-        except Failure as failure:
+        except StageFailure as failure:
             return failure
     return None
 
 
-def applies(stage: Stage, program: Program) -> bool:
+def applies(stage: Stage, program: GraphProgram) -> bool:
     """Whether a stage is for a program: peers have not all operations, and mixed types mean other things to them."""
     if stage.only and stage.only not in {s.op for s in program.steps}:
         return False
@@ -271,7 +269,7 @@ def applies(stage: Stage, program: Program) -> bool:
     return program.has(stage.name) and len(floats) == 1 and not casts
 
 
-def reproduction(program: Program, failure: Failure) -> str:
+def reproduction(program: GraphProgram, failure: StageFailure) -> str:
     """A failure as code that runs on its own: the program, the stage, and what is expected."""
     stage, case = STAGES[failure.stage], Case(program)
     return "\n".join([f"# {failure.stage}: {failure.kind}", program.source(), *_setting(case, stage),
@@ -291,8 +289,8 @@ def _setting(case: Case, stage: Stage) -> Iterator[str]:
         yield f"rate = {case.rate}"
     yield stage.preamble
     if stage.name in PEERS:
-        yield "from tinygrad_rnn.testing.graph_program import Program"
-        yield f"data = Program.from_json({case.program.to_json()!r})"
+        yield "from tinygrad_rnn.testing.fuzz.program import GraphProgram"
+        yield f"data = GraphProgram.from_json({case.program.to_json()!r})"
 
 
 def _judged(case: Case, stage: Stage) -> Iterator[str]:
@@ -320,7 +318,7 @@ def _twin(case: Case, stage: Stage) -> Iterator[str]:
 
 def _tolerances(case: Case, stage: Stage) -> list[float]:
     """As they were when the stage failed; none where it raised."""
-    with suppress(Failure):
+    with suppress(StageFailure):
         case.run(stage)
     try:
         return [m.tolerance for m in case.expected(stage)]

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from zlib import crc32
 
-from .fuzz_twins import SHARES, SOURCES, TWIN_PREAMBLE
+from .twins import SHARES, SOURCES, TWIN_PREAMBLE
 
 __all__ = ["PEERS", "STAGES", "Stage"]
 
@@ -142,7 +142,7 @@ class Stage:
 
     Examples
     --------
-    >>> from tinygrad_rnn.testing.fuzz_stages import STAGES
+    >>> from tinygrad_rnn.testing.fuzz.stages import STAGES
     >>> STAGES["values"].due(0), sum(STAGES["threads"].due(number) for number in range(640))
     (True, 10)
     """
@@ -213,9 +213,10 @@ _STAGES = [
     Stage("threads", THREADS, ("values", "other_values") * 4, share=64),
     Stage("threads: program", THREADS_OF_A_PROGRAM, ("values", "other_values") * 8, share=64),
     Stage("fork", FORK, ("values",), share=512),
-    Stage("torch", "from tinygrad_rnn.testing import peers\n\nfound = peers.torch_results(data, arrays, directions)",
+    Stage("torch",
+          "from tinygrad_rnn.testing.fuzz import peers\n\nfound = peers.torch_results(data, arrays, directions)",
           ("values", "gradient", "products"), share=2),
-    Stage("jax", "from tinygrad_rnn.testing import peers\n\nfound = peers.jax_results(data, arrays)",
+    Stage("jax", "from tinygrad_rnn.testing.fuzz import peers\n\nfound = peers.jax_results(data, arrays)",
           ("values", "gradient"), share=256),
 ]  # fmt: skip
 

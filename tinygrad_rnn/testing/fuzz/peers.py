@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .graph_program import Program
+from .program import GraphProgram
 
 __all__ = ["installed", "jax_results", "torch_results"]
 
@@ -23,14 +23,16 @@ def installed(name: str) -> bool:
 
     Examples
     --------
-    >>> from tinygrad_rnn.testing.peers import installed
+    >>> from tinygrad_rnn.testing.fuzz.peers import installed
     >>> installed("numpy")
     True
     """
     return find_spec(name) is not None
 
 
-def torch_results(program: Program, arrays: Sequence[np.ndarray], directions: Sequence[np.ndarray]) -> list[np.ndarray]:
+def torch_results(
+    program: GraphProgram, arrays: Sequence[np.ndarray], directions: Sequence[np.ndarray]
+) -> list[np.ndarray]:
     """Values, gradient, and the gradient's derivative along the directions, by PyTorch."""
     import torch
 
@@ -57,7 +59,7 @@ def _pulled(y: Any, floats: Sequence[Any], create_graph: bool) -> list[Any]:
     return [torch.zeros_like(t) if g is None else g for t, g in zip(floats, found)]
 
 
-def jax_results(program: Program, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def jax_results(program: GraphProgram, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Values and gradient by JAX, operation by operation: to compile a program would take a second."""
     import jax
 
