@@ -210,14 +210,14 @@ def found_around(*given: Any) -> dict[str, Random]:
     >>> list(found_around(tg.nn.Sequential(tg.nn.Dropout(0.5), tg.tanh)))
     ['layers[0].generator']
     """
-    walk = _Walk()
+    walk = _Search()
     for value in given:
         walk.begin(value)
     walk.run()
     return walk.found
 
 
-class _Walk:
+class _Search:
     """From a function to all that it may use."""
 
     def __init__(self) -> None:

@@ -179,7 +179,7 @@ class Watched(Arrays):
         value = part.value if type(part) is Placed else part
         if self.source is not None:
             value = value.data if type(value) is Tensor else value
-            self._examine(value, self.source, f"the gradient of {self.source.op.name} for {describe(t)} is")
+            self._examine(value, self.source, f"the gradient of {self.source.op} for {describe(t)} is")
         super().add(t, part)
 
     def _examine(self, g: np.ndarray, node: Tensor, what: str) -> None:

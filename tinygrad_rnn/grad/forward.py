@@ -87,7 +87,7 @@ def _through(node: Tensor, tangents: dict[int, Tensor]) -> Tensor:
     elif callable(op.jvp):
         parts = [op.jvp(i, v, node, *inputs, **params) for i, v in moving]
     else:
-        raise fail(GradientError, f"jvp: '{op.name}' has no forward rule", got=describe(node))
+        raise fail(GradientError, f"jvp: '{op}' has no forward rule", got=describe(node))
     total = parts[0]
     for part in parts[1:]:
         total = add(total, part)

@@ -357,8 +357,8 @@ def _unreached(outputs: list[Tensor], target: Tensor) -> Exception:
             hint="pass allow_unused=True for None; look for detach(), no_grad() and copies of the tensor on the way",
         )  # fmt: skip
     return fail(
-        GradientError, f"grad: {describe(outputs[0])} depends on {describe(target)} only through '{barrier.op.name}', "
-        f"which has no gradient: {barrier.op.vjp}", got=f"'{barrier.op.name}' at {barrier.source}",
+        GradientError, f"grad: {describe(outputs[0])} depends on {describe(target)} only through '{barrier.op}', "
+        f"which has no gradient: {barrier.op.vjp}", got=f"'{barrier.op}' at {barrier.source}",
     )  # fmt: skip
 
 

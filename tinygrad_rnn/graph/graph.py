@@ -157,7 +157,7 @@ class Graph:
         arguments = [self.ids[i.serial] for i in t.inputs]
         arguments += [f"{k}={_shown(v)}" for k, v in t.params.items()]
         mark = " <- output" if t.serial in self._output_serials else ""
-        call = str(t.item()) if t.op is LITERAL else f"{t.op.name}({', '.join(arguments)})"
+        call = str(t.item()) if t.op is LITERAL else f"{t.op}({', '.join(arguments)})"
         return f"  {self.ids[t.serial]:<{width}} = {call}  {t.shape} {t.dtype}{mark}"
 
     def to_json(self, *, values: bool = False) -> str:

@@ -62,11 +62,6 @@ class Symbol:
         """The derivative of a loss by it."""
         return Symbol(self.base, self.sup, self.block, self.time, self.relative, of, self.shape)
 
-    def __str__(self) -> str:
-        from .write import Writer
-
-        return Writer("unicode").text(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -96,11 +91,6 @@ class Node:
     args: tuple[Expr, ...]
     params: Params = NOTHING
     shape: Shape = ()
-
-    def __str__(self) -> str:
-        from .write import Writer
-
-        return Writer("unicode").text(self)
 
 
 Expr = Symbol | Number | Node

@@ -294,3 +294,11 @@ _WRITE: dict[str, Callable[[Writer, Node], tuple[str, int]]] = {
     "sigma": _sigma, "constant": _constant, "chain": _chain, "indicator": _indicator, "call": _call,
     "ones": lambda w, e: (w.form.signs["1"], ATOM),
 }  # fmt: skip
+
+
+def _text(e: Symbol | Node) -> str:
+    return Writer("unicode").text(e)
+
+
+for _kind in (Symbol, Node):
+    _kind.__str__ = _text  # type: ignore[assignment,method-assign]
