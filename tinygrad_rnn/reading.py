@@ -11,8 +11,8 @@ from typing import Any
 __all__ = ["JUMPS", "Names", "names_in"]
 
 _ANY = {"getattr", "vars", "attrgetter", "eval", "__dict__", "__getattribute__"}
-_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS",
-          "LOAD_FROM_DICT_OR_DEREF"}  # fmt: skip
+_CELLS = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", *_CELLS}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
 JUMPS = {*dis.hasjrel, *dis.hasjabs}  # opcodes
 
@@ -25,6 +25,8 @@ class Names:
     ----------
     chains : tuple of tuple of str
         Variables from outside, each with the attributes that are taken of it, in order.
+    imports : tuple of (level, module, names)
+        Modules that it imports when it runs, and the names that it takes of each.
     read : set of str
         Attributes that are read, and texts, which may be names for ``getattr``.
     needed : set of str
@@ -32,6 +34,7 @@ class Names:
     """
 
     chains: tuple[tuple[str, ...], ...]
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
     read: frozenset[str]
     needed: frozenset[str]
 
@@ -45,22 +48,35 @@ class Names:
 def names_in(code: CodeType) -> Names:
     """What a code names, with the functions defined in it."""
     chains: dict[tuple[str, ...], None] = {}
+    imports: list[tuple[int, str, tuple[str, ...]]] = []
     read: set[str] = set()
     needed: set[str] = set()
     work = [code]
     while work:
         inner = work.pop()
         instructions = [i for i in dis.get_instructions(inner) if i.opname != "EXTENDED_ARG"]  # it belongs to the next
-        _add_chains(instructions, chains)
+        _add_chains(instructions, chains, code.co_freevars)
+        imports += _imports(instructions)
         loads, needs = _attributes(inner, instructions)
         texts = {c for c in inner.co_consts if isinstance(c, str)}
         read |= loads | texts
         needed |= needs | texts
         work += [c for c in inner.co_consts if isinstance(c, CodeType)]
-    return Names(tuple(chains), frozenset(read), frozenset(needed))
+    return Names(tuple(chains), tuple(imports), frozenset(read), frozenset(needed))
 
 
-def _add_chains(instructions: list[dis.Instruction], chains: dict[tuple[str, ...], None]) -> None:
+def _imports(instructions: list[dis.Instruction]) -> list[tuple[int, str, tuple[str, ...]]]:
+    found: list[tuple[int, str, tuple[str, ...]]] = []
+    for k, instruction in enumerate(instructions):
+        if instruction.opname == "IMPORT_NAME":
+            found.append((instructions[k - 2].argval, instruction.argval, instructions[k - 1].argval or ()))
+    return found
+
+
+def _add_chains(
+    instructions: list[dis.Instruction], chains: dict[tuple[str, ...], None], free: tuple[str, ...]
+) -> None:
+    """Variables of the code itself that a function defined in it uses are none from outside: only `free` ones are."""
     chain: tuple[str, ...] = ()
     for instruction in instructions:
         kind, name = instruction.opname, instruction.argval
@@ -69,7 +85,7 @@ def _add_chains(instructions: list[dis.Instruction], chains: dict[tuple[str, ...
             continue
         if chain:
             chains[chain] = None
-        chain = (name,) if kind in _LOADS else ()
+        chain = (name,) if kind in _LOADS and (kind not in _CELLS or name in free) else ()
 
 
 def _attributes(code: CodeType, instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
+import sys
 import threading
 import types
 import warnings
 from collections import OrderedDict, UserList, deque
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial, wraps
 
 import numpy as np
@@ -437,7 +441,7 @@ def test_annotations_are_not_computed_with():
     source = "class Scaled(Module):\n    size: Size\n\n    def forward(self, x):\n        return x * factor"
     exec(compile(source, __file__, "exec", dont_inherit=True), space)
     reach = Reach().follow([("", space["Scaled"]())])
-    assert {v.label for v in reach.variables.values()} == {"factor"}
+    assert {v.label for v in reach.variables.values()} == {"factor", "Scaled.forward"}
 
 
 def test_long_lists_hold_data():
@@ -1272,3 +1276,123 @@ def test_all_switches_are_put_back():
         freeze(np.ones(1))
     assert a.requires_grad
     assert b.requires_grad
+
+
+CAPTURED = {
+    "a generator": "def f(xs):\n    return sum((xs[t] * 2 for t in range(2)), 0.0)",
+    "a lambda": "def f(xs):\n    return (lambda v: v + xs)(xs * 2)",
+    "a comprehension": "def f(xs):\n    c = xs * 2\n    return [q * c for q in (c, xs)]",
+    "a class": "def f(xs):\n    class A:\n        y = xs * 2\n    return A.y",
+}
+
+
+@pytest.mark.parametrize("source", CAPTURED.values(), ids=CAPTURED)
+def test_an_argument_that_an_inner_function_takes_is_no_global(source):
+    names = {"xs": None, "np": np}
+    exec(source, names)
+    compiled = tg.compile(names["f"])
+    for k in range(5):
+        names["xs"] = np.full(2, float(k))
+        compiled(names["xs"])
+    assert len(compiled.programs) == 1
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch):
+    (tmp_path / "module_of_mine.py").write_text("K = 2.0\ndef scale(x):\n    return x * K\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("module_of_mine")
+    yield module
+    del sys.modules["module_of_mine"]
+
+
+def from_function(x):
+    from module_of_mine import scale
+
+    return scale(x)
+
+
+def from_constant(x):
+    from module_of_mine import K
+
+    return x * K
+
+
+def whole_import(x):
+    import module_of_mine
+
+    return x * module_of_mine.K
+
+
+def aliased(x):
+    import module_of_mine as m
+
+    return m.scale(x)
+
+
+@pytest.mark.parametrize("fn", [from_function, from_constant, whole_import, aliased], ids=lambda f: f.__name__)
+def test_what_a_function_imports_itself_is_guarded(fn, imported):
+    compiled = tg.compile(fn)
+    for k in (2.0, 6.0, 2.0):
+        imported.K = k
+        assert compiled(np.ones(2)).tolist() == [k, k]
+    assert len(compiled.programs) == 2
+
+
+def test_a_module_in_a_variable_is_looked_into(imported):
+    def fn(x):
+        m = imported
+        return x * m.K
+
+    compiled = tg.compile(fn)
+    for k in (2.0, 6.0):
+        imported.K = k
+        assert compiled(np.ones(1)).tolist() == [k]
+
+
+def test_methods_that_are_exchanged():
+    class Layer(tg.nn.Module):
+        def forward(self, x):
+            return self.helper(x)
+
+        def helper(self, x):
+            return x * 5
+
+    class Other(Layer):
+        def helper(self, x):
+            return x * 3
+
+    class Plain:
+        def scaled(self, x):
+            return x * 2
+
+    layer, plain = Layer(), Plain()
+    compiled = tg.compile(lambda x: layer(x) + plain.scaled(x))
+    assert compiled(np.ones(1)).item() == 7
+    Layer.helper = lambda self, x: x * 7
+    assert compiled(np.ones(1)).item() == 9
+    Layer.forward = lambda self, x: x * 11
+    assert compiled(np.ones(1)).item() == 13
+    Plain.scaled = lambda self, x: x * 100
+    assert compiled(np.ones(1)).item() == 111
+    layer.__class__ = Other
+    Other.forward = lambda self, x: self.helper(x)
+    assert compiled(np.ones(1)).item() == 103
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(complex(1, 0.0), complex(1, -0.0)), ({1: 0}, {True: 0}), (frozenset({1}), frozenset({True})), ((1,), (1.0,)),
+     (Decimal("1"), Decimal("1.00")), (Fraction(1, 2), 0.5)],
+)  # fmt: skip
+def test_equal_values_that_are_not_the_same(one, other):
+    layer = tg.nn.Module()
+    by_argument = tg.compile(lambda x, v: x * len(repr(v)))
+    by_attribute = tg.compile(lambda x: x * len(repr(layer.value)))
+    for value in (one, other, one):
+        layer.value = value
+        assert by_argument(np.ones(1), value).item() == by_attribute(np.ones(1)).item() == len(repr(value))
+    assert len(by_argument.programs) == len(by_attribute.programs) == 2
+    by_argument(np.ones(1), math.nan)
+    by_argument(np.ones(1), float("nan"))
+    assert len(by_argument.programs) == 3

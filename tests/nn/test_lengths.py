@@ -454,6 +454,11 @@ def test_tbptt_of_a_state_that_is_given():
     (lambda: nn.pad_sequences([]), tg.ShapeError, "no sequences"),
     (lambda: nn.pad_sequences([[1], 5]), tg.ShapeError, "sequence 1(.|\n)*got: *a number"),
     (lambda: nn.pad_sequences([[1, 2]], steps=1), tg.ShapeError, "at most 1"),
+    (lambda: nn.pad_sequences([[1, 2]], value=1.5), ValueError, "a number that int64 holds"),
+    (lambda: nn.pad_sequences([np.ones(2, np.uint8)], value=-1), ValueError, "a number that uint8 holds"),
+    (lambda: nn.pad_sequences([[1, 2]], value="0"), ValueError, "a number that int64 holds"),
+    (lambda: nn.Sequential(tg.tanh, 3), TypeError, "Sequential: layer 1"),
+    (lambda: tg.checkpoint(None), TypeError, "checkpoint: fn"),
     (lambda: nn.pad_sequences([np.ones((2, 3)), np.ones((2, 4))]), tg.ShapeError, "sequence 1"),
 ])  # fmt: skip
 def test_what_does_not_fit(call, error, text):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict, UserDict, UserList, deque
+from collections import ChainMap, OrderedDict, UserDict, UserList, deque
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -156,6 +156,8 @@ def containers(make):
         "ordered dict": (OrderedDict(b=make(), a=[make()]), ["b", "a.0"]),
         "user's list": (UserList([make(), make()]), ["0", "1"]),
         "user's dict": (UserDict(a=make()), ["a"]),
+        "namespace": (SimpleNamespace(a=make()), ["a"]),
+        "chain of maps": (ChainMap({"a": make()}), ["a"]),
         "read-only dict": (MappingProxyType({"a": [make()]}), ["a.0"]),
         "dataclass": ([Pair(make(), Pair(make()))], ["0.first", "0.second.first"]),
     }

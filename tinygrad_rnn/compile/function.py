@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import update_wrapper
+from numbers import Number
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -483,11 +484,9 @@ def _signature(value: Any, arrays: list[np.ndarray], owners: list[Any]) -> Any:
     if isinstance(value, _SEQUENCES):
         return kind, tuple([_signature(v, arrays, owners) for v in value])
     if isinstance(value, dict):
-        return kind, tuple([(k, _signature(v, arrays, owners)) for k, v in value.items()])
+        return kind, tuple([(_plain(k), _signature(v, arrays, owners)) for k, v in value.items()])
     if isinstance(value, Observed):
         return Same(value)
-    if kind is float:
-        return kind, repr(value)  # 0.0 and -0.0 differ, NaN equals itself
     try:
         hash(value)
     except TypeError:
@@ -495,7 +494,17 @@ def _signature(value: Any, arrays: list[np.ndarray], owners: list[Any]) -> Any:
             f"compile: an argument of type {kind.__name__} cannot be part of a signature; pass arrays, tensors, "
             "numbers, and tuples, lists and dicts of them"
         ) from None
-    return kind, value
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Equal for values that mean the same to a function: 1, True and 1.0 do not, nor 0.0 and -0.0."""
+    kind = type(value)
+    if kind is str or kind is int:
+        return kind, value
+    if kind is tuple or kind is frozenset:
+        return kind, kind(map(_plain, value))
+    return kind, repr(value) if isinstance(value, Number) else value
 
 
 def _array(value: Any) -> np.ndarray:

@@ -65,6 +65,8 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
         return kind, value
     if kind is float:
         return kind, value.hex()  # 0.0 and -0.0 differ, NaN equals itself
+    if kind is complex:
+        return kind, value.real.hex(), value.imag.hex()
     if kind is Tensor and value.is_symbolic:
         return kind, value.shape, value.dtype  # one was left by each recording, and none can be computed with
     if isinstance(value, np.generic):
@@ -73,12 +75,12 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
     if not isinstance(held, _CONTAINERS if deep else tuple) or id(held) in around or len(held) > MOST:
         return Same(value)
     if isinstance(held, set | frozenset):
-        return kind, frozenset(held)
+        return kind, frozenset([_frozen(v, False) for v in held])
     inside = (*around, id(held))
     return kind, tuple([_frozen(v, deep, inside) for v in _inside(held)])
 
 
-_BY_VALUE = (int, bool, str, bytes, complex, type(None))
+_BY_VALUE = (int, bool, str, bytes, type(None))
 _CONTAINERS = (tuple, list, deque, dict, MappingProxyType, set, frozenset)
 
 
@@ -229,7 +231,7 @@ def _is_plain(value: Any) -> bool:
     """Whether a value is the same whenever it is made."""
     if type(value) is tuple:
         return all(map(_is_plain, value))
-    return type(value) in (*_BY_VALUE, float) or isinstance(value, Count | np.generic) or value is MISSING
+    return type(value) in (*_BY_VALUE, float, complex) or isinstance(value, Count | np.generic) or value is MISSING
 
 
 def _variable(v: GlobalVariable | FreeVariable) -> Entry:
@@ -269,6 +271,7 @@ class Guards:
         self._verified = changes.last
         self._reach, self._codes, self._ignored = reach, reach.codes, ignored
         self._modules: dict[int, tuple[Observed, str, set[str]]] = {}
+        self._kinds: dict[int, type] = {}
         self._entries: dict[Cause, Entry] = {}
         self.changed: dict[Cause, Entry] = {}
         self.sets: dict[Cause, tuple[Entry, Any]] = {}
@@ -292,6 +295,7 @@ class Guards:
         for label, module in islice(reach.modules.values(), len(self._modules), None):
             names = [name for name, _ in visible(module)]
             self._modules[id(module)] = module, label, set(names)
+            self._kinds[id(module)] = type(module)
             for name in names:
                 self._note((id(module), name), Entry, module, name, f"{label}.{name}", _attribute, True)
         for cause, variable in reach.variables.items():
@@ -391,6 +395,8 @@ class Guards:
             if entry.differs():
                 yield entry
         for module, label, names in self._modules.values():
+            if type(module) is not self._kinds[id(module)]:
+                yield Entry(module, "__class__", f"{label}.__class__", _attribute, True)
             for name, value in visible(module):
                 if name not in names and (id(module), name) not in self._ignored:
                     entry = Entry(module, name, f"{label}.{name}", _attribute, True)

@@ -13,6 +13,7 @@ from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from importlib.util import resolve_name
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
@@ -38,6 +39,7 @@ _FOREIGN = tuple(
     | {sysconfig.get_path(kind) + os.sep for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
 _HOOKS = ("forward", "initial_state")
+_METHODS = (FunctionType, property, staticmethod, classmethod)
 _CALLED_BY_NOBODY = ("__init__", "__annotate_func__")  # unless a class is called, or asked for its annotations
 _NAME = __name__.partition(".")[0] + "."
 _DATA = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(None), np.dtype, CodeType, ModuleType)
@@ -84,6 +86,7 @@ class Reach:
     _pending: dict[str, list[tuple[str, Any, bool]]] = field(default_factory=dict)  # methods that are not named yet
     _seen: dict[int, Any] = field(default_factory=dict)
     _classes: set[type] = field(default_factory=set)
+    _opened: dict[int, tuple[str, ModuleType]] = field(default_factory=dict)  # the user's, held as values
     _work: deque[tuple[str, Any, bool]] = field(default_factory=deque)
 
     def follow(self, roots: Iterable[tuple[str, Any]]) -> Reach:
@@ -94,9 +97,25 @@ class Reach:
             if id(value) not in self._seen:
                 self._seen[id(value)] = value
                 self._visit(label, value, through)
+            if not self._work:
+                self._names_of_opened()
         for _, module in self.modules.values():
             self._class_attributes(type(module))
+        for base in self._classes:
+            self._methods(base)
         return self
+
+    def _names_of_opened(self) -> None:
+        """What some code may take of a module that it has under another name, or in a variable of its own."""
+        for label, module in self._opened.values():
+            for name in sorted(self.read & vars(module).keys()):
+                self._take(module, name, f"{label}.{name}")
+
+    def _take(self, module: ModuleType, name: str, label: str) -> None:
+        names = vars(module)
+        if (id(names), name) not in self.variables:
+            self._variable(names, GlobalVariable(names, name, label))
+            self._add([(label, names.get(name, MISSING))])
 
     def _add(self, values: Iterable[tuple[str, Any]], through: bool = True) -> None:
         self._work.extend((label, value, through) for label, value in values)
@@ -104,6 +123,9 @@ class Reach:
     def _visit(self, label: str, value: Any, through: bool) -> None:
         if isinstance(value, Tensor):
             self.tensors.append((label, value))
+        elif isinstance(value, ModuleType):
+            if not _is_foreign_module(value):
+                self._opened[id(value)] = label, value
         elif isinstance(value, _DATA):
             return
         elif isinstance(value, Observed):
@@ -166,6 +188,12 @@ class Reach:
                 if name in self.read and not name.startswith("__") and not hasattr(type(value), "__get__"):
                     self._variable(base, GlobalVariable(base, name, f"{base.__name__}.{name}"))
 
+    def _methods(self, base: type) -> None:
+        """The methods of a user's class that some code names, or that are called by no name, which may be exchanged."""
+        for name, value in list(vars(base).items()):
+            if isinstance(value, _METHODS) and (name in self.read or _is_hook(base, name)):
+                self._variable(base, GlobalVariable(base, name, f"{base.__name__}.{name}"))
+
     def _function(self, fn: FunctionType) -> None:
         code, cells = fn.__code__, fn.__closure__ or ()
         around = dict(zip(code.co_freevars, cells, strict=True))
@@ -184,6 +212,21 @@ class Reach:
             self._add([(name, content(cell))])
         for chain in names_in(code).chains:
             self._resolve(chain, around, fn.__globals__)
+        for level, name, taken in names_in(code).imports:
+            self._imported("." * level + name, taken, fn.__globals__)
+
+    def _imported(self, name: str, taken: tuple[str, ...], names: dict[str, Any]) -> None:
+        """A module that a function imports itself, if it has been imported, and what it takes of it."""
+        try:
+            module = sys.modules.get(resolve_name(name, names.get("__package__") or names.get("__name__", "")))
+        except ImportError:
+            return
+        if module is None or _is_foreign_module(module):
+            return
+        if not taken:
+            self._add([(name, module)])
+        for attribute in taken:
+            self._take(module, attribute, f"{name}.{attribute}")
 
     def _resolve(self, chain: tuple[str, ...], around: dict[str, CellType], names: dict[str, Any]) -> None:
         """A name, and the attributes of it that are names in modules of the user's."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import changes
-from ..errors import DTypeError, GeneratorError, StaleError, fail
+from ..errors import DTypeError, GeneratorError, StaleError, brief, fail
 from ..generators import Random, found_around, spawned_by
 from ..graph.evaluate import compute
 from ..graph.walk import reach
@@ -54,6 +54,8 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     (0, [0.6398079991340637])
     """
 
+    if not callable(fn):
+        raise fail(TypeError, "checkpoint: fn", expected="a function", got=brief(fn))
     known: list[Any] = [None, ()]  # the count of changes of modules, and the generators that were found then
 
     def around() -> list[Random]:

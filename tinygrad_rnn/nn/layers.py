@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import brief, fail
 from ..ops import neural
 from ..ops.checks import checked
 from ..ops.core import as_tensor
@@ -138,6 +139,9 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
+        for k, layer in enumerate(layers):
+            if not callable(layer):
+                raise fail(TypeError, f"Sequential: layer {k}", expected="a module or a function", got=brief(layer))
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:

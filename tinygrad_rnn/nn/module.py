@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import UserDict, UserList, deque
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from itertools import takewhile
-from types import GeneratorType, MappingProxyType
+from types import GeneratorType, MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -251,13 +251,15 @@ def _children(attribute: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 _SEQUENCES = (list, tuple, deque, UserList)
-_MAPPINGS = (dict, UserDict, MappingProxyType)
-_ITERATORS = (GeneratorType, map, filter, zip)
+_MAPPINGS = (dict, UserDict, MappingProxyType, ChainMap)
+_ONCE = (iter([]), iter(()), iter(set()), iter({}), {}.keys(), {}.values(), {}.items())
+_ITERATORS = (GeneratorType, map, filter, zip, enumerate, reversed, *map(type, _ONCE))
 
 
 def _is_container(value: Any) -> bool:
     kind = type(value)
-    return issubclass(kind, _SEQUENCES + _MAPPINGS) or (is_dataclass(kind) and not issubclass(kind, Module))
+    known = issubclass(kind, (*_SEQUENCES, *_MAPPINGS, SimpleNamespace))
+    return known or (is_dataclass(kind) and not issubclass(kind, Module))
 
 
 def _entries(path: str, container: Any) -> Iterator[tuple[str, Any]]:
@@ -265,6 +267,8 @@ def _entries(path: str, container: Any) -> Iterator[tuple[str, Any]]:
         pairs: Any = enumerate(container)
     elif isinstance(container, _MAPPINGS):
         pairs = container.items()
+    elif isinstance(container, SimpleNamespace):
+        pairs = vars(container).items()
     else:
         pairs = ((f.name, getattr(container, f.name, None)) for f in fields(container))
     return ((f"{path}.{key}", v) for key, v in pairs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, fail
+from ..errors import ShapeError, brief, fail
 from ..ops.checks import checked
 from ..ops.core import as_array, as_tensor
 from ..ops.create import tensor
@@ -38,6 +38,8 @@ def pad_sequences(sequences: Sequence[Any], *, value: float = 0, steps: int | No
     ------
     ShapeError
         If there are no sequences, their features differ, or one is longer than `steps`.
+    ValueError
+        If their type does not hold `value`.
 
     Examples
     --------
@@ -61,9 +63,18 @@ def pad_sequences(sequences: Sequence[Any], *, value: float = 0, steps: int | No
             raise fail(
                 ShapeError, f"pad_sequences: sequence {k} has entries of shape {a.shape[1:]}", expected=str(features)
             )
+    filling = np.asarray(value)
+    with np.errstate(invalid="ignore"):
+        holds = filling.dtype.kind in "fiub" and not filling.ndim
+        holds = holds and (dtype.kind == "f" or bool(filling.astype(dtype) == filling))
+    if not holds:
+        raise fail(
+            ValueError, f"pad_sequences: value for sequences of {dtype}", expected=f"a number that {dtype} holds",
+            got=brief(value), hint="pass sequences of floats for a value with a fraction",
+        )  # fmt: skip
     if longest > count:
         raise fail(ShapeError, f"pad_sequences: a sequence of {longest} steps", expected=f"at most {count}, the steps")
-    padded = np.full((len(arrays), count, *features), value, dtype)
+    padded = np.full((len(arrays), count, *features), filling, dtype)
     for row, a in zip(padded, arrays, strict=True):
         row[: len(a)] = a
     return tensor(padded), tensor(np.array([len(a) for a in arrays], np.int64))
