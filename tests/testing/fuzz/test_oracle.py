@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygrad_rnn.testing.fuzz import oracle_ops
+from tinygrad_rnn.testing.fuzz import oracle_ops, program_number
+from tinygrad_rnn.testing.fuzz.check import STAGES, Case
 from tinygrad_rnn.testing.fuzz.draw import NumpyChoices, draw_graph
 from tinygrad_rnn.testing.fuzz.models import draw_model
 from tinygrad_rnn.testing.fuzz.oracle import directions_of, evaluate
@@ -148,3 +151,21 @@ def test_float32_anywhere_widens_tolerances():
     outcome = evaluate(program, program.arrays())
     assert outcome.values[0].dtype == np.float64
     assert outcome.values[0].tolerance > 1e-7
+
+
+def test_a_difference_is_believed_only_after_many_draws_of_noise():
+    program = GraphProgram((Input((3,)),), (GraphStep("tanh", (0,)),), (1,))
+    case = Case(program)
+    (value,) = case.outcome.values
+    case.outcome = replace(case.outcome, values=[replace(value, array=np.nextafter(value.array, 2), tolerance=0.0)])
+    case.run(STAGES["values"])
+    assert case.outcome.values[0].tolerance > 0
+
+
+def test_more_draws_of_noise_allow_no_less():
+    for number in range(20):
+        program = program_number(5, number)
+        one, many = evaluate(program, program.arrays()), evaluate(program, program.arrays(), draws=4)
+        for a, b in zip([*one.values, *one.gradient, *one.slopes], [*many.values, *many.gradient, *many.slopes]):
+            np.testing.assert_array_equal(a.array, b.array)
+            assert not a.tolerance > b.tolerance

@@ -87,7 +87,7 @@ def directions_of(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.cos(1.0 + k + np.arange(a.size)).reshape(a.shape).astype(a.dtype) for k, a in enumerate(floats)]
 
 
-def evaluate(program: GraphProgram | Callable[..., Any], arrays: Sequence[np.ndarray]) -> Outcome:
+def evaluate(program: GraphProgram | Callable[..., Any], arrays: Sequence[np.ndarray], draws: int = 1) -> Outcome:
     """Values, gradient, slopes and second-order products of a program.
 
     Parameters
@@ -95,6 +95,8 @@ def evaluate(program: GraphProgram | Callable[..., Any], arrays: Sequence[np.nda
     program : GraphProgram
     arrays : sequence of arrays
         Floats and integers, for its inputs.
+    draws : int
+        How often to measure how much rounding errors grow.
 
     Examples
     --------
@@ -107,21 +109,23 @@ def evaluate(program: GraphProgram | Callable[..., Any], arrays: Sequence[np.nda
     (6.0, 24.0)
     """
     with np.errstate(all="ignore"):
-        exact, noisy = _run(program, arrays, Tape()), _run(program, arrays, Tape(NOISE, 1))
+        exact, *noisy = (_run(program, arrays, Tape(NOISE if k else 0.0, k)) for k in range(draws + 1))
     eps = max(np.finfo(d).eps for d in exact.floats) if exact.floats else 0.0
     parts = [
-        [_measured(a, b, d, eps, largest) for a, b, d in zip(own, other, dtypes, strict=True)]
-        for own, other, dtypes, largest in zip(exact.parts, noisy.parts, exact.dtypes, exact.largest, strict=True)
+        [_measured(a, b, d, eps, largest) for a, *b, d in zip(own, *others, dtypes, strict=True)]
+        for own, *others, dtypes, largest in zip(
+            exact.parts, *[n.parts for n in noisy], exact.dtypes, exact.largest, strict=True
+        )
     ]
     values, gradient, slopes, products = parts
     return Outcome(values, gradient, slopes, products, exact.distance, float(max(exact.largest)), float(eps))
 
 
-def _measured(exact: np.ndarray, noisy: np.ndarray, dtype: np.dtype, eps: float, largest: float) -> Measured:
+def _measured(exact: np.ndarray, noisy: list[np.ndarray], dtype: np.dtype, eps: float, largest: float) -> Measured:
     if dtype.kind != "f":
         return Measured(exact, dtype, 0.0)
     with np.errstate(all="ignore"):
-        growth = np.abs(noisy - exact).max(initial=0) / NOISE
+        growth = max(np.abs(n - exact).max(initial=0) for n in noisy) / NOISE
         scale = np.abs(exact).max(initial=0)
         tolerance = eps * (FACTOR * (growth + scale) + SMALLER * largest)
     return Measured(exact, dtype, float(tolerance + np.finfo(dtype).tiny))
