@@ -128,7 +128,7 @@ def test_without_a_vjp_it_says_so():
 
 
 WRONG_CALLS = [
-    (lambda: soft(1.0, 2.0), r"soft: too many positional arguments\n  expected: soft\(x\)"),
+    (lambda: soft(1.0, 2.0), r"soft: too many positional arguments\n  expected: soft\(x, /\)"),
     (lambda: branching(1.0), "branching: missing a required argument: 'y'"),
     (lambda: tg.elementwise(lambda a, b, c: a, name="three")(1.0, 2.0), "three: missing a required argument: 'c'"),
     (lambda: tg.elementwise(lambda: 1.0), "needs at least one named argument"),

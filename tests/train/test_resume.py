@@ -455,10 +455,3 @@ def test_an_interruption_of_a_resumption_changes_nothing(tmp_path, checkpoints, 
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(tmp_path)
     assert trainer.everything(tmp_path) == before
-
-
-def test_the_first_files_had_no_version(tmp_path, checkpoints):
-    path = tmp_path / "last.safetensors"
-    path.write_bytes(checkpoints["examples"])
-    notes_changed(lambda draw, notes: notes.pop("version") and None)(None, path)
-    assert Trainer("examples").fit(tmp_path).stopped == "epochs"

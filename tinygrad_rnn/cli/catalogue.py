@@ -253,6 +253,8 @@ class Leaf(nn.Module):
 class TreeNode(Leaf):
     """The state of a node from those of its children."""
 
+    _name = "node"  # as pictures call it
+
     def forward(self, *children: Any) -> Any:
         if isinstance(children[0], Tensor):
             return self.cell.forward(stack(children, 1))
