@@ -185,10 +185,11 @@ def compiled(function: Any, dtype: np.dtype | None = None) -> Any:
     clone = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     if not compiles():
         return clone
-    if dtype is None:
-        return numba.njit(error_model="numpy")(clone)
     # A call inside a loop keeps it from becoming vector code, and whether LLVM leaves one differs by Python version.
-    return numba.njit(error_model="numpy", forceinline=True, pipeline_class=numbers_of(dtype))(clone)
+    options: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
+    if dtype is not None:
+        options["pipeline_class"] = numbers_of(dtype)
+    return numba.njit(**options)(clone)
 
 
 def elementwise_loop(
