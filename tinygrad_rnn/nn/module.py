@@ -252,7 +252,7 @@ def _children(attribute: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 _SEQUENCES = (list, tuple, deque, UserList)
 _MAPPINGS = (dict, UserDict, MappingProxyType, ChainMap)
-_ONCE = (iter([]), iter(()), iter(set()), iter({}), {}.keys(), {}.values(), {}.items())
+_ONCE: tuple[Any, ...] = (iter([]), iter(()), iter(set()), iter({}), {}.keys(), {}.values(), {}.items())
 _ITERATORS = (GeneratorType, map, filter, zip, enumerate, reversed, *map(type, _ONCE))
 
 
