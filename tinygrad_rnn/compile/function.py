@@ -73,7 +73,8 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
     generator that `fn` makes of a seed begins anew, as it does when `fn` is called.
 
     What the function finds around it is guarded, and a change records anew: attributes of modules, ``requires_grad``,
-    and the globals and variables of outer functions that its code names, or that of the user's functions that it calls.
+    methods of the user's classes, and the globals, imports and variables of outer functions that its code names, or
+    that of the user's functions that it calls.
     What it sets itself counts as a change too, and is set again on each call. What has changed for the third time gets
     a warning that names it, and is frozen from then on if the function sets it itself. Entries of other objects are
     constants. Programs keep the modules and tensors alive that they were recorded with.
