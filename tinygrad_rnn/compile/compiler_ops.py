@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..effects import Assignment, Check, Update
-from ..ops.checks import RANGE_CHECK
+from ..ops.checks import RANGE_CHECK, look, of_classes
 from ..ops.core import quiet, registry
 from ..ops.index import ARRAY, add_at
 from ..ops.neural import CROSS_ENTROPY_ROWS, SURPLUS_ROWS
@@ -90,7 +90,7 @@ CONTRACT = _internal(
 
 
 def _cross_entropy_surplus(x: np.ndarray, target: np.ndarray) -> np.ndarray:
-    target = _rows(target, x.shape[-1], False, "cross_entropy")
+    look(target, 0, x.shape[-1], of_classes("cross_entropy: target", x.shape[-1]))
     if not target.size:
         return np.zeros((*x.shape[:-1], x.shape[-1] + 1), x.dtype)
     loss = np.asarray(CROSS_ENTROPY_ROWS[x.dtype](x, target))
