@@ -1339,6 +1339,16 @@ def test_what_a_function_imports_itself_is_guarded(fn, imported):
     assert len(compiled.programs) == 2
 
 
+@pytest.mark.parametrize("fn", [from_function, from_constant, whole_import, aliased], ids=lambda f: f.__name__)
+def test_a_module_that_the_function_is_the_first_to_import(fn, imported):
+    del sys.modules["module_of_mine"]
+    compiled = tg.compile(fn)
+    for k in (2.0, 6.0):
+        if k == 6.0:
+            sys.modules["module_of_mine"].K = k
+        assert compiled(np.ones(2)).tolist() == [k, k]
+
+
 def test_a_module_in_a_variable_is_looked_into(imported):
     def fn(x):
         m = imported

@@ -317,6 +317,8 @@ class Guards:
         with_gradient : iterable of Tensor
             Those for which it matters whether they have a gradient.
         """
+        self._reach.follow_imports()
+        self._take()
         for t in tensors:
             self._note((id(t), "requires_grad"), _switch, t, t.name or "a tensor")
         for t in with_gradient:

@@ -86,6 +86,7 @@ class Reach:
     _pending: dict[str, list[tuple[str, Any, bool]]] = field(default_factory=dict)  # methods that are not named yet
     _seen: dict[int, Any] = field(default_factory=dict)
     _classes: set[type] = field(default_factory=set)
+    _later: list[tuple[str, tuple[str, ...], dict[str, Any]]] = field(default_factory=list)  # imports to come
     _opened: dict[int, tuple[str, ModuleType]] = field(default_factory=dict)  # the user's, held as values
     _work: deque[tuple[str, Any, bool]] = field(default_factory=deque)
 
@@ -104,6 +105,13 @@ class Reach:
         for base in self._classes:
             self._methods(base)
         return self
+
+    def follow_imports(self) -> None:
+        """Add what has been imported meanwhile."""
+        later, self._later = self._later, []
+        for given in later:
+            self._imported(*given)
+        self.follow(())
 
     def _names_of_opened(self) -> None:
         """What some code may take of a module that it has under another name, or in a variable of its own."""
@@ -216,11 +224,13 @@ class Reach:
             self._imported("." * level + name, taken, fn.__globals__)
 
     def _imported(self, name: str, taken: tuple[str, ...], names: dict[str, Any]) -> None:
-        """A module that a function imports itself, if it has been imported, and what it takes of it."""
+        """A module that a function imports itself, and what it takes of it; later, if it has not been imported yet."""
         try:
             module = sys.modules.get(resolve_name(name, names.get("__package__") or names.get("__name__", "")))
         except ImportError:
             return
+        if module is None:
+            self._later.append((name, taken, names))
         if module is None or _is_foreign_module(module):
             return
         if not taken:
