@@ -9,7 +9,7 @@ import sys
 import threading
 import types
 import warnings
-from collections import OrderedDict, UserList, deque
+from collections import ChainMap, OrderedDict, UserList, deque
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -1358,6 +1358,20 @@ def test_a_module_in_a_variable_is_looked_into(imported):
     for k in (2.0, 6.0):
         imported.K = k
         assert compiled(np.ones(1)).tolist() == [k]
+
+
+@pytest.mark.parametrize("holder", [types.SimpleNamespace(s=1.0), ChainMap({"s": 1.0}, {})], ids=["namespace", "chain"])
+def test_what_namespaces_and_chains_of_maps_hold(holder):
+    layer = tg.nn.Module()
+    layer.c = holder
+    read = (lambda: layer.c.s) if isinstance(holder, types.SimpleNamespace) else (lambda: layer.c["s"])
+    compiled = tg.compile(lambda x: x * read())
+    assert compiled(np.ones(1)).item() == 1
+    if isinstance(holder, ChainMap):
+        layer.c["s"] = 2.0
+    else:
+        layer.c.s = 2.0
+    assert compiled(np.ones(1)).item() == 2
 
 
 def test_methods_that_are_exchanged():

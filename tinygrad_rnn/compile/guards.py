@@ -7,12 +7,12 @@ names. Variables are looked at on each call; modules and ``requires_grad`` when 
 from __future__ import annotations
 
 import inspect
-from collections import UserDict, UserList, deque
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, is_dataclass
 from itertools import chain, islice
 from operator import is_
-from types import CodeType, FunctionType, MappingProxyType, MemberDescriptorType
+from types import CodeType, FunctionType, MappingProxyType, MemberDescriptorType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,10 @@ def _opened(value: Any) -> Any:
     """The list or dict in which an object of some kinds keeps what it holds; else the value."""
     if isinstance(value, UserList | UserDict):
         return value.data
+    if isinstance(value, ChainMap):
+        return value.maps
+    if isinstance(value, SimpleNamespace):
+        return value.__dict__
     if is_dataclass(value) and not isinstance(value, type | Observed):
         return getattr(value, "__dict__", value)
     return value
