@@ -2,6 +2,7 @@
 
 # ruff: noqa: NPY002  (draws from the legacy state are what is looked for)
 
+import importlib
 import random
 import subprocess
 import sys
@@ -282,6 +283,31 @@ def test_methods_are_found_wherever_they_are_called(fn):
 def test_much_data_is_not_searched_for_ever():
     data = [{"x": (k, str(k))} for k in range(200_000)]
     assert found_around(lambda: data) == {}
+
+
+def imports_the_generator(x):
+    from module_with_a_generator import RNG
+
+    return x + RNG.normal()
+
+
+def imports_the_module(x):
+    import module_with_a_generator as m
+
+    return x + m.RNG.normal()
+
+
+@pytest.mark.parametrize("fn", [imports_the_generator, imports_the_module], ids=lambda f: f.__name__)
+def test_generators_of_modules_that_the_function_imports_itself(fn, tmp_path, monkeypatch):
+    (tmp_path / "module_with_a_generator.py").write_text("import numpy\nRNG = numpy.random.default_rng(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("module_with_a_generator")
+    try:
+        assert list(found_around(fn)) == ["module_with_a_generator.RNG"]
+        with pytest.raises(tg.GeneratorError, match=r"module_with_a_generator\.RNG"):
+            tg.compile(fn)(np.zeros(3))
+    finally:
+        del sys.modules["module_with_a_generator"]
 
 
 def unseeded_at_once(x):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .errors import GeneratorError, fail
-from .reading import JUMPS, names_in
+from .reading import JUMPS, imported, names_in
 from .tensor import Op, Spec, Tensor
 
 __all__ = [
@@ -306,6 +306,10 @@ class _Search:
         self.names |= named.read
         for chain in named.chains:
             self.chain(chain, around.get(chain[0], fn.__globals__.get(chain[0])))
+        for name, taken in named.imports:
+            module = imported(name, fn.__globals__)
+            for part in taken or (named.read if module is not None and self.is_own(module.__name__) else ()):
+                self.chain((name, part), module)
 
     def chain(self, chain: tuple[str, ...], value: Any) -> None:
         """What a dotted name in the code stands for, through modules."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dis
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from types import CodeType
+from importlib.util import resolve_name
+from types import CodeType, ModuleType
 from typing import Any
 
-__all__ = ["JUMPS", "Names", "names_in"]
+__all__ = ["JUMPS", "Names", "imported", "names_in"]
 
 _ANY = {"getattr", "vars", "attrgetter", "eval", "__dict__", "__getattribute__"}
 _CELLS = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
@@ -25,8 +27,8 @@ class Names:
     ----------
     chains : tuple of tuple of str
         Variables from outside, each with the attributes that are taken of it, in order.
-    imports : tuple of (level, module, names)
-        Modules that it imports when it runs, and the names that it takes of each.
+    imports : tuple of (module, names)
+        Modules that it imports when it runs, dots in front where that is relative, and what it takes of each.
     read : set of str
         Attributes that are read, and texts, which may be names for ``getattr``.
     needed : set of str
@@ -34,7 +36,7 @@ class Names:
     """
 
     chains: tuple[tuple[str, ...], ...]
-    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    imports: tuple[tuple[str, tuple[str, ...]], ...]
     read: frozenset[str]
     needed: frozenset[str]
 
@@ -48,7 +50,7 @@ class Names:
 def names_in(code: CodeType) -> Names:
     """What a code names, with the functions defined in it."""
     chains: dict[tuple[str, ...], None] = {}
-    imports: list[tuple[int, str, tuple[str, ...]]] = []
+    imports: list[tuple[str, tuple[str, ...]]] = []
     read: set[str] = set()
     needed: set[str] = set()
     work = [code]
@@ -65,12 +67,21 @@ def names_in(code: CodeType) -> Names:
     return Names(tuple(chains), tuple(imports), frozenset(read), frozenset(needed))
 
 
-def _imports(instructions: list[dis.Instruction]) -> list[tuple[int, str, tuple[str, ...]]]:
-    found: list[tuple[int, str, tuple[str, ...]]] = []
-    for k, instruction in enumerate(instructions):
-        if instruction.opname == "IMPORT_NAME":
-            found.append((instructions[k - 2].argval, instruction.argval, instructions[k - 1].argval or ()))
-    return found
+def imported(name: str, names: dict[str, Any]) -> ModuleType | None:
+    """The module that code with these globals imports by a name; None if it has not been imported yet."""
+    try:
+        return sys.modules.get(resolve_name(name, names.get("__package__") or names.get("__name__", "")))
+    except ImportError:  # relative to no package
+        return None
+
+
+def _imports(instructions: list[dis.Instruction]) -> list[tuple[str, tuple[str, ...]]]:
+    """The two instructions before an import load how many dots there are, and the names."""
+    return [
+        ("." * instructions[k - 2].argval + i.argval, instructions[k - 1].argval or ())
+        for k, i in enumerate(instructions)
+        if i.opname == "IMPORT_NAME"
+    ]
 
 
 def _add_chains(

@@ -30,7 +30,7 @@ from tinygrad_rnn.compile.compiler_ops import INTERNAL
 from tinygrad_rnn.effects import Update
 from tinygrad_rnn.graph import Graph
 from tinygrad_rnn.graph.evaluate import compute
-from tinygrad_rnn.nested import Hole
+from tinygrad_rnn.nested import Hole, mapped, parts
 from tinygrad_rnn.ops.core import registry
 from tinygrad_rnn.tensor import Spec
 
@@ -405,13 +405,12 @@ def _values(spec: Spec, rng: Any) -> np.ndarray:
 
 
 def _filled(structure: Any, arrays: list[np.ndarray]) -> Any:
-    if isinstance(structure, Hole):
-        return arrays[structure.number]
-    if isinstance(structure, dict):
-        return {k: _filled(v, arrays) for k, v in structure.items()}
-    if isinstance(structure, tuple | list):
-        return type(structure)([_filled(v, arrays) for v in structure])
-    return structure if type(structure) in (bool, int, float, str) else None
+    """Arguments with arrays in place of holes; what is neither array nor plain data is None."""
+
+    def part(p: Any) -> Any:
+        return arrays[p.number] if isinstance(p, Hole) else p if type(p) in (bool, int, float, str) else None
+
+    return mapped(part, structure)
 
 
 def _expected(recording: Any, arrays: list[np.ndarray]) -> list[np.ndarray] | None:
@@ -436,8 +435,7 @@ def _expected(recording: Any, arrays: list[np.ndarray]) -> list[np.ndarray] | No
 
 def _difference(program: Any, result: Any, expected: list[np.ndarray]) -> str:
     """In words, or nothing; rounding may add up, and what is not finite says little of it."""
-    found: list[Any] = []
-    _leaves(result, found)
+    found = [t for t in parts(result) if t is not None]
     for k, (t, right) in enumerate(zip(found, expected, strict=True)):
         got = t.numpy()
         if got.shape != right.shape or got.dtype != right.dtype:
@@ -449,16 +447,6 @@ def _difference(program: Any, result: Any, expected: list[np.ndarray]) -> str:
         if not most <= (1e-3 if got.dtype != np.float64 else 1e-6) * scale and scale < 1e6:
             return f"result {k}: {got.tolist()} for {right.tolist()}"
     return ""
-
-
-def _leaves(value: Any, found: list[Any]) -> None:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, tuple | list):
-        for v in value:
-            _leaves(v, found)
-    elif value is not None:
-        found.append(value)
 
 
 # Many cases, in processes that may crash ------------------------------------------------------------------------------

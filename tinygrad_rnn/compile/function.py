@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import update_wrapper
-from numbers import Number
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -30,7 +29,7 @@ from ..unreached import complaint, unreached
 from .advice import widened
 from .arguments import Call, is_array, repeated
 from .capture import Recording, capture
-from .guards import Cause, Entry, Guards, Same
+from .guards import Cause, Entry, Guards, Same, plain_key
 from .program import Program
 from .reach import Reach
 from .turns import Turns
@@ -74,10 +73,10 @@ def compile(fn: Callable[..., Any] | None = None, *, memory: str | None = None, 
 
     What the function finds around it is guarded, and a change records anew: attributes of modules, ``requires_grad``,
     methods of the user's classes, and the globals, imports and variables of outer functions that its code names, or
-    that of the user's functions that it calls.
-    What it sets itself counts as a change too, and is set again on each call. What has changed for the third time gets
-    a warning that names it, and is frozen from then on if the function sets it itself. Entries of other objects are
-    constants. Programs keep the modules and tensors alive that they were recorded with.
+    that of the user's functions that it calls. What it sets itself counts as a change too, and is set again on each
+    call. What has changed for the third time gets a warning that names it, and is frozen from then on if the function
+    sets it itself. Entries of other objects are constants. Programs keep the modules and tensors alive that they were
+    recorded with.
 
     Parameters that an optimiser of the function holds and its loss does not reach are named in a warning when it is
     recorded, once, frozen ones apart.
@@ -485,7 +484,7 @@ def _signature(value: Any, arrays: list[np.ndarray], owners: list[Any]) -> Any:
     if isinstance(value, _SEQUENCES):
         return kind, tuple([_signature(v, arrays, owners) for v in value])
     if isinstance(value, dict):
-        return kind, tuple([(_plain(k), _signature(v, arrays, owners)) for k, v in value.items()])
+        return kind, tuple([(_fixed(k), _signature(v, arrays, owners)) for k, v in value.items()])
     if isinstance(value, Observed):
         return Same(value)
     try:
@@ -495,17 +494,15 @@ def _signature(value: Any, arrays: list[np.ndarray], owners: list[Any]) -> Any:
             f"compile: an argument of type {kind.__name__} cannot be part of a signature; pass arrays, tensors, "
             "numbers, and tuples, lists and dicts of them"
         ) from None
-    return _plain(value)
+    return _fixed(value)
 
 
-def _plain(value: Any) -> Any:
-    """Equal for values that mean the same to a function: 1, True and 1.0 do not, nor 0.0 and -0.0."""
+def _fixed(value: Any) -> Any:
+    """A value that is part of the signature, as it is compared."""
     kind = type(value)
-    if kind is str or kind is int:
-        return kind, value
     if kind is tuple or kind is frozenset:
-        return kind, kind(map(_plain, value))
-    return kind, repr(value) if isinstance(value, Number) else value
+        return kind, kind(map(_fixed, value))
+    return plain_key(value) or (kind, value)
 
 
 def _array(value: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, is_dataclass
 from itertools import chain, islice
+from numbers import Number
 from operator import is_
 from types import CodeType, FunctionType, MappingProxyType, MemberDescriptorType, SimpleNamespace
 from typing import Any
@@ -58,19 +59,11 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
 
     Lists, dicts and sets are looked into where `deep`.
     """
-    kind = type(value)
-    if isinstance(value, Count):
-        return int, int(value)  # the size of a tensor
-    if kind in _BY_VALUE:
-        return kind, value
-    if kind is float:
-        return kind, value.hex()  # 0.0 and -0.0 differ, NaN equals itself
-    if kind is complex:
-        return kind, value.real.hex(), value.imag.hex()
+    kind, key = type(value), plain_key(value)
+    if key is not None:
+        return key
     if kind is Tensor and value.is_symbolic:
         return kind, value.shape, value.dtype  # one was left by each recording, and none can be computed with
-    if isinstance(value, np.generic):
-        return kind, value.tobytes()
     held = _opened(value) if deep else value
     if not isinstance(held, _CONTAINERS if deep else tuple) or id(held) in around or len(held) > MOST:
         return Same(value)
@@ -78,6 +71,27 @@ def _frozen(value: Any, deep: bool, around: tuple[int, ...] = ()) -> Any:
         return kind, frozenset([_frozen(v, False) for v in held])
     inside = (*around, id(held))
     return kind, tuple([_frozen(v, deep, inside) for v in _inside(held)])
+
+
+def plain_key(value: Any) -> Any:
+    """Equal for numbers and texts that mean the same to a function; None for all else.
+
+    1, True and 1.0 do not mean the same, nor do 0.0 and -0.0; NaN does.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn.compile.guards import plain_key
+    >>> plain_key(1) == plain_key(True), plain_key(0.0) == plain_key(-0.0), plain_key([])
+    (False, False, None)
+    """
+    kind = type(value)
+    if kind in _BY_VALUE:
+        return kind, value
+    if isinstance(value, np.generic):
+        return kind, value.tobytes()
+    if isinstance(value, Count):
+        return int, int(value)  # the size of a tensor
+    return (kind, repr(value)) if isinstance(value, Number) else None
 
 
 _BY_VALUE = (int, bool, str, bytes, type(None))
@@ -235,7 +249,7 @@ def _is_plain(value: Any) -> bool:
     """Whether a value is the same whenever it is made."""
     if type(value) is tuple:
         return all(map(_is_plain, value))
-    return type(value) in (*_BY_VALUE, float, complex) or isinstance(value, Count | np.generic) or value is MISSING
+    return plain_key(value) is not None or value is MISSING
 
 
 def _variable(v: GlobalVariable | FreeVariable) -> Entry:

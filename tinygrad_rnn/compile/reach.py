@@ -13,7 +13,6 @@ from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from importlib.util import resolve_name
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
@@ -22,7 +21,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..changes import Observed
-from ..reading import names_in
+from ..reading import imported, names_in
 from ..tensor import Tensor
 
 __all__ = [
@@ -100,10 +99,9 @@ class Reach:
                 self._visit(label, value, through)
             if not self._work:
                 self._names_of_opened()
-        for _, module in self.modules.values():
-            self._class_attributes(type(module))
+        of_modules = {base for _, module in self.modules.values() for base in type(module).__mro__}
         for base in self._classes:
-            self._methods(base)
+            self._class_attributes(base, plain=base in of_modules)
         return self
 
     def follow_imports(self) -> None:
@@ -116,14 +114,14 @@ class Reach:
     def _names_of_opened(self) -> None:
         """What some code may take of a module that it has under another name, or in a variable of its own."""
         for label, module in self._opened.values():
-            for name in sorted(self.read & vars(module).keys()):
-                self._take(module, name, f"{label}.{name}")
+            new = [name for name in self.read & vars(module).keys() if (id(vars(module)), name) not in self.variables]
+            self._add([(f"{label}.{name}", self._attribute(module, name, f"{label}.{name}")) for name in sorted(new)])
 
-    def _take(self, module: ModuleType, name: str, label: str) -> None:
+    def _attribute(self, module: ModuleType, name: str, label: str) -> Any:
+        """What a name stands for in a module of the user's."""
         names = vars(module)
-        if (id(names), name) not in self.variables:
-            self._variable(names, GlobalVariable(names, name, label))
-            self._add([(label, names.get(name, MISSING))])
+        self._variable(names, GlobalVariable(names, name, label))
+        return names.get(name, MISSING)
 
     def _add(self, values: Iterable[tuple[str, Any]], through: bool = True) -> None:
         self._work.extend((label, value, through) for label, value in values)
@@ -189,17 +187,12 @@ class Reach:
                 else:
                     self._pending.setdefault(name, []).append(found)
 
-    def _class_attributes(self, kind: type) -> None:
-        """Plain values that a user's class gives to all its modules, where some code names them."""
-        for base in kind.__mro__:
-            for name, value in () if is_foreign_class(base) else vars(base).items():
-                if name in self.read and not name.startswith("__") and not hasattr(type(value), "__get__"):
-                    self._variable(base, GlobalVariable(base, name, f"{base.__name__}.{name}"))
-
-    def _methods(self, base: type) -> None:
-        """The methods of a user's class that some code names, or that are called by no name, which may be exchanged."""
+    def _class_attributes(self, base: type, plain: bool) -> None:
+        """What a user's class defines that some code names: methods, and where `plain` also values, as of modules."""
         for name, value in list(vars(base).items()):
-            if isinstance(value, _METHODS) and (name in self.read or _is_hook(base, name)):
+            method = isinstance(value, _METHODS) and (name in self.read or _is_hook(base, name))
+            data = plain and name in self.read and not name.startswith("__") and not hasattr(type(value), "__get__")
+            if method or data:
                 self._variable(base, GlobalVariable(base, name, f"{base.__name__}.{name}"))
 
     def _function(self, fn: FunctionType) -> None:
@@ -220,23 +213,19 @@ class Reach:
             self._add([(name, content(cell))])
         for chain in names_in(code).chains:
             self._resolve(chain, around, fn.__globals__)
-        for level, name, taken in names_in(code).imports:
-            self._imported("." * level + name, taken, fn.__globals__)
+        for name, taken in names_in(code).imports:
+            self._imported(name, taken, fn.__globals__)
 
     def _imported(self, name: str, taken: tuple[str, ...], names: dict[str, Any]) -> None:
         """A module that a function imports itself, and what it takes of it; later, if it has not been imported yet."""
-        try:
-            module = sys.modules.get(resolve_name(name, names.get("__package__") or names.get("__name__", "")))
-        except ImportError:
-            return
+        module = imported(name, names)
         if module is None:
             self._later.append((name, taken, names))
         if module is None or _is_foreign_module(module):
             return
         if not taken:
             self._add([(name, module)])
-        for attribute in taken:
-            self._take(module, attribute, f"{name}.{attribute}")
+        self._add([(a, self._attribute(module, a, f"{name}.{a}")) for a in taken])
 
     def _resolve(self, chain: tuple[str, ...], around: dict[str, CellType], names: dict[str, Any]) -> None:
         """A name, and the attributes of it that are names in modules of the user's."""
@@ -251,8 +240,7 @@ class Reach:
             if not isinstance(value, ModuleType) or _is_foreign_module(value):
                 break
             label += f".{attribute}"
-            self._variable(vars(value), GlobalVariable(vars(value), attribute, label))
-            value = vars(value).get(attribute, MISSING)
+            value = self._attribute(value, attribute, label)
         self._add([(label, value)])
 
     def _variable(self, holder: Any, variable: GlobalVariable | FreeVariable) -> None:
